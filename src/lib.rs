@@ -1,2 +1,8 @@
 //! Table-level blue-green deployment inside PostgreSQL.
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod ident;
+pub mod pg;
+
 ::pgrx::pg_module_magic!();

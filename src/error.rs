@@ -1,0 +1,79 @@
+//! The one error type of the extension, and how it becomes a PostgreSQL error.
+//!
+//! The message is a fact and enough by itself, because many clients show nothing else; the detail
+//! is the cause; the hint is an action. Errors that PostgreSQL raises itself are never wrapped:
+//! they unwind through us with their own SQLSTATE.
+
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::panic::ErrorReport;
+
+/// A refusal or failure of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// SQLSTATE.
+    pub code: PgSqlErrorCode,
+    /// The fact.
+    pub message: String,
+    /// The cause.
+    pub detail: Option<String>,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// Result of everything that can be refused.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error with a SQLSTATE and its message.
+    pub fn new(code: PgSqlErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), detail: None, hint: None }
+    }
+
+    /// 55000: the object is not in the state that the call needs.
+    pub fn state(message: impl Into<String>) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+    }
+
+    /// 0A000: PostgreSQL or we cannot do this.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, message)
+    }
+
+    /// 22023: an argument is wrong.
+    pub fn argument(message: impl Into<String>) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message)
+    }
+
+    /// XX000: a promise of our own was broken.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, message)
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<Error> for ErrorReport {
+    fn from(error: Error) -> Self {
+        let mut report = ErrorReport::new(error.code, error.message, "pg_bluegreen");
+        if let Some(detail) = error.detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = error.hint {
+            report = report.set_hint(hint);
+        }
+        report
+    }
+}
