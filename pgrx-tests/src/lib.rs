@@ -1,1 +1,7 @@
-//! Tests from outside.
+//! What needs a server from outside: the set-up, throwaway clusters, client tests, the demo and the
+//! comparison. The package's binary is behind the aliases `cargo demo`, `cargo verify` and
+//! `cargo compare`.
+
+pub mod cluster;
+pub mod journal;
+pub mod setup;

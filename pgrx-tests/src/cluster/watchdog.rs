@@ -1,0 +1,59 @@
+//! Ends a cluster whose process ended without doing so: Ctrl-C, kill -9, a crash.
+//!
+//! A shell waits on a pipe that only we hold the other end of. When we end in whatever way, the
+//! kernel closes it, and the shell stops the server and removes the files.
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result};
+
+/// SIGINT to the postmaster is its fast shutdown; SIGQUIT, after half a minute, its immediate one.
+const SCRIPT: &str = r#"
+trap '' INT TERM HUP
+read -r word && exit 0
+pid=$(head -n 1 "$1/postmaster.pid" 2>/dev/null) || pid=
+if [ -n "$pid" ]; then
+    kill -INT "$pid"
+    tries=0
+    while kill -0 "$pid" && [ $tries -lt 300 ]; do sleep 0.1; tries=$((tries + 1)); done
+    kill -QUIT "$pid"
+    sleep 0.2
+fi 2>/dev/null
+rm -rf "$1" "$2"
+"#;
+
+/// The waiting shell.
+#[derive(Debug)]
+pub struct Watchdog {
+    shell: Child,
+}
+
+impl Watchdog {
+    /// Watches over a data directory, and the directory that holds its socket.
+    pub fn start(data: &Path, sockets: &Path) -> Result<Self> {
+        let shell = Command::new("sh")
+            .args(["-c", SCRIPT, "watchdog"])
+            .args([data, sockets])
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Out of the terminal's process group: Ctrl-C is for us, not for the one that tidies up.
+            .process_group(0)
+            .spawn()
+            .context("starting the watchdog")?;
+        Ok(Self { shell })
+    }
+
+    /// Dismisses it: the cluster has been ended in order.
+    pub fn dismiss(&mut self) {
+        if let Some(mut stdin) = self.shell.stdin.take() {
+            // It may be gone already; there is nothing to do about that.
+            let _ = stdin.write_all(b"done\n");
+        }
+        let _ = self.shell.wait();
+    }
+}

@@ -1,0 +1,60 @@
+//! The commands of this repository: `cargo demo`, `cargo verify`, `cargo compare`.
+
+use anyhow::Result;
+use bluegreen_tests::cluster::{Cluster, Options, SUPERUSER};
+use bluegreen_tests::setup::command::say;
+use bluegreen_tests::setup::{self, Tree, Workspace};
+use clap::{Parser, Subcommand};
+
+/// Demo, tests and comparison of pg_bluegreen. Each sets up what is missing first.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Set up what is missing and install the extension, nothing else
+    Setup(Build),
+    /// Start a throwaway cluster with the extension and leave it running until Ctrl-C
+    Shell(Build),
+}
+
+#[derive(Debug, clap::Args)]
+struct Build {
+    /// Build with the named failure points, into a server tree of its own
+    #[arg(long)]
+    failpoints: bool,
+}
+
+impl Build {
+    fn tree(&self) -> Tree {
+        if self.failpoints { Tree::Failpoints } else { Tree::Release }
+    }
+}
+
+fn main() -> Result<()> {
+    let workspace = Workspace::find()?;
+    match Arguments::parse().command {
+        Task::Setup(build) => setup::install(&workspace, build.tree()),
+        Task::Shell(build) => {
+            setup::install(&workspace, build.tree())?;
+            shell(build.tree())
+        }
+    }
+}
+
+/// A cluster to try things in, with the extension and the role `app`.
+fn shell(tree: Tree) -> Result<()> {
+    let cluster = Cluster::start(&Options::default().tree(tree))?;
+    cluster.install_extension("postgres")?;
+    cluster.create_owner("app")?;
+    println!("psql \"{}\"", cluster.conn_string(SUPERUSER, "postgres"));
+    println!("psql \"{}\"", cluster.conn_string("app", "postgres"));
+    println!("log: {}", cluster.log_file().display());
+    say("Running. Ctrl-C stops it and removes its files.");
+    loop {
+        std::thread::park();
+    }
+}

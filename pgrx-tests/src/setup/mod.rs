@@ -1,0 +1,34 @@
+//! Everything that a fresh machine with Rust lacks, and the extension itself, installed.
+//!
+//! In this order, each step only when its result is missing: Debian packages, the pinned cargo-pgrx,
+//! private copies of the server's files, the PGRX_HOME that points at them, the extension. All of
+//! it but the packages is under `target/`: nothing of the system or of the user's own set-up is
+//! written.
+
+pub mod command;
+mod extension;
+mod packages;
+mod server;
+mod tools;
+mod workspace;
+
+use anyhow::Result;
+
+pub use workspace::{MAJOR, Tree, Workspace};
+
+/// Sets up what is needed to build the extension for a tree, without building it.
+pub fn prepare(workspace: &Workspace, tree: Tree) -> Result<()> {
+    packages::ensure(workspace)?;
+    // The release tree is what every build reads the headers of.
+    for tree in [Tree::Release, tree] {
+        server::ensure(workspace, tree)?;
+        tools::ensure_pgrx_home(workspace, tree)?;
+    }
+    tools::ensure_cargo_pgrx(workspace)
+}
+
+/// Sets up what is missing and installs the extension, as it is in the clone, into a tree.
+pub fn install(workspace: &Workspace, tree: Tree) -> Result<()> {
+    prepare(workspace, tree)?;
+    extension::install(workspace, tree)
+}

@@ -1,0 +1,121 @@
+//! Where everything is: the clone, and what the set-up puts under its `target/`.
+//!
+//! Only paths; nothing is created here. Nothing outside the clone is ever written, except by apt.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+/// The PostgreSQL major version that the commands of this package work with.
+pub const MAJOR: &str = "15";
+
+/// A private copy of the server's files. Each has its own installed build of the extension, so that
+/// one kind of test cannot overwrite what another is running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tree {
+    /// The release build: client tests, demo, comparison.
+    Release,
+    /// A release build with the feature `failpoints`.
+    Failpoints,
+    /// What `cargo pgrx test` installs into: a debug build with the `#[pg_test]` functions.
+    PgTest,
+}
+
+impl Tree {
+    /// The cargo features that the extension is built with for this tree.
+    pub fn features(self) -> Option<&'static str> {
+        match self {
+            Tree::Release | Tree::PgTest => None,
+            Tree::Failpoints => Some("failpoints"),
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Tree::Release => "",
+            Tree::Failpoints => "-failpoints",
+            Tree::PgTest => "-test",
+        }
+    }
+}
+
+/// A clone of the repository.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    root: PathBuf,
+}
+
+impl Workspace {
+    /// Finds the clone: from cargo's environment, else from where this package was compiled, else
+    /// upwards from the running binary (a clone that was moved after it was built).
+    pub fn find() -> Result<Self> {
+        let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let compiled = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let binary = std::env::current_exe().ok();
+
+        let starts = here.into_iter().chain([compiled]).chain(binary);
+        for start in starts {
+            let root = start.ancestors().find(|d| d.join("pg_bluegreen.control").is_file());
+            if let Some(root) = root {
+                return Ok(Self { root: root.to_path_buf() });
+            }
+        }
+        bail!("the clone of pg_bluegreen was not found: run this through cargo, inside the clone")
+    }
+
+    /// The top of the clone.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `target/`, which holds everything that is built or set up.
+    pub fn target(&self) -> PathBuf {
+        self.root.join("target")
+    }
+
+    /// The root of `cargo install` for the pinned cargo-pgrx.
+    pub fn tools(&self) -> PathBuf {
+        self.target().join("tools")
+    }
+
+    /// The pinned cargo-pgrx.
+    pub fn cargo_pgrx(&self) -> PathBuf {
+        self.tools().join("bin/cargo-pgrx")
+    }
+
+    /// The `PGRX_HOME` that builds for a tree.
+    ///
+    /// The release trees share one: it only says against which headers to build, and these are the
+    /// same. `cargo pgrx test` also takes from it where to install, so that it needs its own.
+    pub fn pgrx_home(&self, tree: Tree) -> PathBuf {
+        match tree {
+            Tree::Release | Tree::Failpoints => self.target().join("pgrx"),
+            Tree::PgTest => self.target().join("pgrx-test"),
+        }
+    }
+
+    /// The top of a private copy of the server.
+    pub fn server(&self, tree: Tree) -> PathBuf {
+        self.target().join("server").join(format!("{MAJOR}{}", tree.suffix()))
+    }
+
+    /// The directory of a private copy's programs.
+    pub fn bin(&self, tree: Tree) -> PathBuf {
+        self.server(tree).join("lib/postgresql").join(MAJOR).join("bin")
+    }
+
+    /// The `pg_config` of a private copy.
+    pub fn pg_config(&self, tree: Tree) -> PathBuf {
+        self.bin(tree).join("pg_config")
+    }
+
+    /// Where a private copy keeps its loadable modules.
+    pub fn modules(&self, tree: Tree) -> PathBuf {
+        self.server(tree).join("lib/postgresql").join(MAJOR).join("lib")
+    }
+
+    /// Where the data directories of throwaway clusters are made.
+    pub fn clusters(&self) -> PathBuf {
+        self.target().join("clusters")
+    }
+}
