@@ -1,4 +1,21 @@
 //! All hand-written `unsafe` of the extension: the server's C interface behind safe functions.
+//!
+//! Rules of this floor:
+//! - A guard (SPI connection, identity, settings, snapshot) is undone by `Drop` only when the
+//!   code returns, also with an `Err`. While a PostgreSQL error or a panic unwinds, `Drop` does
+//!   nothing: the (sub)transaction's abort undoes it, and a second error in a destructor would
+//!   end the backend.
+//! - Nothing here is held across a commit but [`xact::Procedure`].
 #![allow(unsafe_code)]
 
+pub mod acl;
+pub mod lock;
+pub mod log;
 pub mod parse;
+pub mod procedure;
+pub mod relation;
+pub mod security;
+pub mod snapshot;
+pub mod spi;
+pub mod work;
+pub mod xact;

@@ -1,0 +1,258 @@
+//! A deployment as it is stored.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ident::{Ident, QualifiedName};
+use crate::model::mapping::Mapping;
+use crate::model::phase::Phase;
+
+/// The arguments of bg_prepare, to recognise the same call again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arguments {
+    /// `changes`, verbatim.
+    pub changes: String,
+    /// `target` as it was called at prepare.
+    pub target: Option<QualifiedName>,
+    /// `forward`.
+    pub forward: serde_json::Map<String, serde_json::Value>,
+    /// `reverse`.
+    pub reverse: serde_json::Map<String, serde_json::Value>,
+    /// `key`.
+    pub key: Option<Vec<String>>,
+}
+
+/// An index of the shadow, dropped for the copy and built again from the server's deparse.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedIndex {
+    /// Its name.
+    pub name: Ident,
+    /// `pg_get_indexdef`.
+    pub definition: String,
+    /// Tablespace, when not the database's default.
+    pub tablespace: Option<Ident>,
+    /// The constraint it implements.
+    pub constraint: Option<RecordedConstraint>,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// Statistics targets of its expression columns: (column number, target).
+    #[serde(default)]
+    pub statistics: Vec<(i16, i32)>,
+}
+
+/// A constraint as PostgreSQL deparses it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedConstraint {
+    /// Its name.
+    pub name: Ident,
+    /// `c`, `p`, `u` or `x`.
+    pub kind: String,
+    /// `pg_get_constraintdef`.
+    pub definition: String,
+    /// DEFERRABLE.
+    pub deferrable: bool,
+    /// INITIALLY DEFERRED.
+    pub deferred: bool,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+/// Sequences of a column that both sides have. The live object stays with the live table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequencePair {
+    /// The column of the origin.
+    pub origin_column: Ident,
+    /// The column of the shadow.
+    pub shadow_column: Ident,
+    /// The origin's sequence at prepare: the live object, always.
+    pub live: u32,
+    /// The shadow's own sequence, if it has one.
+    pub spare: Option<u32>,
+    /// `i` identity or `a` serial, on the origin.
+    pub origin_kind: char,
+    /// The same on the shadow.
+    pub shadow_kind: char,
+    /// The options that belong to the shadow's column type, as `AS … MINVALUE …`; NULL if the same.
+    pub shadow_options: Option<String>,
+    /// The same for the origin.
+    pub origin_options: Option<String>,
+    /// Default of a hand-made target's column before it was pointed to the live sequence.
+    pub given_default: Option<String>,
+}
+
+/// What prepare decided. Never changed afterwards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Origin to shadow.
+    pub forward: Mapping,
+    /// Shadow to origin.
+    pub reverse: Mapping,
+    /// Indexes to build on the shadow.
+    pub indexes: Vec<RecordedIndex>,
+    /// Constraints that go on at the end, NOT VALID, as they were.
+    pub not_valid: Vec<RecordedConstraint>,
+    /// Sequences that the sides exchange.
+    pub sequences: Vec<SequencePair>,
+    /// Storage parameters of autovacuum on the shadow before it was switched off.
+    pub autovacuum: BTreeMap<String, String>,
+    /// The shadow's access rights once it is live are the origin's; settings of prepare that
+    /// expressions depend on.
+    pub session: BTreeMap<String, String>,
+}
+
+/// Where the work stands. Written with every batch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// File number of green when the copy began; another one means that green was rewritten.
+    pub relfilenode: u32,
+    /// The next block of green to copy.
+    pub next_block: u32,
+    /// The number of blocks to copy.
+    pub end_block: u32,
+    /// Blocks in the last batch.
+    pub batch_blocks: u32,
+    /// How often the copy began again.
+    pub restarts: u32,
+    /// The next block of blue to purge.
+    pub purge_next: u32,
+    /// The purge is complete.
+    pub purged: bool,
+    /// Indexes built.
+    pub indexes_built: usize,
+    /// Constraints that were NOT VALID are back.
+    pub constraints_added: bool,
+    /// ANALYZE has run.
+    pub analyzed: bool,
+    /// Rows written by the copy.
+    pub rows_copied: i64,
+    /// Rows estimated when the copy began.
+    pub rows_estimated: i64,
+    /// Seconds spent copying.
+    pub copy_seconds: f64,
+    /// Log rows of the next sync batch.
+    pub sync_rows: i64,
+    /// Log rows per millisecond of the last large enough sync.
+    pub sync_rate: f64,
+    /// The last transaction that wrote to blue: snapshots must be younger before the swap.
+    pub drain_xid: u64,
+    /// When the last complete sync ended (seconds since 1970).
+    pub synced_at: Option<f64>,
+    /// The backend that drives the deployment, and when it began.
+    pub runner: Option<(i32, String)>,
+    /// The transaction in which prepare ran.
+    pub prepared_xid: u64,
+    /// A filled table was copied in the transaction of prepare.
+    pub single_transaction: bool,
+}
+
+/// Which side is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The table that was live at prepare.
+    Origin,
+    /// The table that prepare made.
+    Shadow,
+}
+
+/// A deployment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Its number; names of logs and the crossing schema end in it.
+    pub id: i64,
+    /// Green's name.
+    pub source: QualifiedName,
+    /// The blue schema.
+    pub blue_schema: Ident,
+    /// OID of the origin.
+    pub origin: u32,
+    /// OID of the shadow.
+    pub shadow: u32,
+    /// OID of the owner.
+    pub owner: u32,
+    /// The phase.
+    pub phase: Phase,
+    /// Paused by the user.
+    pub paused: bool,
+    /// The arguments of prepare.
+    pub arguments: Arguments,
+    /// What prepare decided.
+    pub plan: Plan,
+    /// Where the work stands.
+    pub progress: Progress,
+    /// Definition of the origin at prepare, or since the last swap.
+    pub fingerprint_origin: serde_json::Value,
+    /// Definition of the shadow as we left it.
+    pub fingerprint_shadow: serde_json::Value,
+    /// The last error of a run.
+    pub last_error: Option<String>,
+}
+
+impl Deployment {
+    /// The side that is live.
+    pub fn green_side(&self) -> Side {
+        match self.phase {
+            Phase::Swapped | Phase::Finished => Side::Shadow,
+            Phase::Prepared
+            | Phase::Copying
+            | Phase::Indexing
+            | Phase::Ready
+            | Phase::Aborted => Side::Origin,
+        }
+    }
+
+    /// OID of the live table.
+    pub fn green(&self) -> u32 {
+        self.oid(self.green_side())
+    }
+
+    /// OID of the offline table.
+    pub fn blue(&self) -> u32 {
+        match self.green_side() {
+            Side::Origin => self.shadow,
+            Side::Shadow => self.origin,
+        }
+    }
+
+    /// OID of a side.
+    pub fn oid(&self, side: Side) -> u32 {
+        match side {
+            Side::Origin => self.origin,
+            Side::Shadow => self.shadow,
+        }
+    }
+
+    /// Name of the offline table.
+    pub fn blue_name(&self) -> QualifiedName {
+        QualifiedName { schema: self.blue_schema.clone(), name: self.source.name.clone() }
+    }
+
+    /// The deployment's own schema, through which the swap crosses.
+    pub fn crossing_schema(&self) -> Ident {
+        Ident::new(format!("bluegreen_{}", self.id))
+    }
+
+    /// The mapping from green to blue as they are now.
+    pub fn mapping(&self) -> &Mapping {
+        match self.green_side() {
+            Side::Origin => &self.plan.forward,
+            Side::Shadow => &self.plan.reverse,
+        }
+    }
+
+    /// The log that capture on `side` writes.
+    pub fn log_of(&self, side: Side) -> QualifiedName {
+        let direction = match side {
+            Side::Origin => "forward",
+            Side::Shadow => "reverse",
+        };
+        QualifiedName::new("bluegreen", format!("{direction}_{}", self.id))
+    }
+
+    /// The log that is being written.
+    pub fn log(&self) -> QualifiedName {
+        self.log_of(self.green_side())
+    }
+}

@@ -1,0 +1,44 @@
+//! The key of a table: by it rows are followed from one side to the other.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ident::Ident;
+
+/// A column of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyColumn {
+    /// The column's name.
+    pub name: Ident,
+    /// Its attribute number in the table.
+    pub attnum: i16,
+    /// Its type, as SQL, qualified; domains are resolved to their base type.
+    pub type_sql: String,
+    /// OID of that base type.
+    pub type_oid: u32,
+    /// OID of the column's collation, 0 if it has none.
+    pub collation: u32,
+    /// The collation as SQL, qualified.
+    pub collation_sql: Option<String>,
+    /// The equality operator of the key's index, as `OPERATOR(schema.=)`.
+    pub equals: String,
+}
+
+/// A unique key of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// The index that enforces it.
+    pub index: String,
+    /// Its columns, in the index's order.
+    pub columns: Vec<KeyColumn>,
+    /// Deferrable: cannot be the arbiter of ON CONFLICT.
+    pub deferrable: bool,
+    /// It is the primary key.
+    pub primary: bool,
+}
+
+impl Key {
+    /// The names of its columns.
+    pub fn names(&self) -> impl Iterator<Item = &Ident> {
+        self.columns.iter().map(|c| &c.name)
+    }
+}

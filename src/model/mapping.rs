@@ -1,0 +1,34 @@
+//! How the columns of one side become the columns of the other.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ident::Ident;
+use crate::model::key::Key;
+
+/// A column of the written side and the expression over the read side that gives its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappedColumn {
+    /// The column that is written.
+    pub column: Ident,
+    /// The server's deparse of the expression, with bare column names.
+    pub expression: String,
+    /// The value may differ from one evaluation to the next.
+    pub volatile: bool,
+}
+
+/// One direction of a deployment: read from one side, written to the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapping {
+    /// Every written column that has a value on the read side (generated columns are left out).
+    pub columns: Vec<MappedColumn>,
+    /// Columns of the written side that only it has; sync never overwrites them.
+    pub side_only: Vec<Ident>,
+    /// The key on the read side; the log holds its columns.
+    pub from_key: Key,
+    /// The key on the written side.
+    pub to_key: Key,
+    /// For each column of `to_key`, its expression over the columns of `from_key`.
+    pub key_expressions: Vec<String>,
+    /// ON CONFLICT DO UPDATE works; otherwise rows are deleted and inserted.
+    pub upsert: bool,
+}

@@ -1,0 +1,9 @@
+//! Plain data that all floors share. No SPI, no server calls.
+
+pub mod changes;
+pub mod deployment;
+pub mod finding;
+pub mod key;
+pub mod mapping;
+pub mod phase;
+pub mod settings;

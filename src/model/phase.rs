@@ -1,0 +1,184 @@
+//! Phases of a deployment and the one pure function that moves between them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Where a deployment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Blue exists, capture runs, nothing is copied.
+    Prepared,
+    /// Green's blocks are being copied.
+    Copying,
+    /// Purge, indexes, statistics and the first complete sync.
+    Indexing,
+    /// Blue is in step with green.
+    Ready,
+    /// The shadow is live; the origin is blue and kept in step.
+    Swapped,
+    /// The shadow stays; nothing of the deployment is left.
+    Finished,
+    /// The origin stays; nothing of the deployment is left.
+    Aborted,
+}
+
+/// What happened to a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The copy began.
+    CopyStarted,
+    /// The last block was copied.
+    CopyDone,
+    /// The rows must be copied again (green was rewritten).
+    CopyAgain,
+    /// Indexes are built and the first sync is complete.
+    InStep,
+    /// The roles were exchanged, origin to shadow.
+    Swapped,
+    /// The roles were exchanged back.
+    Reverted,
+    /// The new table stays.
+    Finished,
+    /// The old table stays.
+    Aborted,
+}
+
+/// The phase that `event` leads to, or an error that names the phase and what is possible.
+pub fn next(phase: Phase, event: Event) -> Result<Phase> {
+    use Event as E;
+    use Phase as P;
+    match (phase, event) {
+        (P::Prepared, E::CopyStarted) => Ok(P::Copying),
+        (P::Copying, E::CopyDone) => Ok(P::Indexing),
+        (P::Prepared | P::Copying, E::CopyAgain) => Ok(P::Prepared),
+        (P::Indexing, E::InStep) => Ok(P::Ready),
+        (P::Ready, E::Swapped) => Ok(P::Swapped),
+        (P::Swapped, E::Reverted) => Ok(P::Ready),
+        (P::Swapped, E::Finished) => Ok(P::Finished),
+        (P::Prepared | P::Copying | P::Indexing | P::Ready, E::Aborted) => Ok(P::Aborted),
+        (
+            P::Prepared | P::Copying | P::Indexing | P::Ready | P::Swapped | P::Finished
+            | P::Aborted,
+            _,
+        ) => Err(wrong_phase(phase, event)),
+    }
+}
+
+fn wrong_phase(phase: Phase, event: Event) -> Error {
+    let verb = match event {
+        Event::CopyStarted | Event::CopyDone | Event::CopyAgain | Event::InStep => "copied",
+        Event::Swapped => "swapped",
+        Event::Reverted => "reverted",
+        Event::Finished => "finished",
+        Event::Aborted => "aborted",
+    };
+    Error::state(format!("the deployment is in phase {phase} and cannot be {verb}"))
+        .hint(phase.possible())
+}
+
+impl Phase {
+    /// Whether the deployment still exists.
+    pub fn is_open(self) -> bool {
+        match self {
+            Phase::Prepared | Phase::Copying | Phase::Indexing | Phase::Ready | Phase::Swapped => {
+                true
+            }
+            Phase::Finished | Phase::Aborted => false,
+        }
+    }
+
+    /// What a user can do in this phase, as a hint.
+    pub fn possible(self) -> &'static str {
+        match self {
+            Phase::Prepared | Phase::Copying | Phase::Indexing => {
+                "Drive it with CALL bg_run(table), or drop it with SELECT bg_abort(table)."
+            }
+            Phase::Ready => {
+                "Possible now: SELECT bg_swap(table), CALL bg_run(table) to sync, SELECT bg_abort(table)."
+            }
+            Phase::Swapped => {
+                "Possible now: SELECT bg_revert(table), SELECT bg_finish(table), CALL bg_run(table) to sync."
+            }
+            Phase::Finished | Phase::Aborted => {
+                "Begin a new deployment with SELECT bg_prepare(table, changes)."
+            }
+        }
+    }
+
+    /// The next call that leads towards the end, for bg_status.
+    pub fn next_step(self) -> &'static str {
+        match self {
+            Phase::Prepared | Phase::Copying | Phase::Indexing => "CALL bg_run",
+            Phase::Ready => "SELECT bg_swap",
+            Phase::Swapped => "SELECT bg_finish or SELECT bg_revert",
+            Phase::Finished | Phase::Aborted => "none",
+        }
+    }
+
+    /// Reads the text that the catalog and users write.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "prepared" => Phase::Prepared,
+            "copying" => Phase::Copying,
+            "indexing" => Phase::Indexing,
+            "ready" => Phase::Ready,
+            "swapped" => Phase::Swapped,
+            "finished" => Phase::Finished,
+            "aborted" => Phase::Aborted,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Prepared => "prepared",
+            Phase::Copying => "copying",
+            Phase::Indexing => "indexing",
+            Phase::Ready => "ready",
+            Phase::Swapped => "swapped",
+            Phase::Finished => "finished",
+            Phase::Aborted => "aborted",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_of_a_deployment_leads_to_finished() {
+        let mut phase = Phase::Prepared;
+        for event in [
+            Event::CopyStarted,
+            Event::CopyDone,
+            Event::InStep,
+            Event::Swapped,
+            Event::Reverted,
+            Event::Swapped,
+            Event::Finished,
+        ] {
+            phase = next(phase, event).unwrap_or(Phase::Aborted);
+        }
+        assert_eq!(phase, Phase::Finished);
+    }
+
+    #[test]
+    fn a_swapped_deployment_cannot_be_aborted() {
+        let error = next(Phase::Swapped, Event::Aborted);
+        assert!(matches!(error, Err(ref e) if e.message.contains("phase swapped")));
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for phase in [Phase::Prepared, Phase::Copying, Phase::Indexing, Phase::Ready] {
+            assert_eq!(Phase::parse(&phase.to_string()), Some(phase));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Exact access rights, with their grantors, on tables and columns.
+
+use pgrx::pg_sys;
+
+use crate::error::Result;
+use crate::pg::{spi, spi::Arg};
+
+/// Writes what `pg_class.relacl` and `pg_attribute.attacl` say, for one table, from SQL: `source`
+/// is a query that returns (attnum smallint, acl aclitem[]), attnum 0 for the table itself. A
+/// column that it leaves out keeps its rights.
+///
+/// GRANT cannot do this: the grantor would be the owner. So the catalog rows are written as
+/// ALTER TABLE OWNER writes them, and the dependencies of roles with them.
+///
+/// Locks: the caller holds ACCESS EXCLUSIVE on the table.
+pub fn replace(table: u32, owner: u32, source: &str, args: &[Arg<'_>]) -> Result<()> {
+    let sql = format!(
+        "WITH want AS ({source}),
+         tables AS (
+             UPDATE pg_catalog.pg_class c SET relacl = w.acl
+               FROM want w, pg_catalog.pg_class old
+              WHERE w.attnum = 0 AND c.oid = {table} AND old.oid = c.oid
+                AND c.relacl IS DISTINCT FROM w.acl
+          RETURNING 0::smallint AS attnum, old.relacl AS before, c.relacl AS after),
+         columns AS (
+             UPDATE pg_catalog.pg_attribute a SET attacl = w.acl
+               FROM want w, pg_catalog.pg_attribute old
+              WHERE w.attnum <> 0 AND a.attrelid = {table} AND a.attnum = w.attnum
+                AND old.attrelid = a.attrelid AND old.attnum = a.attnum
+                AND a.attacl IS DISTINCT FROM w.acl
+          RETURNING a.attnum, old.attacl AS before, a.attacl AS after)
+         SELECT * FROM tables UNION ALL SELECT * FROM columns"
+    );
+    spi::with_rows(&sql, args, spi::Options::default(), |rows, _| {
+        for row in 0..rows.len() {
+            let attnum: i16 = rows.get(row, 1).unwrap_or(0);
+            let (before, after) = (rows.datum(row, 2), rows.datum(row, 3));
+            // SAFETY: both datums are aclitem arrays of rows that SPI still holds; the member
+            // lists are palloc'd by aclmembers as updateAclDependencies wants them.
+            unsafe {
+                let (mut old, mut new) = (std::ptr::null_mut(), std::ptr::null_mut());
+                let old_count = members(before, &mut old);
+                let new_count = members(after, &mut new);
+                pg_sys::updateAclDependencies(
+                    pg_sys::RelationRelationId,
+                    pg_sys::Oid::from(table),
+                    attnum.into(),
+                    pg_sys::Oid::from(owner),
+                    old_count,
+                    old,
+                    new_count,
+                    new,
+                );
+            }
+        }
+        Ok(())
+    })?;
+    // SAFETY: tells all backends that the table's rights changed.
+    unsafe {
+        pg_sys::CacheInvalidateRelcacheByRelid(pg_sys::Oid::from(table));
+        pg_sys::CommandCounterIncrement();
+    }
+    Ok(())
+}
+
+unsafe fn members(acl: Option<pg_sys::Datum>, roles: &mut *mut pg_sys::Oid) -> i32 {
+    match acl {
+        None => 0,
+        // SAFETY: an aclitem array, detoasted; aclmembers checks its form.
+        Some(acl) => unsafe {
+            let array = pg_sys::pg_detoast_datum_copy(acl.cast_mut_ptr());
+            pg_sys::aclmembers(array.cast(), roles)
+        },
+    }
+}

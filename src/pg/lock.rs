@@ -1,0 +1,107 @@
+//! Locks: of a deployment, of relations, and for a bounded time.
+
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys;
+
+use crate::error::Result;
+use crate::pg::security::{self, SettingsLevel};
+use crate::pg::xact::{self, Caught};
+
+/// Modes that we use; the server's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Reading.
+    AccessShare,
+    /// CREATE TRIGGER: keeps writers out.
+    ShareRowExclusive,
+    /// SET SCHEMA, DROP: keeps everyone out.
+    AccessExclusive,
+}
+
+impl Mode {
+    fn raw(self) -> pg_sys::LOCKMODE {
+        (match self {
+            Mode::AccessShare => pg_sys::AccessShareLock,
+            Mode::ShareRowExclusive => pg_sys::ShareRowExclusiveLock,
+            Mode::AccessExclusive => pg_sys::AccessExclusiveLock,
+        }) as pg_sys::LOCKMODE
+    }
+}
+
+/// Locks a relation (also a sequence) until the end of the transaction; waits as lock_timeout says.
+pub fn relation(oid: u32, mode: Mode) {
+    // SAFETY: takes a lock; the OID need not exist.
+    unsafe { pg_sys::LockRelationOid(pg_sys::Oid::from(oid), mode.raw()) };
+}
+
+/// Takes the deployment's lock until the end of the transaction, waiting at most `wait`.
+/// `table` is the OID of `bluegreen.deployment`, whose object locks nobody else uses.
+pub fn deployment(table: u32, id: i64, wait: Duration) -> bool {
+    let end = Instant::now() + wait;
+    loop {
+        // SAFETY: a lock tag of class "object", filled as SET_LOCKTAG_OBJECT does.
+        let result = unsafe {
+            let tag = pg_sys::LOCKTAG {
+                locktag_field1: pg_sys::MyDatabaseId.to_u32(),
+                locktag_field2: table,
+                locktag_field3: id as u32,
+                locktag_field4: 0,
+                locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+                locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+            };
+            pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, true)
+        };
+        if result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        xact::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Locks all of `relations` in their order, within `limit` for the whole set. Runs in the caller's
+/// subtransaction. deadlock_timeout is set below the limit, or autovacuum would never give way.
+pub fn all_within(relations: &[(u32, Mode)], limit: Duration) -> Result<()> {
+    let end = Instant::now() + limit;
+    let _level = SettingsLevel::open();
+    let deadlock = (limit.as_millis() / 2).clamp(1, 1000);
+    security::set("deadlock_timeout", &format!("{deadlock}ms"))?;
+    for (oid, mode) in relations {
+        let left = end.saturating_duration_since(Instant::now()).as_millis().max(1);
+        security::set("lock_timeout", &format!("{left}ms"))?;
+        relation(*oid, *mode);
+    }
+    Ok(())
+}
+
+/// Growing tries: each in a subtransaction, from 10 ms up to `longest`, with rests between, until
+/// `until`. `attempt` gets the limit of the try. Nothing is held between tries.
+pub fn retry<T>(
+    longest: Duration,
+    until: Instant,
+    mut attempt: impl FnMut(Duration) -> Result<T>,
+) -> std::result::Result<T, Caught> {
+    let mut limit = Duration::from_millis(10).min(longest);
+    let mut rest = Duration::from_millis(20);
+    loop {
+        match xact::subtransaction(|| attempt(limit)) {
+            Ok(value) => return Ok(value),
+            Err(caught) if caught.is_lock_failure() && Instant::now() + rest < until => {
+                xact::sleep(jitter(rest));
+                limit = (limit * 3 / 2).min(longest);
+                rest = (rest * 3 / 2).min(Duration::from_secs(1));
+            }
+            Err(caught) => return Err(caught),
+        }
+    }
+}
+
+/// Half to one and a half of `rest`, so that two who collide do not collide again.
+fn jitter(rest: Duration) -> Duration {
+    let nanos =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    rest / 2 + rest.mul_f64(f64::from(nanos.subsec_nanos() % 1000) / 1000.0)
+}

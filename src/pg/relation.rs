@@ -1,0 +1,86 @@
+//! Relations: opening, moving between schemas, and who owns a sequence.
+
+use std::ffi::CString;
+
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+
+/// Refuses with PostgreSQL's own error (55006) when a statement of this session is using the table
+/// or has trigger events pending on it. The caller holds a lock on it.
+pub fn check_not_in_use(table: u32, statement: &str) -> Result<()> {
+    let statement =
+        CString::new(statement).map_err(|_| Error::internal("a name contains a NUL byte"))?;
+    // SAFETY: the relation is locked; an error unwinds and the abort closes it.
+    unsafe {
+        let relation =
+            pg_sys::relation_open(pg_sys::Oid::from(table), pg_sys::NoLock as pg_sys::LOCKMODE);
+        pg_sys::CheckTableNotInUse(relation, statement.as_ptr());
+        pg_sys::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+    }
+    Ok(())
+}
+
+/// Moves a table with its indexes, constraints, row type and owned sequences to another schema.
+/// The server's own function: the owner may lack CREATE, and no event trigger can veto half a swap.
+///
+/// Locks: the caller holds ACCESS EXCLUSIVE on the table.
+pub fn set_schema(table: u32, from: u32, to: u32) {
+    // SAFETY: the relation is locked; the list of moved objects is freed before we leave.
+    unsafe {
+        let relation =
+            pg_sys::relation_open(pg_sys::Oid::from(table), pg_sys::NoLock as pg_sys::LOCKMODE);
+        let moved = pg_sys::new_object_addresses();
+        pg_sys::AlterTableNamespaceInternal(
+            relation,
+            pg_sys::Oid::from(from),
+            pg_sys::Oid::from(to),
+            moved,
+        );
+        pg_sys::free_object_addresses(moved);
+        pg_sys::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        pg_sys::CommandCounterIncrement();
+    }
+}
+
+/// Takes the ownership record off a sequence, of either kind (identity, serial).
+pub fn release_sequence(sequence: u32) {
+    let class = pg_sys::RelationRelationId;
+    // SAFETY: deletes rows of pg_depend; the caller has locked both tables.
+    unsafe {
+        for kind in [pg_sys::DependencyType::DEPENDENCY_AUTO, pg_sys::DependencyType::DEPENDENCY_INTERNAL] {
+            pg_sys::deleteDependencyRecordsForClass(
+                class,
+                pg_sys::Oid::from(sequence),
+                class,
+                kind as std::ffi::c_char,
+            );
+        }
+        pg_sys::CommandCounterIncrement();
+    }
+}
+
+/// Makes a column the owner of a sequence: `i` as its identity sequence, `a` as a serial's.
+pub fn own_sequence(sequence: u32, table: u32, column: i16, kind: char) {
+    let class = pg_sys::RelationRelationId;
+    let behavior = if kind == 'i' {
+        pg_sys::DependencyType::DEPENDENCY_INTERNAL
+    } else {
+        pg_sys::DependencyType::DEPENDENCY_AUTO
+    };
+    let sequence = pg_sys::ObjectAddress {
+        classId: class,
+        objectId: pg_sys::Oid::from(sequence),
+        objectSubId: 0,
+    };
+    let column = pg_sys::ObjectAddress {
+        classId: class,
+        objectId: pg_sys::Oid::from(table),
+        objectSubId: column.into(),
+    };
+    // SAFETY: writes a row of pg_depend; the caller has locked both tables.
+    unsafe {
+        pg_sys::recordDependencyOn(&sequence, &column, behavior);
+        pg_sys::CommandCounterIncrement();
+    }
+}

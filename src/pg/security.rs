@@ -1,0 +1,197 @@
+//! As whom our code runs.
+//!
+//! Two identities. Our own DDL and catalog writes run as the extension's owner. What evaluates
+//! code that users wrote (defaults, casts, index expressions, mappings) runs as the table's owner
+//! in a security-restricted operation with its own GUC level and pinned settings, as
+//! REFRESH MATERIALIZED VIEW does.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::CString;
+
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::pg::spi;
+
+thread_local! {
+    /// Our own statements may write to blue. Reset by the guard, and by the abort's callback.
+    static WRITING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Settings that every statement of ours runs with.
+const PINNED: &[(&str, &str)] = &[
+    ("search_path", "pg_catalog, pg_temp"),
+    ("row_security", "off"),
+    ("jit", "off"),
+    ("max_parallel_workers_per_gather", "0"),
+    ("enable_tidscan", "on"),
+    ("enable_indexscan", "on"),
+    ("standard_conforming_strings", "on"),
+    ("quote_all_identifiers", "off"),
+    ("transform_null_equals", "off"),
+    ("check_function_bodies", "off"),
+    ("client_min_messages", "warning"),
+];
+
+/// An identity with its settings; the caller's come back on drop.
+pub struct Identity {
+    user: pg_sys::Oid,
+    context: i32,
+    level: i32,
+    writing: bool,
+}
+
+/// The role that the statement outside of us runs as.
+pub fn current_user() -> u32 {
+    // SAFETY: reads a global.
+    unsafe { pg_sys::GetUserId() }.to_u32()
+}
+
+/// Whether a write to blue comes from us.
+pub fn is_writing() -> bool {
+    WRITING.with(Cell::get)
+}
+
+/// Forgets that we were writing. For the abort of a transaction.
+pub fn reset() {
+    WRITING.with(|w| w.set(false));
+}
+
+/// The owner of schema `bluegreen`, who is the extension's owner.
+fn extension_owner() -> Result<u32> {
+    // SAFETY: catalog cache look-ups; the tuple is released before we leave.
+    unsafe {
+        let oid = pg_sys::get_namespace_oid(c"bluegreen".as_ptr(), true);
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::NAMESPACEOID as i32,
+            pg_sys::Datum::from(oid),
+        );
+        if tuple.is_null() {
+            return Err(Error::state("schema bluegreen does not exist")
+                .hint("Run CREATE EXTENSION pg_bluegreen."));
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_namespace>();
+        let owner = (*form).nspowner;
+        pg_sys::ReleaseSysCache(tuple);
+        if !pg_sys::superuser_arg(owner) {
+            return Err(Error::new(
+                pgrx::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "the owner of schema bluegreen is not a superuser",
+            )
+            .hint("Give the schema back to the role that created the extension."));
+        }
+        Ok(owner.to_u32())
+    }
+}
+
+impl Identity {
+    /// Our own DDL and catalog writes.
+    pub fn extension() -> Result<Self> {
+        let owner = extension_owner()?;
+        Self::enter(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, &BTreeMap::new())
+    }
+
+    /// Code that users wrote: `owner` is the table's owner, `session` the settings of prepare that
+    /// expressions depend on.
+    pub fn table_owner(owner: u32, session: &BTreeMap<String, String>) -> Result<Self> {
+        let flags =
+            pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+        Self::enter(owner, flags as i32, session)
+    }
+
+    fn enter(user: u32, flags: i32, session: &BTreeMap<String, String>) -> Result<Self> {
+        let mut guard =
+            Self { user: pg_sys::InvalidOid, context: 0, level: 0, writing: is_writing() };
+        // SAFETY: saved here, restored in `drop` or by the abort; the level belongs to us.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut guard.user, &mut guard.context);
+            pg_sys::SetUserIdAndSecContext(pg_sys::Oid::from(user), guard.context | flags);
+            guard.level = pg_sys::NewGUCNestLevel();
+        }
+        for (name, value) in PINNED {
+            set(name, value)?;
+        }
+        for (name, value) in session {
+            set(name, value)?;
+        }
+        WRITING.with(|w| w.set(true));
+        Ok(guard)
+    }
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        WRITING.with(|w| w.set(self.writing));
+        if !std::thread::panicking() {
+            // SAFETY: undoes what `enter` did, in reverse order.
+            unsafe {
+                pg_sys::AtEOXact_GUC(false, self.level);
+                pg_sys::SetUserIdAndSecContext(self.user, self.context);
+            }
+        }
+    }
+}
+
+/// Sets a setting within the current GUC level, with a superuser's right.
+pub fn set(name: &str, value: &str) -> Result<()> {
+    set_with(name, value, pg_sys::GucAction::GUC_ACTION_SAVE)
+}
+
+/// Sets a setting until the end of the transaction.
+pub fn set_local(name: &str, value: &str) -> Result<()> {
+    set_with(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL)
+}
+
+fn set_with(name: &str, value: &str, action: pg_sys::GucAction::Type) -> Result<()> {
+    let nul = |_| Error::internal("a setting contains a NUL byte");
+    let (name, value) = (CString::new(name).map_err(nul)?, CString::new(value).map_err(nul)?);
+    // SAFETY: both strings are NUL-terminated and copied by the server.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+    Ok(())
+}
+
+/// A level of settings of its own, for lock tries.
+pub struct SettingsLevel(i32);
+
+impl SettingsLevel {
+    /// Opens it.
+    pub fn open() -> Self {
+        // SAFETY: closed in `drop` or by the abort.
+        Self(unsafe { pg_sys::NewGUCNestLevel() })
+    }
+}
+
+impl Drop for SettingsLevel {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: the level that `open` made is the innermost one again.
+            unsafe { pg_sys::AtEOXact_GUC(false, self.0) };
+        }
+    }
+}
+
+/// The settings that expressions may depend on, as they are for the caller of prepare.
+pub fn session_settings() -> Result<BTreeMap<String, String>> {
+    const NAMES: &[&str] =
+        &["TimeZone", "DateStyle", "IntervalStyle", "lc_monetary", "extra_float_digits", "bytea_output"];
+    let mut settings = BTreeMap::new();
+    for name in NAMES {
+        let sql = "SELECT pg_catalog.current_setting($1)";
+        if let Some(value) = spi::one::<String>(sql, &[spi::Arg::Text(name)])? {
+            settings.insert((*name).to_owned(), value);
+        }
+    }
+    Ok(settings)
+}

@@ -1,0 +1,211 @@
+//! SQL from inside the backend.
+//!
+//! Every statement runs with `read_only = false`, so it takes a new snapshot under READ COMMITTED
+//! and sees what was committed while we waited for a lock (pgrx's own client uses the caller's
+//! snapshot until the subtransaction has an XID), unless a [`Snapshot`] is given.
+
+use std::ffi::CString;
+
+use pgrx::{FromDatum, IntoDatum, pg_sys};
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+use crate::pg::snapshot::Snapshot;
+use crate::pg::work::Work;
+
+/// An argument of a statement.
+#[derive(Debug, Clone)]
+pub enum Arg<'a> {
+    /// text
+    Text(&'a str),
+    /// text that may be NULL
+    OptText(Option<&'a str>),
+    /// bigint
+    Int(i64),
+    /// oid
+    Oid(u32),
+    /// boolean
+    Bool(bool),
+    /// double precision
+    Float(f64),
+    /// bigint[]
+    Ints(&'a [i64]),
+    /// text[]
+    Texts(Vec<String>),
+}
+
+impl Arg<'_> {
+    fn datum(&self) -> (pg_sys::Oid, Option<pg_sys::Datum>) {
+        match self {
+            Arg::Text(v) => (pg_sys::TEXTOID, v.into_datum()),
+            Arg::OptText(v) => (pg_sys::TEXTOID, v.into_datum()),
+            Arg::Int(v) => (pg_sys::INT8OID, v.into_datum()),
+            Arg::Oid(v) => (pg_sys::OIDOID, pg_sys::Oid::from(*v).into_datum()),
+            Arg::Bool(v) => (pg_sys::BOOLOID, v.into_datum()),
+            Arg::Float(v) => (pg_sys::FLOAT8OID, v.into_datum()),
+            Arg::Ints(v) => (pg_sys::INT8ARRAYOID, v.to_vec().into_datum()),
+            Arg::Texts(v) => (pg_sys::TEXTARRAYOID, v.clone().into_datum()),
+        }
+    }
+}
+
+/// A connection to SPI; finished on drop, left to the abort when an error unwinds.
+struct Connection;
+
+impl Connection {
+    fn open() -> Result<Self> {
+        // SAFETY: SPI may be entered at any time inside a transaction; pgrx turns an error into
+        // an unwind.
+        let code = unsafe { pg_sys::SPI_connect() };
+        if code == pg_sys::SPI_OK_CONNECT as i32 {
+            Ok(Self)
+        } else {
+            Err(Error::internal(format!("SPI_connect failed with {code}")))
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: the connection on top of SPI's stack is ours: inner ones are finished.
+            unsafe { pg_sys::SPI_finish() };
+        }
+    }
+}
+
+/// The rows of the last statement, valid while its connection is open.
+pub struct Rows {
+    table: *mut pg_sys::SPITupleTable,
+    count: usize,
+}
+
+impl Rows {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// No rows.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Descriptor of the rows.
+    pub fn descriptor(&self) -> pg_sys::TupleDesc {
+        // SAFETY: `table` is SPI_tuptable of a statement that returned rows, and lives until
+        // SPI_finish; `Rows` is only handed to closures that run before that.
+        unsafe { (*self.table).tupdesc }
+    }
+
+    /// A row as a tuple of [`Rows::descriptor`].
+    pub fn tuple(&self, row: usize) -> pg_sys::HeapTuple {
+        debug_assert!(row < self.count);
+        // SAFETY: `row` is below the number of rows that SPI reported.
+        unsafe { *(*self.table).vals.add(row) }
+    }
+
+    /// A column (from 1) as a datum; None is NULL.
+    pub fn datum(&self, row: usize, column: usize) -> Option<pg_sys::Datum> {
+        let mut null = false;
+        // SAFETY: tuple and descriptor belong together; the number is checked by SPI.
+        let datum = unsafe {
+            pg_sys::SPI_getbinval(self.tuple(row), self.descriptor(), column as i32, &mut null)
+        };
+        (!null).then_some(datum)
+    }
+
+    /// A column (from 1) as a Rust value.
+    pub fn get<T: FromDatum>(&self, row: usize, column: usize) -> Option<T> {
+        let datum = self.datum(row, column)?;
+        // SAFETY: the caller names the type that the statement returns.
+        unsafe { T::from_datum(datum, false) }
+    }
+}
+
+/// How a statement is run.
+#[derive(Default)]
+pub struct Options<'a> {
+    /// What it sees; none is a new snapshot.
+    pub snapshot: Option<&'a Snapshot>,
+    /// Rows that it can read by name.
+    pub work: &'a [&'a Work],
+}
+
+/// Runs a statement and gives its rows, if any, and the number of rows processed to `read`.
+pub fn with_rows<T>(
+    sql: &str,
+    args: &[Arg<'_>],
+    options: Options<'_>,
+    read: impl FnOnce(&Rows, u64) -> Result<T>,
+) -> Result<T> {
+    let text = CString::new(sql).map_err(|_| Error::internal("a statement contains a NUL byte"))?;
+    let _connection = Connection::open()?;
+    let (mut types, values): (Vec<_>, Vec<_>) = args.iter().map(Arg::datum).unzip();
+    let nulls: Vec<std::ffi::c_char> =
+        values.iter().map(|v| if v.is_some() { b' ' } else { b'n' } as _).collect();
+    let mut values: Vec<_> =
+        values.into_iter().map(|v| v.unwrap_or(pg_sys::Datum::from(0))).collect();
+    for work in options.work {
+        work.register()?;
+    }
+    // SAFETY: the three arrays have the same length; the text is NUL-terminated and lives until
+    // the end of this function; errors unwind through Rust frames that own only memory.
+    let code = unsafe {
+        let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
+        if plan.is_null() {
+            return Err(Error::internal(format!("a statement could not be prepared: {sql}")));
+        }
+        pg_sys::SPI_execute_snapshot(
+            plan,
+            values.as_mut_ptr(),
+            nulls.as_ptr(),
+            options.snapshot.map_or(std::ptr::null_mut(), Snapshot::as_ptr),
+            std::ptr::null_mut(),
+            false,
+            true,
+            0,
+        )
+    };
+    if code < 0 {
+        return Err(Error::internal(format!("a statement failed with SPI code {code}: {sql}")));
+    }
+    // SAFETY: SPI_tuptable and SPI_processed are set by the call above.
+    let (table, processed) = unsafe { (pg_sys::SPI_tuptable, pg_sys::SPI_processed) };
+    let count = if table.is_null() { 0 } else { processed as usize };
+    read(&Rows { table, count }, processed)
+}
+
+/// Runs a statement; the number of rows processed.
+pub fn run(sql: &str, args: &[Arg<'_>]) -> Result<u64> {
+    with_rows(sql, args, Options::default(), |_, processed| Ok(processed))
+}
+
+/// Runs a statement with options; the number of rows processed.
+pub fn run_with(sql: &str, args: &[Arg<'_>], options: Options<'_>) -> Result<u64> {
+    with_rows(sql, args, options, |_, processed| Ok(processed))
+}
+
+/// The first column of the first row, if there is one and it is not NULL.
+pub fn one<T: FromDatum>(sql: &str, args: &[Arg<'_>]) -> Result<Option<T>> {
+    with_rows(sql, args, Options::default(), |rows, _| {
+        Ok(if rows.is_empty() { None } else { rows.get(0, 1) })
+    })
+}
+
+/// The rows of a query as structs: the server turns them into JSON, serde into Rust.
+pub fn rows<T: DeserializeOwned>(query: &str, args: &[Arg<'_>]) -> Result<Vec<T>> {
+    let query = query.trim().trim_end_matches(';');
+    let sql = format!(
+        "SELECT coalesce(pg_catalog.json_agg(pg_catalog.row_to_json(q)), '[]')::text FROM (\n{query}\n) q"
+    );
+    let text: String = one(&sql, args)?.unwrap_or_default();
+    serde_json::from_str(&text).map_err(|e| {
+        Error::internal(format!("a catalog row has an unexpected form: {e}")).detail(text)
+    })
+}
+
+/// Like [`rows`], for exactly one row.
+pub fn row<T: DeserializeOwned>(query: &str, args: &[Arg<'_>]) -> Result<T> {
+    rows(query, args)?.pop().ok_or_else(|| Error::internal("a catalog row is missing"))
+}

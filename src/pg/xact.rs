@@ -1,0 +1,216 @@
+//! Transactions: subtransactions whose errors are caught, and procedures that commit.
+
+use std::ffi::CStr;
+use std::panic::AssertUnwindSafe;
+
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
+
+use crate::error::{Error, Result};
+
+/// What ended a subtransaction.
+pub struct Caught {
+    /// The error, for decisions and messages.
+    pub error: Error,
+    cause: Option<CaughtError>,
+}
+
+impl Caught {
+    /// Goes on failing: PostgreSQL's own error unwinds as it was, ours is returned.
+    pub fn raise<T>(self) -> Result<T> {
+        match self.cause {
+            Some(cause) => cause.rethrow(),
+            None => Err(self.error),
+        }
+    }
+
+    /// The row is at fault, not the server, the connection or us.
+    pub fn is_data_error(&self) -> bool {
+        let code = sqlstate(self.error.code);
+        matches!(&code[..2], "22" | "23" | "P0" | "38" | "39" | "2F" | "44" | "21")
+    }
+
+    /// A lock was not to be had in time, or a try collided with another.
+    pub fn is_lock_failure(&self) -> bool {
+        use PgSqlErrorCode as C;
+        matches!(
+            self.error.code,
+            C::ERRCODE_LOCK_NOT_AVAILABLE | C::ERRCODE_T_R_DEADLOCK_DETECTED
+        ) || self.error.message == "tuple concurrently updated"
+            || self.error.message == "tuple concurrently deleted"
+    }
+}
+
+/// The five letters of an SQLSTATE.
+pub fn sqlstate(code: PgSqlErrorCode) -> String {
+    // SAFETY: returns a static buffer, copied at once.
+    unsafe { CStr::from_ptr(pg_sys::unpack_sql_state(code as i32)) }.to_string_lossy().into_owned()
+}
+
+/// Runs `work` in a subtransaction: kept when it returns Ok, rolled back with all its locks when
+/// it returns an error or PostgreSQL raises one.
+pub fn subtransaction<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Caught> {
+    // SAFETY: the pattern of PL/pgSQL's exception blocks: the memory context and resource owner of
+    // outside are put back in both endings; pgrx has already cleared the error's state when a
+    // caught error reaches us, and destructors of our guards do nothing while it unwinds.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let result = PgTryBuilder::new(AssertUnwindSafe(|| match work() {
+            Ok(value) => Ok(value),
+            Err(error) => Err(Caught { error, cause: None }),
+        }))
+        .catch_others(|cause| Err(caught(cause)))
+        .catch_rust_panic(|cause| cause.rethrow())
+        .execute();
+        match &result {
+            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
+            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        result
+    }
+}
+
+fn caught(cause: CaughtError) -> Caught {
+    let report = match &cause {
+        CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic { ereport: report, .. } => report,
+    };
+    let error = Error {
+        code: report.sql_error_code(),
+        message: report.message().to_owned(),
+        detail: report.detail().map(str::to_owned),
+        hint: report.hint().map(str::to_owned),
+    };
+    Caught { error, cause: Some(cause) }
+}
+
+/// The transaction's isolation level lets each statement see what is committed.
+pub fn is_read_committed() -> bool {
+    // SAFETY: reads a global.
+    unsafe { pg_sys::XactIsoLevel <= pg_sys::XACT_READ_COMMITTED as i32 }
+}
+
+/// The number of the current transaction, assigned if it had none.
+pub fn current_xid() -> u64 {
+    // SAFETY: inside a transaction.
+    unsafe { pg_sys::GetTopFullTransactionId().value }
+}
+
+/// Makes what this transaction did visible to its next command.
+pub fn command_counter_increment() {
+    // SAFETY: inside a transaction.
+    unsafe { pg_sys::CommandCounterIncrement() };
+}
+
+/// A procedure that may commit: it holds SPI's outermost, non-atomic connection.
+pub struct Procedure(());
+
+impl Procedure {
+    /// Enters, or says why this call cannot commit.
+    ///
+    /// # Safety
+    /// `fcinfo` must be the one that PostgreSQL called us with.
+    pub unsafe fn enter(fcinfo: pg_sys::FunctionCallInfo, call: &str) -> Result<Self> {
+        // SAFETY: a CALL sets `context` to a CallContext node; a plain function call leaves it
+        // null or sets another node.
+        let atomic = unsafe {
+            let context = (*fcinfo).context;
+            context.is_null()
+                || (*context).type_ != pg_sys::NodeTag::T_CallContext
+                || (*context.cast::<pg_sys::CallContext>()).atomic
+        };
+        if atomic {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_TERMINATION,
+                format!(
+                    "{call} commits after each batch and cannot run inside a transaction block, a function or together with other statements: send it alone, outside a transaction"
+                ),
+            )
+            .hint("In a migration framework switch the transaction off for this migration, or use SELECT bg_backfill(table) repeatedly."));
+        }
+        // SAFETY: as any procedural language does in a non-atomic call.
+        let code = unsafe { pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32) };
+        if code != pg_sys::SPI_OK_CONNECT as i32 {
+            return Err(Error::internal(format!("SPI_connect_ext failed with {code}")));
+        }
+        Ok(Self(()))
+    }
+
+    /// Commits and begins the next transaction, READ COMMITTED whatever the default is.
+    pub fn commit(&self) {
+        // SAFETY: our connection is on top of SPI's stack: all inner ones are finished; no guard
+        // of ours is alive (they are scoped inside the batches).
+        unsafe { pg_sys::SPI_commit() };
+        read_committed();
+    }
+}
+
+impl Drop for Procedure {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: closes what `enter` opened.
+            unsafe { pg_sys::SPI_finish() };
+        }
+    }
+}
+
+/// Sets READ COMMITTED before the transaction's first snapshot.
+fn read_committed() {
+    // SAFETY: the transaction has just begun; SET TRANSACTION does the same.
+    unsafe { pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32 };
+}
+
+/// Runs `work` in a memory context of its own, so that a loop of a million batches stays flat.
+pub fn with_memory<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: a child of the current context, deleted here or with its parent when an error
+    // unwinds; nothing that `work` returns is allocated by the server.
+    unsafe {
+        let outer = pg_sys::CurrentMemoryContext;
+        let inner = pg_sys::AllocSetContextCreateInternal(
+            outer,
+            c"bluegreen batch".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        );
+        pg_sys::MemoryContextSwitchTo(inner);
+        let result = work();
+        pg_sys::MemoryContextSwitchTo(outer);
+        pg_sys::MemoryContextDelete(inner);
+        result
+    }
+}
+
+/// Sleeps, waking for interrupts (cancel, terminate).
+pub fn sleep(time: std::time::Duration) {
+    let end = std::time::Instant::now() + time;
+    loop {
+        pgrx::check_for_interrupts!();
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        // SAFETY: waits on our own latch; postmaster death ends the backend.
+        unsafe {
+            let flags = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+            pg_sys::WaitLatch(
+                pg_sys::MyLatch,
+                flags as i32,
+                left.as_millis().max(1) as _,
+                pg_sys::PG_WAIT_EXTENSION,
+            );
+            pg_sys::ResetLatch(pg_sys::MyLatch);
+        }
+    }
+}
+
+/// Raises a cancel or terminate that is waiting.
+pub fn check_for_interrupts() {
+    pgrx::check_for_interrupts!();
+}
