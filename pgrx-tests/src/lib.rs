@@ -5,3 +5,5 @@
 pub mod cluster;
 pub mod journal;
 pub mod setup;
+pub mod source;
+pub mod verify;

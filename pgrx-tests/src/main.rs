@@ -1,9 +1,12 @@
 //! The commands of this repository: `cargo demo`, `cargo verify`, `cargo compare`.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use bluegreen_tests::cluster::{Cluster, Options, SUPERUSER};
 use bluegreen_tests::setup::command::say;
 use bluegreen_tests::setup::{self, Tree, Workspace};
+use bluegreen_tests::verify;
 use clap::{Parser, Subcommand};
 
 /// Demo, tests and comparison of pg_bluegreen. Each sets up what is missing first.
@@ -15,6 +18,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Run every check of the repository: format, lints, tests inside and outside the server
+    Verify(verify::Arguments),
     /// Set up what is missing and install the extension, nothing else
     Setup(Build),
     /// Start a throwaway cluster with the extension and leave it running until Ctrl-C
@@ -34,9 +39,21 @@ impl Build {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the backtrace that anyhow's Debug adds where RUST_BACKTRACE is set.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let workspace = Workspace::find()?;
     match Arguments::parse().command {
+        Task::Verify(arguments) => verify::run(&workspace, &arguments),
         Task::Setup(build) => setup::install(&workspace, build.tree()),
         Task::Shell(build) => {
             setup::install(&workspace, build.tree())?;

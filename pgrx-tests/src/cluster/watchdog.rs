@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result};
 
 /// SIGINT to the postmaster is its fast shutdown; SIGQUIT, after half a minute, its immediate one.
+/// It is down when its pid file is gone: in a container nobody may collect the process itself.
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 read -r word && exit 0
@@ -18,9 +19,11 @@ pid=$(head -n 1 "$1/postmaster.pid" 2>/dev/null) || pid=
 if [ -n "$pid" ]; then
     kill -INT "$pid"
     tries=0
-    while kill -0 "$pid" && [ $tries -lt 300 ]; do sleep 0.1; tries=$((tries + 1)); done
-    kill -QUIT "$pid"
-    sleep 0.2
+    while [ -e "$1/postmaster.pid" ] && kill -0 "$pid" && [ $tries -lt 300 ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+    done
+    [ -e "$1/postmaster.pid" ] && kill -QUIT "$pid" && sleep 0.5
 fi 2>/dev/null
 rm -rf "$1" "$2"
 "#;

@@ -1,0 +1,111 @@
+//! What each stage runs. Each answers whether it passed, with everything it has to say in its log.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::watch::watch;
+use crate::cluster::Account;
+use crate::setup::command::{cargo, cargo_pgrx};
+use crate::setup::{self, Tree, Workspace};
+use crate::source;
+
+/// The features of the extension with everything that is compiled for tests. The lints and the tests
+/// share a build of the dependencies by having the same.
+const TEST_FEATURES: &str = "pg15 pg_test failpoints";
+
+pub(super) fn format(workspace: &Workspace, log: &Path) -> Result<bool> {
+    let mut fmt = cargo(workspace, Tree::PgTest)?;
+    fmt.args(["fmt", "--all", "--check"]);
+    watch(&mut fmt, log)
+}
+
+pub(super) fn lints(workspace: &Workspace, log: &Path) -> Result<bool> {
+    let mut extension = cargo(workspace, Tree::PgTest)?;
+    extension
+        .args(["clippy", "--package", "pg_bluegreen", "--all-targets"])
+        .args(["--no-default-features", "--features", TEST_FEATURES])
+        .args(["--", "-D", "warnings"]);
+    // As it is released: what only tests use would be dead code here.
+    let mut release = cargo(workspace, Tree::PgTest)?;
+    release.args(["clippy", "--package", "pg_bluegreen", "--lib", "--", "-D", "warnings"]);
+    let mut tests = cargo(workspace, Tree::PgTest)?;
+    tests
+        .args(["clippy", "--package", "pg_bluegreen-tests", "--all-targets"])
+        .args(["--", "-D", "warnings"]);
+
+    let mut passed = true;
+    for command in [&mut extension, &mut release, &mut tests] {
+        passed &= watch(command, log)?;
+    }
+    let found = source::unsafe_outside_pg(&source::read_all(&workspace.root().join("src"))?);
+    for line in &found {
+        append(log, &format!("error: unsafe code belongs into src/pg: {line}\n"))?;
+    }
+    Ok(passed && found.is_empty())
+}
+
+pub(super) fn unit(workspace: &Workspace, log: &Path) -> Result<bool> {
+    // Its own place, for the length of a socket's path and because the clone may be unreadable.
+    let data = tempfile::Builder::new()
+        .prefix("bluegreen-test-")
+        .tempdir_in("/tmp")
+        .context("making a directory for the test server")?;
+    let account = Account::find()?;
+    account.adopt(data.path())?;
+
+    let mut test = cargo_pgrx(workspace, Tree::PgTest)?;
+    test.args(["test", "pg15", "--no-default-features", "--features", TEST_FEATURES]);
+    test.arg("--pgdata").arg(data.path());
+    let mut test = match account {
+        Account::Own => test,
+        Account::Mapped { .. } => wrapped(account, &test, workspace),
+        // Its own way to be somebody else; it needs sudo.
+        Account::Switched { .. } => {
+            test.args(["--runas", "postgres"]);
+            test
+        }
+    };
+    watch(&mut test, log)
+}
+
+pub(super) fn install(workspace: &Workspace, log: &Path) -> Result<bool> {
+    match setup::install(workspace, Tree::Release) {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            append(log, &format!("{error:#}\n"))?;
+            Ok(false)
+        }
+    }
+}
+
+pub(super) fn client(workspace: &Workspace, log: &Path, repeat: u32) -> Result<bool> {
+    let mut test = cargo(workspace, Tree::Release)?;
+    test.args(["test", "--release", "--package", "pg_bluegreen-tests", "--no-fail-fast"])
+        .env("BLUEGREEN_REPEAT", repeat.to_string());
+    watch(&mut test, log)
+}
+
+/// The same command as another account, in the same place and environment.
+fn wrapped(account: Account, command: &Command, workspace: &Workspace) -> Command {
+    let mut outer = account.command(command.get_program());
+    outer.args(command.get_args()).current_dir(workspace.root());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    outer
+}
+
+fn append(log: &Path, text: &str) -> Result<()> {
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(log)
+        .with_context(|| format!("opening {}", log.display()))?;
+    file.write_all(text.as_bytes()).with_context(|| format!("writing {}", log.display()))
+}
