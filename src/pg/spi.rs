@@ -209,3 +209,57 @@ pub fn rows<T: DeserializeOwned>(query: &str, args: &[Arg<'_>]) -> Result<Vec<T>
 pub fn row<T: DeserializeOwned>(query: &str, args: &[Arg<'_>]) -> Result<T> {
     rows(query, args)?.pop().ok_or_else(|| Error::internal("a catalog row is missing"))
 }
+
+/// Fills `work` with the rows of a query as `snapshot` sees them, a few thousand at a time: it may
+/// be far larger than memory. The query's columns are those of `work`, in order and type.
+pub fn fill(
+    work: &mut Work,
+    sql: &str,
+    args: &[Arg<'_>],
+    options: Options<'_>,
+) -> Result<()> {
+    const FETCH: std::ffi::c_long = 5_000;
+    let text = CString::new(sql).map_err(|_| Error::internal("a statement contains a NUL byte"))?;
+    let _connection = Connection::open()?;
+    let (mut types, values): (Vec<_>, Vec<_>) = args.iter().map(Arg::datum).unzip();
+    let nulls: Vec<std::ffi::c_char> =
+        values.iter().map(|v| if v.is_some() { b' ' } else { b'n' } as _).collect();
+    let mut values: Vec<_> =
+        values.into_iter().map(|v| v.unwrap_or(pg_sys::Datum::from(0))).collect();
+    for source in options.work {
+        source.register()?;
+    }
+    // SAFETY: as in `with_rows`; the snapshot is pushed and popped in pairs, or popped by the abort;
+    // the portal is closed here, or dropped by the abort; each table of tuples is freed when read.
+    unsafe {
+        let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
+        if plan.is_null() {
+            return Err(Error::internal(format!("a statement could not be prepared: {sql}")));
+        }
+        let snapshot =
+            options.snapshot.map_or_else(|| pg_sys::GetTransactionSnapshot(), Snapshot::as_ptr);
+        pg_sys::PushActiveSnapshot(snapshot);
+        let portal = pg_sys::SPI_cursor_open(
+            std::ptr::null(),
+            plan,
+            values.as_mut_ptr(),
+            nulls.as_ptr(),
+            true,
+        );
+        loop {
+            pg_sys::SPI_cursor_fetch(portal, true, FETCH);
+            let (table, count) = (pg_sys::SPI_tuptable, pg_sys::SPI_processed as usize);
+            if count == 0 {
+                break;
+            }
+            let rows = Rows { table, count };
+            for row in 0..count {
+                work.push_tuple(rows.tuple(row));
+            }
+            pg_sys::SPI_freetuptable(table);
+        }
+        pg_sys::SPI_cursor_close(portal);
+        pg_sys::PopActiveSnapshot();
+    }
+    Ok(())
+}

@@ -58,11 +58,62 @@ impl Work {
         let descriptor = unsafe { pg_sys::CreateTupleDescCopy(rows.descriptor()) };
         let mut work = Self::with_descriptor(name, descriptor)?;
         for row in 0..rows.len() {
-            // SAFETY: the tuple matches the descriptor, which is a copy of its own.
-            unsafe { pg_sys::tuplestore_puttuple(work.store, rows.tuple(row)) };
-            work.rows += 1;
+            work.push_tuple(rows.tuple(row));
         }
         Ok(work)
+    }
+
+    /// The same columns under the same name, without rows.
+    pub fn empty_copy(&self) -> Result<Self> {
+        // SAFETY: the copy lives in the current memory context.
+        let descriptor = unsafe { pg_sys::CreateTupleDescCopy(self.descriptor) };
+        Self::with_descriptor(&self.name.to_string_lossy(), descriptor)
+    }
+
+    /// Two halves of the rows.
+    pub fn split(&self) -> Result<(Self, Self)> {
+        let (mut left, mut right) = (self.empty_copy()?, self.empty_copy()?);
+        self.each(|slot| {
+            let half = if left.rows * 2 < self.rows { &mut left } else { &mut right };
+            // SAFETY: the slot holds a row of the same columns; it is copied.
+            unsafe { pg_sys::tuplestore_puttupleslot(half.store, slot) };
+            half.rows += 1;
+        });
+        Ok((left, right))
+    }
+
+    /// Adds the rows of another with the same columns.
+    pub fn append(&mut self, other: &Self) {
+        other.each(|slot| {
+            // SAFETY: the slot holds a row of the same columns; it is copied.
+            unsafe { pg_sys::tuplestore_puttupleslot(self.store, slot) };
+            self.rows += 1;
+        });
+    }
+
+    /// Gives each row in a slot.
+    fn each(&self, mut row: impl FnMut(*mut pg_sys::TupleTableSlot)) {
+        // SAFETY: the store's first read pointer is ours alone: scans add their own. The slot is
+        // dropped here, or with its memory context by the abort.
+        unsafe {
+            let slot = pg_sys::MakeSingleTupleTableSlot(
+                self.descriptor,
+                &raw const pg_sys::TTSOpsMinimalTuple,
+            );
+            pg_sys::tuplestore_select_read_pointer(self.store, 0);
+            pg_sys::tuplestore_rescan(self.store);
+            while pg_sys::tuplestore_gettupleslot(self.store, true, false, slot) {
+                row(slot);
+            }
+            pg_sys::ExecDropSingleTupleTableSlot(slot);
+        }
+    }
+
+    /// Adds a tuple of the same columns.
+    pub(crate) fn push_tuple(&mut self, tuple: pg_sys::HeapTuple) {
+        // SAFETY: the tuple has the columns of our descriptor, by position and type; it is copied.
+        unsafe { pg_sys::tuplestore_puttuple(self.store, tuple) };
+        self.rows += 1;
     }
 
     fn with_descriptor(name: &str, descriptor: pg_sys::TupleDesc) -> Result<Self> {

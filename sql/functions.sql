@@ -1,0 +1,93 @@
+-- The calls. Written by hand, so that names, defaults and comments are as the documentation says.
+
+CREATE FUNCTION bg_check(
+    source regclass, changes text DEFAULT '', target regclass DEFAULT NULL,
+    forward jsonb DEFAULT '{}', reverse jsonb DEFAULT '{}', key text[] DEFAULT NULL)
+RETURNS TABLE (severity text, code text, object text, message text, hint text)
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_check_wrapper';
+COMMENT ON FUNCTION bg_check IS
+'Preflight: every reason why bg_prepare with the same arguments would refuse, lose something on revert, or surprise a client. Changes nothing. Errors: 42501 not the owner. Locks: ACCESS SHARE.';
+
+CREATE FUNCTION bg_prepare(
+    source regclass, changes text DEFAULT '', target regclass DEFAULT NULL,
+    forward jsonb DEFAULT '{}', reverse jsonb DEFAULT '{}', key text[] DEFAULT NULL)
+RETURNS text
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_prepare_wrapper';
+COMMENT ON FUNCTION bg_prepare IS
+'Makes the offline (blue) copy of a table with changes applied and starts capture. changes: what may follow ALTER TABLE name. target: a table made by hand instead. forward, reverse: {"column": "expression"}. key: columns of a unique key. Returns the phase. Locks: SHARE ROW EXCLUSIVE on the table until the transaction ends, in short tries.';
+
+CREATE FUNCTION bg_backfill(source regclass, max_time interval DEFAULT '5 s')
+RETURNS text
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_backfill_wrapper';
+COMMENT ON FUNCTION bg_backfill IS
+'As many steps (copy, purge, index, sync) as fit in max_time, in the caller''s transaction; one index build may exceed it. Returns the phase. Locks: ACCESS SHARE on the live table.';
+
+CREATE PROCEDURE bg_run(source regclass, until text DEFAULT 'ready', INOUT phase text DEFAULT NULL)
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_run_wrapper';
+COMMENT ON PROCEDURE bg_run IS
+'Drives the deployment to ready, swapped or finished, committing after each batch. Resumable. Where the phase is reached already it runs one sync. Errors: 2D000 where it cannot commit. Locks: ACCESS SHARE on the live table while copying.';
+
+CREATE FUNCTION bg_swap(
+    source regclass, lock_timeout interval DEFAULT NULL, retry_for interval DEFAULT NULL)
+RETURNS text
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_swap_wrapper';
+COMMENT ON FUNCTION bg_swap IS
+'The atomic switch. Errors: 55P03 lock not to be had (names who blocks), 55000 wrong phase, too much still to sync, or misfits. Locks: ACCESS EXCLUSIVE on both tables for milliseconds, until the transaction ends.';
+
+CREATE FUNCTION bg_revert(
+    source regclass, misfits text DEFAULT 'refuse',
+    lock_timeout interval DEFAULT NULL, retry_for interval DEFAULT NULL)
+RETURNS text
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_revert_wrapper';
+COMMENT ON FUNCTION bg_revert IS
+'The switch back, keeping every write since the swap. misfits: refuse, or set_aside (those rows stay in bluegreen.misfit). Errors and locks as bg_swap.';
+
+CREATE FUNCTION bg_finish(source regclass)
+RETURNS text
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_finish_wrapper';
+COMMENT ON FUNCTION bg_finish IS
+'The new table stays: drops the old one, capture and logs. Locks: ACCESS EXCLUSIVE on both tables, in short tries.';
+
+CREATE FUNCTION bg_abort(source regclass)
+RETURNS text
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_abort_wrapper';
+COMMENT ON FUNCTION bg_abort IS
+'The old table stays: drops the new one, capture and logs, from any phase but swapped. A hand-made target is given back, emptied. A number that is no table is taken as a deployment''s id, for when the table is gone. Locks: ACCESS EXCLUSIVE on both tables, in short tries.';
+
+CREATE FUNCTION bg_status(source regclass DEFAULT NULL)
+RETURNS TABLE (
+    id bigint, source text, green text, blue text, phase text, paused boolean,
+    progress double precision, rows_copied bigint, rows_estimated bigint, rows_per_second bigint,
+    eta interval, pending_changes bigint, sync_lag interval, misfits bigint, not_valid bigint,
+    waiting_for text, waiting_since timestamptz, worker_pid integer, copier text, next_step text,
+    last_error text, created_at timestamptz, updated_at timestamptz)
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_status_wrapper';
+COMMENT ON FUNCTION bg_status IS
+'One row per open deployment of tables the caller owns; also a finished one when it is named. Locks: none on the table.';
+
+CREATE FUNCTION bg_blockers(source regclass)
+RETURNS TABLE (pid integer, "user" text, application text, what text, query text, since timestamptz)
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_blockers_wrapper';
+COMMENT ON FUNCTION bg_blockers IS
+'Who holds a lock, an old snapshot or a prepared transaction that the swap would wait for.';
+
+-- Owners see their own deployments.
+CREATE VIEW bg_history WITH (security_barrier) AS
+    SELECT h.id, d.source_schema::text || '.' || d.source_table::text AS source, h.deployment,
+           h.step, h.phase, h.started_at, h.duration, h.count, h.detail, h.error, h.role
+      FROM bluegreen.history h
+      JOIN bluegreen.deployment d ON d.id = h.deployment
+      JOIN pg_catalog.pg_roles r ON r.oid = d.owner
+     WHERE pg_catalog.pg_has_role(r.oid, 'USAGE');
+GRANT SELECT ON bg_history TO PUBLIC;
+COMMENT ON VIEW bg_history IS 'Every step of the deployments of tables that you own.';
+
+CREATE VIEW bg_misfits WITH (security_barrier) AS
+    SELECT m.id, d.source_schema::text || '.' || d.source_table::text AS source, m.deployment,
+           m.direction, m.key, m."row", m.error, m.sqlstate, m.set_aside, m.found_at
+      FROM bluegreen.misfit m
+      JOIN bluegreen.deployment d ON d.id = m.deployment
+      JOIN pg_catalog.pg_roles r ON r.oid = d.owner
+     WHERE pg_catalog.pg_has_role(r.oid, 'USAGE');
+GRANT SELECT ON bg_misfits TO PUBLIC;
+COMMENT ON VIEW bg_misfits IS 'Rows that cannot be written to the other side, of tables that you own.';

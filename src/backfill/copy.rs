@@ -1,0 +1,188 @@
+//! Copying green's blocks.
+
+use std::time::Instant;
+
+use crate::catalog;
+use crate::ddl::rows::Rows;
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::model::deployment::Deployment;
+use crate::model::settings::Settings;
+use crate::pg::lock::{self, Mode};
+use crate::pg::log::{self, Entry};
+use crate::pg::security::Identity;
+use crate::pg::spi::{self, Options};
+use crate::pg::xact;
+use crate::plan::batch;
+
+/// Line pointers that a heap page of any block size up to 32 kB can have, and one.
+const LINES_END: u32 = 2048;
+/// Blocks of the first batch.
+const FIRST_BLOCKS: u32 = 128;
+
+/// Writes the rows of a range of blocks. One implementation for each way of writing.
+pub trait Copier {
+    /// Copies blocks `from..to`; the number of rows.
+    fn copy(&self, rows: &Rows<'_>, from: u32, to: u32) -> Result<u64>;
+}
+
+/// INSERT … SELECT: works for every table.
+pub struct SqlCopier;
+
+impl Copier for SqlCopier {
+    fn copy(&self, rows: &Rows<'_>, from: u32, to: u32) -> Result<u64> {
+        spi::run(&rows.copy(from, to), &[])
+    }
+}
+
+/// What a batch did.
+pub enum Copied {
+    /// This many rows; there is more.
+    Batch(u64),
+    /// The last range is copied.
+    Done(u64),
+    /// Green was rewritten: blue is empty and the copy begins again.
+    Again,
+}
+
+/// Copies the next range. The caller holds the deployment's lock and commits.
+pub fn step(deployment: &mut Deployment, settings: &Settings, copier: &dyn Copier) -> Result<Copied> {
+    lock::relation(deployment.green(), Mode::AccessShare);
+    let table = {
+        let _us = Identity::extension()?;
+        catalog::existing_table(deployment.green())?
+    };
+    let progress = &mut deployment.progress;
+    if progress.relfilenode == 0 {
+        progress.relfilenode = table.relfilenode;
+        progress.next_block = 0;
+        progress.end_block = u32::try_from(table.blocks).unwrap_or(u32::MAX);
+        progress.batch_blocks = FIRST_BLOCKS;
+        progress.rows_estimated = table.row_estimate;
+    } else if progress.relfilenode != table.relfilenode {
+        return start_again(deployment, settings);
+    }
+    let (from, end) = (deployment.progress.next_block, deployment.progress.end_block);
+    let to = from.saturating_add(deployment.progress.batch_blocks.max(1)).min(end);
+    let began = Instant::now();
+    let mut count = 0;
+    if from < to {
+        count = copy_range(deployment, copier, from, to)?;
+        failpoint::reach("copy_range");
+    }
+    let took = began.elapsed();
+    let progress = &mut deployment.progress;
+    progress.next_block = to;
+    progress.rows_copied += i64::try_from(count).unwrap_or(i64::MAX);
+    progress.copy_seconds += took.as_secs_f64();
+    if to - from == progress.batch_blocks {
+        progress.batch_blocks = batch::next_size(progress.batch_blocks, took, settings.batch_time);
+    }
+    progress.drain_xid = xact::current_xid();
+    Ok(if to >= end { Copied::Done(count) } else { Copied::Batch(count) })
+}
+
+/// A rewrite of green (VACUUM FULL, CLUSTER, TRUNCATE) moved rows without any trigger.
+fn start_again(deployment: &mut Deployment, settings: &Settings) -> Result<Copied> {
+    empty_blue(deployment, settings)?;
+    let progress = &mut deployment.progress;
+    progress.relfilenode = 0;
+    progress.next_block = 0;
+    progress.rows_copied = 0;
+    progress.copy_seconds = 0.0;
+    progress.restarts += 1;
+    Ok(Copied::Again)
+}
+
+/// Empties blue, waiting for its readers only in short tries.
+pub fn empty_blue(deployment: &Deployment, settings: &Settings) -> Result<()> {
+    let _us = Identity::extension()?;
+    let blue = deployment.blue();
+    let to = deployment.blue_name();
+    let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &to };
+    let until = Instant::now() + settings.retry_for;
+    let done = lock::retry(settings.lock_timeout, until, |limit| {
+        lock::all_within(&[(blue, Mode::AccessExclusive)], limit)?;
+        spi::run(&rows.empty(), &[])
+    });
+    match done {
+        Ok(_) => Ok(()),
+        Err(caught) => caught.raise(),
+    }
+}
+
+fn copy_range(deployment: &Deployment, copier: &dyn Copier, from: u32, to: u32) -> Result<u64> {
+    let blue = deployment.blue_name();
+    let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
+    let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+    copy_blocks(deployment, copier, &rows, from, to)
+}
+
+/// Halves a range that fails on a row, down to the row.
+fn copy_blocks(
+    deployment: &Deployment,
+    copier: &dyn Copier,
+    rows: &Rows<'_>,
+    from: u32,
+    to: u32,
+) -> Result<u64> {
+    match xact::subtransaction(|| copier.copy(rows, from, to)) {
+        Ok(count) => Ok(count),
+        Err(caught) if caught.is_data_error() => {
+            if to - from > 1 {
+                let middle = from + (to - from) / 2;
+                let left = copy_blocks(deployment, copier, rows, from, middle)?;
+                Ok(left + copy_blocks(deployment, copier, rows, middle, to)?)
+            } else {
+                copy_lines(deployment, rows, from, 1, LINES_END)
+            }
+        }
+        Err(caught) => caught.raise(),
+    }
+}
+
+fn copy_lines(
+    deployment: &Deployment,
+    rows: &Rows<'_>,
+    block: u32,
+    from: u32,
+    to: u32,
+) -> Result<u64> {
+    match xact::subtransaction(|| spi::run(&rows.copy_lines(block, from, to), &[])) {
+        Ok(count) => Ok(count),
+        Err(caught) if caught.is_data_error() => {
+            if to - from > 1 {
+                let middle = from + (to - from) / 2;
+                let left = copy_lines(deployment, rows, block, from, middle)?;
+                Ok(left + copy_lines(deployment, rows, block, middle, to)?)
+            } else {
+                hand_to_sync(deployment, rows, block, from)?;
+                Ok(0)
+            }
+        }
+        Err(caught) => caught.raise(),
+    }
+}
+
+/// A row that cannot be written is put into the log: sync tries it, and records it as a misfit.
+fn hand_to_sync(
+    deployment: &Deployment,
+    rows: &Rows<'_>,
+    block: u32,
+    line: u32,
+) -> Result<()> {
+    let log = {
+        let _us = Identity::extension()?;
+        catalog::relation_oid(&deployment.log())?
+            .ok_or_else(|| Error::state("the change log of the deployment is missing"))?
+    };
+    let columns = deployment.mapping().from_key.columns.len();
+    spi::with_rows(&rows.key_at(block, line), &[], Options::default(), |found, _| {
+        for row in 0..found.len() {
+            let key: Vec<_> = (1..=columns).map(|c| found.datum(row, c)).collect();
+            let order = log::order_now();
+            log::append_entry(log, &Entry { operation: b'U', order, key: &key, old: None })?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,325 @@
+//! One reader per catalog question: a `.sql` file, a row struct, a function.
+//!
+//! All run as the extension's owner (`pg::security::Identity::extension`) with a pinned
+//! search_path, so every name that the server deparses is qualified.
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::ident::{Ident, QualifiedName};
+use crate::model::deployment::{RecordedConstraint, RecordedIndex};
+use crate::model::key::{Key, KeyColumn};
+use crate::pg::spi::{self, Arg};
+
+/// What a table is.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Table {
+    /// OID.
+    pub oid: u32,
+    /// Schema.
+    pub schema: Ident,
+    /// Name.
+    pub name: Ident,
+    /// OID of the schema.
+    pub schema_oid: u32,
+    /// `relkind`.
+    pub kind: String,
+    /// `relpersistence`.
+    pub persistence: String,
+    /// OID of the owner.
+    pub owner: u32,
+    /// Name of the owner.
+    pub owner_name: Ident,
+    /// A partition of another table.
+    pub is_partition: bool,
+    /// OF a composite type.
+    pub is_typed: bool,
+    /// ROW LEVEL SECURITY is enabled.
+    pub row_security: bool,
+    /// … and forced on the owner.
+    pub force_row_security: bool,
+    /// `relreplident`.
+    pub replica_identity: String,
+    /// File number.
+    pub relfilenode: u32,
+    /// Estimated rows.
+    pub row_estimate: i64,
+    /// A catalog or a table of ours.
+    pub is_system: bool,
+    /// It has, or had, children.
+    pub has_children: bool,
+    /// Access method.
+    pub access_method: Option<Ident>,
+    /// Tablespace, when not the database's default.
+    pub tablespace: Option<Ident>,
+    /// Storage parameters, `name=value`.
+    pub options: Vec<String>,
+    /// Storage parameters of its TOAST table.
+    pub toast_options: Vec<String>,
+    /// Comment.
+    pub comment: Option<String>,
+    /// Access rights, as text.
+    pub acl: Option<String>,
+    /// Size in blocks.
+    pub blocks: i64,
+}
+
+impl Table {
+    /// Its qualified name.
+    pub fn qualified(&self) -> QualifiedName {
+        QualifiedName { schema: self.schema.clone(), name: self.name.clone() }
+    }
+}
+
+/// A column.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Column {
+    /// Attribute number.
+    pub attnum: i16,
+    /// Name.
+    pub name: Ident,
+    /// OID of its type.
+    pub type_oid: u32,
+    /// Type modifier.
+    pub typmod: i32,
+    /// Type as SQL.
+    pub type_sql: String,
+    /// OID of the base type, when the type is a domain; else the type.
+    pub base_oid: u32,
+    /// The base type as SQL.
+    pub base_sql: String,
+    /// OID of its collation, 0 for none.
+    pub collation: u32,
+    /// The collation as SQL.
+    pub collation_sql: Option<String>,
+    /// NOT NULL.
+    pub not_null: bool,
+    /// It has a default or is generated.
+    pub has_default: bool,
+    /// `attidentity`.
+    pub identity: String,
+    /// `attgenerated`.
+    pub generated: String,
+    /// Default expression.
+    pub default: Option<String>,
+    /// Access rights, as text.
+    pub acl: Option<String>,
+    /// Statistics target, -1 for the default.
+    pub statistics: i32,
+    /// `attoptions`.
+    pub options: Vec<String>,
+}
+
+/// An index.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Index {
+    /// What is needed to build it again.
+    #[serde(flatten)]
+    pub recorded: RecordedIndex,
+    /// `indisvalid`.
+    pub valid: bool,
+    /// Primary key.
+    pub primary: bool,
+    /// Size.
+    pub bytes: i64,
+}
+
+/// A CHECK constraint.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Check {
+    /// What is needed to add it again.
+    #[serde(flatten)]
+    pub recorded: RecordedConstraint,
+    /// Validated.
+    pub valid: bool,
+}
+
+/// An extended statistics object.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Statistics {
+    /// Name.
+    pub name: Ident,
+    /// Schema.
+    pub schema: Ident,
+    /// `pg_get_statisticsobjdef`.
+    pub definition: String,
+    /// Comment.
+    pub comment: Option<String>,
+}
+
+/// A sequence that a column owns.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Sequence {
+    /// Attribute number of the column.
+    pub attnum: i16,
+    /// The column.
+    pub column: Ident,
+    /// OID of the sequence.
+    pub oid: u32,
+    /// Its schema.
+    pub schema: Ident,
+    /// Its name.
+    pub name: Ident,
+    /// `i` identity, `a` serial.
+    pub kind: char,
+    /// Its options as SQL.
+    pub options: String,
+}
+
+/// Something that hangs on the table and is not carried over yet.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Dependent {
+    /// What kind of object.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Who stands in the way of a lock.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Blocker {
+    /// Backend; none for a prepared transaction.
+    pub pid: Option<i32>,
+    /// Role.
+    pub user: Option<String>,
+    /// application_name.
+    pub application: Option<String>,
+    /// What it holds.
+    pub what: Option<String>,
+    /// Its last statement.
+    pub query: Option<String>,
+    /// When its transaction began, as text.
+    pub since: Option<String>,
+}
+
+/// What the table is; None when there is no such relation.
+pub fn table(oid: u32) -> Result<Option<Table>> {
+    Ok(spi::rows(include_str!("queries/table.sql"), &[Arg::Oid(oid)])?.pop())
+}
+
+/// The table, which must exist.
+pub fn existing_table(oid: u32) -> Result<Table> {
+    table(oid)?.ok_or_else(|| {
+        Error::new(
+            pgrx::PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+            format!("there is no relation with OID {oid}"),
+        )
+        .hint("If it was dropped during a deployment, run SELECT bg_abort(id) with the deployment's id from bg_status.")
+    })
+}
+
+/// Its columns, in order.
+pub fn columns(oid: u32) -> Result<Vec<Column>> {
+    spi::rows(include_str!("queries/columns.sql"), &[Arg::Oid(oid)])
+}
+
+/// Its indexes, primary key first.
+pub fn indexes(oid: u32) -> Result<Vec<Index>> {
+    spi::rows(include_str!("queries/indexes.sql"), &[Arg::Oid(oid)])
+}
+
+/// Its CHECK constraints.
+pub fn checks(oid: u32) -> Result<Vec<Check>> {
+    spi::rows(include_str!("queries/checks.sql"), &[Arg::Oid(oid)])
+}
+
+/// Its extended statistics.
+pub fn statistics(oid: u32) -> Result<Vec<Statistics>> {
+    spi::rows(include_str!("queries/statistics.sql"), &[Arg::Oid(oid)])
+}
+
+/// The sequences that its columns own.
+pub fn sequences(oid: u32) -> Result<Vec<Sequence>> {
+    spi::rows(include_str!("queries/sequences.sql"), &[Arg::Oid(oid)])
+}
+
+/// What hangs on it and is not carried over.
+pub fn dependents(oid: u32) -> Result<Vec<Dependent>> {
+    spi::rows(include_str!("queries/dependents.sql"), &[Arg::Oid(oid)])
+}
+
+/// Who holds what a swap would wait for.
+pub fn blockers(green: u32, blue: u32, drain_xid: u64) -> Result<Vec<Blocker>> {
+    let args = [Arg::Int(green.into()), Arg::Int(blue.into()), Arg::Int(drain_xid as i64)];
+    spi::rows(include_str!("queries/blockers.sql"), &args)
+}
+
+/// Its definition, part by part.
+pub fn fingerprint(oid: u32) -> Result<serde_json::Value> {
+    let text: Option<String> =
+        spi::one(include_str!("queries/fingerprint.sql"), &[Arg::Oid(oid)])?;
+    serde_json::from_str(text.as_deref().unwrap_or("{}"))
+        .map_err(|e| Error::internal(format!("a fingerprint cannot be read: {e}")))
+}
+
+/// Unique keys by which its rows can be followed, the best first.
+pub fn keys(oid: u32) -> Result<Vec<Key>> {
+    #[derive(Deserialize)]
+    struct Row {
+        index: String,
+        primary: bool,
+        deferrable: bool,
+        columns: Option<Vec<KeyRow>>,
+    }
+    #[derive(Deserialize)]
+    struct KeyRow {
+        attnum: i16,
+        equals: String,
+        not_null: bool,
+    }
+    let columns = columns(oid)?;
+    let rows: Vec<Row> = spi::rows(include_str!("queries/keys.sql"), &[Arg::Oid(oid)])?;
+    let mut keys = Vec::new();
+    for row in rows {
+        let Some(key_columns) = row.columns else { continue };
+        if !key_columns.iter().all(|k| k.not_null) {
+            continue;
+        }
+        let resolved: Option<Vec<KeyColumn>> = key_columns
+            .iter()
+            .map(|k| columns.iter().find(|c| c.attnum == k.attnum).map(|c| key_column(c, k.equals.clone())))
+            .collect();
+        if let Some(columns) = resolved {
+            keys.push(Key {
+                index: row.index,
+                columns,
+                deferrable: row.deferrable,
+                primary: row.primary,
+            });
+        }
+    }
+    Ok(keys)
+}
+
+fn key_column(column: &Column, equals: String) -> KeyColumn {
+    KeyColumn {
+        name: column.name.clone(),
+        attnum: column.attnum,
+        type_sql: column.base_sql.clone(),
+        type_oid: column.base_oid,
+        collation: column.collation,
+        collation_sql: column.collation_sql.clone(),
+        equals,
+    }
+}
+
+/// OID of a relation, if it exists.
+pub fn relation_oid(name: &QualifiedName) -> Result<Option<u32>> {
+    let sql = "SELECT c.oid::int8 FROM pg_catalog.pg_class c
+                 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                WHERE n.nspname = $1 AND c.relname = $2";
+    let args = [Arg::Text(name.schema.as_str()), Arg::Text(name.name.as_str())];
+    Ok(spi::one::<i64>(sql, &args)?.map(|oid| oid as u32))
+}
+
+/// OID of a schema, if it exists.
+pub fn schema_oid(name: &Ident) -> Result<Option<u32>> {
+    let sql = "SELECT oid::int8 FROM pg_catalog.pg_namespace WHERE nspname = $1";
+    Ok(spi::one::<i64>(sql, &[Arg::Text(name.as_str())])?.map(|oid| oid as u32))
+}
+
+/// Whether `role` has the rights of `owner` (or is a superuser).
+pub fn is_owner(role: u32, owner: u32) -> Result<bool> {
+    let sql = "SELECT pg_catalog.pg_has_role($1::oid, $2::oid, 'USAGE')";
+    Ok(spi::one::<bool>(sql, &[Arg::Oid(role), Arg::Oid(owner)])?.unwrap_or(false))
+}

@@ -1,0 +1,31 @@
+-- $1 green, $2 blue, $3 the last transaction that wrote to blue (0: none).
+SELECT * FROM (
+    SELECT a.pid::int4 AS pid, a.usename::text AS "user", a.application_name AS application,
+           pg_catalog.format('holds %s on %s', l.mode, l.relation::regclass) AS what,
+           a.query, a.xact_start::text AS since
+      FROM pg_catalog.pg_locks l
+      JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+     WHERE l.locktype = 'relation' AND l.granted
+       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
+                          WHERE d.datname = pg_catalog.current_database())
+       AND l.relation::int8 IN ($1::int8, $2::int8) AND l.pid <> pg_catalog.pg_backend_pid()
+    UNION ALL
+    SELECT a.pid, a.usename::text, a.application_name,
+           'holds a snapshot older than the last sync', a.query, a.xact_start::text
+      FROM pg_catalog.pg_stat_activity a
+     WHERE $3::int8 > 0 AND a.backend_xmin IS NOT NULL
+       AND a.datname = pg_catalog.current_database()
+       AND pg_catalog.age(a.backend_xmin) >= pg_catalog.age(($3::int8 % 4294967296)::text::xid)
+       AND a.backend_type NOT IN ('walsender', 'autovacuum worker')
+       AND a.pid <> pg_catalog.pg_backend_pid()
+    UNION ALL
+    SELECT NULL, p.owner::text, NULL,
+           pg_catalog.format('prepared transaction %L holds %s on %s', p.gid, l.mode,
+               l.relation::regclass),
+           NULL, p.prepared::text
+      FROM pg_catalog.pg_prepared_xacts p
+      JOIN pg_catalog.pg_locks l ON l.virtualtransaction = '-1/' || p.transaction::text
+     WHERE l.locktype = 'relation' AND l.relation::int8 IN ($1::int8, $2::int8)
+       AND p.database = pg_catalog.current_database()
+  ) b
+ ORDER BY b.since NULLS LAST

@@ -1,0 +1,98 @@
+-- $1 relation. Its definition, part by part, so that a difference can be named.
+SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
+  FROM (
+    SELECT 'table' AS part, pg_catalog.concat_ws(' ', n.nspname, c.relname, c.relkind,
+               c.relpersistence, c.relrowsecurity, c.relforcerowsecurity, c.relreplident,
+               c.relispartition, c.reltablespace, c.relam) AS value
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.oid = $1
+    UNION ALL
+    SELECT 'owner', pg_catalog.pg_get_userbyid(c.relowner)::text
+      FROM pg_catalog.pg_class c WHERE c.oid = $1
+    UNION ALL
+    SELECT 'grants', coalesce(c.relacl::text, '') FROM pg_catalog.pg_class c WHERE c.oid = $1
+    UNION ALL
+    SELECT 'storage parameters', coalesce(c.reloptions::text, '')
+           || coalesce((SELECT t.reloptions::text FROM pg_catalog.pg_class t
+                         WHERE t.oid = c.reltoastrelid), '')
+      FROM pg_catalog.pg_class c WHERE c.oid = $1
+    UNION ALL
+    SELECT 'column ' || a.attname,
+           pg_catalog.concat_ws(' ', a.attnum, pg_catalog.format_type(a.atttypid, a.atttypmod),
+               a.attcollation, a.attnotnull, a.attidentity, a.attgenerated, a.attstorage,
+               a.attcompression, a.attacl, a.attstattarget,
+               pg_catalog.pg_get_expr(d.adbin, d.adrelid))
+      FROM pg_catalog.pg_attribute a
+      LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+     WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT 'constraint ' || k.conname,
+           pg_catalog.pg_get_constraintdef(k.oid) || ' ' || k.convalidated
+      FROM pg_catalog.pg_constraint k WHERE k.conrelid = $1
+    UNION ALL
+    SELECT 'foreign key ' || k.conname || ' of ' || k.conrelid::regclass::text,
+           pg_catalog.pg_get_constraintdef(k.oid)
+      FROM pg_catalog.pg_constraint k
+     WHERE k.confrelid = $1 AND k.contype = 'f' AND k.conrelid <> $1
+    UNION ALL
+    SELECT 'index ' || c.relname, pg_catalog.pg_get_indexdef(i.indexrelid) || ' ' || i.indisvalid
+           || ' ' || i.indisclustered || ' ' || i.indisreplident || ' ' || c.reltablespace
+      FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+     WHERE i.indrelid = $1
+    UNION ALL
+    SELECT CASE WHEN g.tgname IN ('bluegreen_capture', 'bluegreen_truncate', 'bluegreen_guard')
+                THEN 'capture trigger ' ELSE 'trigger ' END || g.tgname,
+           pg_catalog.concat_ws(' ', g.oid, g.xmin, g.tgenabled, g.tgtype, g.tgfoid)
+      FROM pg_catalog.pg_trigger g WHERE g.tgrelid = $1 AND NOT g.tgisinternal
+    UNION ALL
+    SELECT 'policy ' || p.polname,
+           pg_catalog.concat_ws(' ', p.polcmd, p.polpermissive, p.polroles,
+               pg_catalog.pg_get_expr(p.polqual, p.polrelid),
+               pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid))
+      FROM pg_catalog.pg_policy p WHERE p.polrelid = $1
+    UNION ALL
+    SELECT 'rule ' || r.rulename, pg_catalog.pg_get_ruledef(r.oid)
+      FROM pg_catalog.pg_rewrite r WHERE r.ev_class = $1
+    UNION ALL
+    SELECT DISTINCT 'view or rule on ' || r.ev_class::regclass::text, r.oid::text
+      FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid
+     WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass
+       AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = $1 AND r.ev_class <> $1
+    UNION ALL
+    SELECT DISTINCT 'function ' || d.objid::regprocedure::text, d.objid::text
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_type y ON y.oid = c.reltype
+      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::regclass
+       AND ((d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = c.oid)
+         OR (d.refclassid = 'pg_catalog.pg_type'::regclass AND d.refobjid IN (y.oid, y.typarray)))
+     WHERE c.oid = $1
+    UNION ALL
+    SELECT DISTINCT 'use of its row type by '
+           || pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), ''
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_type y ON y.oid = c.reltype
+      JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_type'::regclass
+       AND d.refobjid IN (y.oid, y.typarray)
+     WHERE c.oid = $1 AND d.classid NOT IN ('pg_catalog.pg_proc'::regclass)
+       AND NOT (d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = y.typarray)
+    UNION ALL
+    SELECT 'statistics ' || s.stxname, pg_catalog.pg_get_statisticsobjdef(s.oid) || ' '
+           || coalesce(s.stxstattarget, -1)
+      FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = $1
+    UNION ALL
+    SELECT 'publication ' || p.pubname, coalesce(r.prattrs::text, '')
+      FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
+     WHERE r.prrelid = $1
+    UNION ALL
+    SELECT 'inheritance ' || h.inhrelid::regclass::text, h.inhparent::regclass::text
+      FROM pg_catalog.pg_inherits h
+      JOIN pg_catalog.pg_class c ON c.oid = h.inhrelid AND c.relkind NOT IN ('i', 'I')
+     WHERE h.inhparent = $1 OR h.inhrelid = $1
+    UNION ALL
+    SELECT 'subscription', r.srsubid::text
+      FROM pg_catalog.pg_subscription_rel r WHERE r.srrelid = $1
+    UNION ALL
+    SELECT 'comment ' || x.objsubid, x.description
+      FROM pg_catalog.pg_description x
+     WHERE x.classoid = 'pg_catalog.pg_class'::regclass AND x.objoid = $1
+  ) p

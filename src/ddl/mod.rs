@@ -1,0 +1,4 @@
+//! The statements that we generate. Text in, text out; nothing is executed here.
+
+pub mod rows;
+pub mod shadow;

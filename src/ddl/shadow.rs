@@ -1,0 +1,187 @@
+//! Statements that make the shadow and complete it.
+
+use crate::ident::{Ident, QualifiedName, literal};
+use crate::model::deployment::{RecordedConstraint, RecordedIndex};
+
+/// Statements that build an index.
+pub struct BuildIndex {
+    /// Need no more than SHARE on the table.
+    pub build: Vec<String>,
+    /// Need ACCESS EXCLUSIVE, for a moment.
+    pub exclusive: Vec<String>,
+}
+
+/// Builds an index from its deparse; one that a constraint owns is built first and attached then,
+/// because ADD CONSTRAINT would hold ACCESS EXCLUSIVE for the whole build.
+pub fn build_index(table: &QualifiedName, index: &RecordedIndex) -> BuildIndex {
+    let mut build = Vec::new();
+    let mut exclusive = Vec::new();
+    let name = QualifiedName { schema: table.schema.clone(), name: index.name.clone() };
+    match &index.constraint {
+        Some(c) if c.kind == "x" => {
+            exclusive.push(format!(
+                "ALTER TABLE ONLY {table} ADD CONSTRAINT {} {}",
+                c.name, c.definition
+            ));
+            exclusive.extend(constraint_comment(table, c));
+        }
+        Some(c) => {
+            build.push(index.definition.clone());
+            let kind = if c.kind == "p" { "PRIMARY KEY" } else { "UNIQUE" };
+            exclusive.push(format!(
+                "ALTER TABLE ONLY {table} ADD CONSTRAINT {} {kind} USING INDEX {}{}",
+                c.name,
+                index.name,
+                deferrability(c)
+            ));
+            exclusive.extend(constraint_comment(table, c));
+        }
+        None => build.push(index.definition.clone()),
+    }
+    let last = if exclusive.is_empty() { &mut build } else { &mut exclusive };
+    if let Some(comment) = &index.comment {
+        last.push(format!("COMMENT ON INDEX {name} IS {}", literal(comment)));
+    }
+    for (column, target) in &index.statistics {
+        last.push(format!("ALTER INDEX {name} ALTER COLUMN {column} SET STATISTICS {target}"));
+    }
+    BuildIndex { build, exclusive }
+}
+
+fn deferrability(constraint: &RecordedConstraint) -> &'static str {
+    match (constraint.deferrable, constraint.deferred) {
+        (true, true) => " DEFERRABLE INITIALLY DEFERRED",
+        (true, false) => " DEFERRABLE",
+        (false, _) => "",
+    }
+}
+
+fn constraint_comment(table: &QualifiedName, c: &RecordedConstraint) -> Option<String> {
+    let comment = c.comment.as_ref()?;
+    Some(format!("COMMENT ON CONSTRAINT {} ON {table} IS {}", c.name, literal(comment)))
+}
+
+/// Adds a constraint as it was deparsed, NOT VALID included.
+pub fn add_constraint(table: &QualifiedName, c: &RecordedConstraint) -> Vec<String> {
+    let add = format!("ALTER TABLE ONLY {table} ADD CONSTRAINT {} {}", c.name, c.definition);
+    std::iter::once(add).chain(constraint_comment(table, c)).collect()
+}
+
+/// ANALYZE.
+pub fn analyze(table: &QualifiedName) -> String {
+    format!("ANALYZE {table}")
+}
+
+/// A change log: order, operation, key, old key where it differs.
+pub fn create_log(log: &QualifiedName, unlogged: bool, key_types: &[(String, Option<String>)]) -> String {
+    let columns = |prefix: &str| {
+        key_types
+            .iter()
+            .enumerate()
+            .map(|(i, (type_sql, collation))| {
+                let collate = collation.as_ref().map_or(String::new(), |c| format!(" COLLATE {c}"));
+                format!("{prefix}{} {type_sql}{collate}", i + 1)
+            })
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    format!(
+        "CREATE {}TABLE {log} (position bigint NOT NULL, n integer NOT NULL, op \"char\" NOT NULL, {}, {}) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000, autovacuum_analyze_scale_factor = 0.5)",
+        if unlogged { "UNLOGGED " } else { "" },
+        columns("k"),
+        columns("o")
+    )
+}
+
+/// The triggers of both sides. A table captures or is guarded; the other kind is disabled.
+pub fn create_triggers(table: &QualifiedName) -> Vec<String> {
+    vec![
+        format!(
+            "CREATE TRIGGER bluegreen_capture AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION bluegreen.capture()"
+        ),
+        format!(
+            "CREATE TRIGGER bluegreen_truncate AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION bluegreen.capture()"
+        ),
+        format!(
+            "CREATE TRIGGER bluegreen_guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION bluegreen.guard()"
+        ),
+    ]
+}
+
+/// Lets a table capture (green), or guards it (blue). ALWAYS: also under session_replication_role.
+pub fn set_triggers(table: &QualifiedName, capture: bool) -> String {
+    if capture {
+        format!(
+            "ALTER TABLE ONLY {table} ENABLE ALWAYS TRIGGER bluegreen_capture, ENABLE ALWAYS TRIGGER bluegreen_truncate, DISABLE TRIGGER bluegreen_guard"
+        )
+    } else {
+        format!(
+            "ALTER TABLE ONLY {table} DISABLE TRIGGER bluegreen_capture, DISABLE TRIGGER bluegreen_truncate, ENABLE ALWAYS TRIGGER bluegreen_guard"
+        )
+    }
+}
+
+/// Takes the triggers off.
+pub fn drop_triggers(table: &QualifiedName) -> Vec<String> {
+    ["bluegreen_capture", "bluegreen_truncate", "bluegreen_guard"]
+        .iter()
+        .map(|t| format!("DROP TRIGGER IF EXISTS {t} ON {table}"))
+        .collect()
+}
+
+/// `name = 'value'` of stored options such as `fillfactor=70`, with a prefix such as `toast.`.
+pub fn options(stored: &[String], prefix: &str) -> Vec<String> {
+    stored
+        .iter()
+        .filter_map(|option| option.split_once('='))
+        .map(|(name, value)| {
+            let name = match name.split_once('.') {
+                Some((space, name)) => format!("{}.{}", Ident::new(space), Ident::new(name)),
+                None => Ident::new(name).to_string(),
+            };
+            format!("{prefix}{name} = {}", literal(value))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn constraint(kind: &str) -> RecordedConstraint {
+        RecordedConstraint {
+            name: Ident::new("t_pkey"),
+            kind: kind.to_owned(),
+            definition: "PRIMARY KEY (id)".to_owned(),
+            deferrable: true,
+            deferred: false,
+            comment: None,
+        }
+    }
+
+    #[test]
+    fn a_primary_key_is_built_first_and_attached_then() {
+        let index = RecordedIndex {
+            name: Ident::new("t_pkey"),
+            definition: "CREATE UNIQUE INDEX t_pkey ON s.t USING btree (id)".to_owned(),
+            tablespace: None,
+            constraint: Some(constraint("p")),
+            comment: Some("it's".to_owned()),
+            statistics: vec![],
+        };
+        let statements = build_index(&QualifiedName::new("s", "t"), &index);
+        assert_eq!(statements.build.len(), 1);
+        assert_eq!(
+            statements.exclusive,
+            vec![
+                "ALTER TABLE ONLY \"s\".\"t\" ADD CONSTRAINT \"t_pkey\" PRIMARY KEY USING INDEX \"t_pkey\" DEFERRABLE",
+                "COMMENT ON INDEX \"s\".\"t_pkey\" IS 'it''s'",
+            ]
+        );
+    }
+
+    #[test]
+    fn stored_options_become_settings() {
+        assert_eq!(options(&["fillfactor=70".to_owned()], ""), vec!["\"fillfactor\" = '70'"]);
+    }
+}

@@ -1,0 +1,4 @@
+//! Decisions, without SPI: what to do with what was read.
+
+pub mod batch;
+pub mod provenance;

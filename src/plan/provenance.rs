@@ -1,0 +1,120 @@
+//! What became of each key: the events of a change log, folded.
+//!
+//! The row that blue has to show for a key is read from green again, so existence and mapped
+//! columns never depend on this. What it decides is where the values of columns that only blue
+//! has come from: they stay with their row through updates of the key, and a deletion followed by
+//! a new row of the same key resets them.
+
+use std::collections::HashMap;
+
+/// What happened to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// A new row.
+    Insert,
+    /// Changed; its key too, if the event has an old one.
+    Update,
+    /// Gone.
+    Delete,
+}
+
+/// An event on keys that are numbered by the caller: equal bytes, equal number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// What happened.
+    pub operation: Operation,
+    /// The key.
+    pub key: usize,
+    /// The key before, where it differs.
+    pub old: Option<usize>,
+}
+
+/// Where the row that has a key now comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Blue's row under this key, at the beginning of the batch.
+    From(usize),
+    /// A new row.
+    Fresh,
+    /// There is none.
+    Gone,
+}
+
+/// The fate of each key that the events name, in the order of its first mention.
+pub fn fold(events: &[Event]) -> Vec<(usize, Origin)> {
+    let mut order = Vec::new();
+    let mut now: HashMap<usize, Origin> = HashMap::new();
+    for event in events {
+        for key in event.old.into_iter().chain([event.key]) {
+            now.entry(key).or_insert_with(|| {
+                order.push(key);
+                Origin::From(key)
+            });
+        }
+        match (event.operation, event.old) {
+            (Operation::Insert, _) => {
+                now.insert(event.key, Origin::Fresh);
+            }
+            (Operation::Delete, _) => {
+                now.insert(event.key, Origin::Gone);
+            }
+            (Operation::Update, None) => {}
+            (Operation::Update, Some(old)) => {
+                let origin = now.insert(old, Origin::Gone).unwrap_or(Origin::From(old));
+                now.insert(event.key, origin);
+            }
+        }
+    }
+    order.into_iter().map(|key| (key, now[&key])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn insert(key: usize) -> Event {
+        Event { operation: Operation::Insert, key, old: None }
+    }
+    fn update(key: usize) -> Event {
+        Event { operation: Operation::Update, key, old: None }
+    }
+    fn rekey(old: usize, key: usize) -> Event {
+        Event { operation: Operation::Update, key, old: Some(old) }
+    }
+    fn delete(key: usize) -> Event {
+        Event { operation: Operation::Delete, key, old: None }
+    }
+
+    #[test]
+    fn a_chain_of_key_updates_leads_back_to_the_first_key() {
+        let fate = fold(&[rekey(1, 2), update(2), rekey(2, 3)]);
+        assert_eq!(
+            fate,
+            vec![(1, Origin::Gone), (2, Origin::Gone), (3, Origin::From(1))]
+        );
+    }
+
+    #[test]
+    fn a_deleted_and_inserted_row_is_fresh() {
+        assert_eq!(fold(&[delete(5), insert(5)]), vec![(5, Origin::Fresh)]);
+        assert_eq!(fold(&[insert(5), delete(5)]), vec![(5, Origin::Gone)]);
+    }
+
+    #[test]
+    fn two_rows_that_exchange_keys_through_a_third_keep_their_origins() {
+        let fate = fold(&[rekey(1, 9), rekey(2, 1), rekey(9, 2)]);
+        assert_eq!(
+            fate,
+            vec![
+                (1, Origin::From(2)),
+                (9, Origin::Gone),
+                (2, Origin::From(1)),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_update_alone_stays_where_it_is() {
+        assert_eq!(fold(&[update(4), update(4)]), vec![(4, Origin::From(4))]);
+    }
+}

@@ -1,0 +1,180 @@
+//! A batch: log rows read under one snapshot, folded to what has to be done for each key.
+
+use std::collections::{HashMap, HashSet};
+
+use pgrx::pg_sys::Datum;
+
+use crate::error::Result;
+use crate::model::deployment::Deployment;
+use crate::model::key::Key;
+use crate::pg::security::Identity;
+use crate::pg::snapshot::Snapshot;
+use crate::pg::spi::{self, Arg, Options, Rows};
+use crate::pg::work;
+use crate::plan::provenance::{self, Event, Operation, Origin};
+
+/// A key's values.
+pub type KeyValues = Vec<Option<Datum>>;
+
+/// What has to be done for a key.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// `g` gone, `f` fresh, `s` same row, `m` moved here from another key.
+    pub kind: u8,
+    /// The key under which blue has the row.
+    pub origin: KeyValues,
+    /// The key under which green has it.
+    pub last: KeyValues,
+    /// Its number among the batch's keys.
+    pub id: usize,
+}
+
+/// A batch. Its datums live as long as the statement that read them.
+pub struct Batch {
+    /// One item a key.
+    pub items: Vec<Item>,
+    /// Log rows that are no misfits.
+    pub events: i64,
+    /// Rows of the log to delete when the batch is done: their physical places.
+    places: Vec<String>,
+    /// Misfits that are tried again: key's number, misfit's number, place in the log.
+    pub misfits: Vec<(usize, i64, String)>,
+}
+
+/// Reads the first `limit` events that `snapshot` sees and gives them, folded, to `work`.
+pub fn with_events<T>(
+    deployment: &Deployment,
+    snapshot: &Snapshot,
+    limit: i64,
+    work: impl FnOnce(Batch) -> Result<T>,
+) -> Result<T> {
+    let key = &deployment.mapping().from_key;
+    let columns = key.columns.len();
+    let keys: Vec<_> =
+        (1..=columns).map(|i| format!("k{i}")).chain((1..=columns).map(|i| format!("o{i}"))).collect();
+    let keys = keys.join(", ");
+    let log = deployment.log();
+    let sql = format!(
+        "SELECT ctid::text, position, op::text, {keys} FROM (
+             (SELECT ctid, position, op, {keys} FROM {log} WHERE op = 'M')
+             UNION ALL
+             (SELECT ctid, position, op, {keys} FROM {log} WHERE op <> 'M'
+               ORDER BY position, n, ctid LIMIT $1)) l"
+    );
+    let us = Identity::extension()?;
+    spi::with_rows(
+        &sql,
+        &[Arg::Int(limit)],
+        Options { snapshot: Some(snapshot), work: &[] },
+        |rows, _| {
+            let batch = read(rows, key, limit);
+            drop(us);
+            work(batch)
+        },
+    )
+}
+
+struct Entry {
+    place: String,
+    position: i64,
+    operation: u8,
+    key: usize,
+    old: Option<usize>,
+}
+
+fn read(rows: &Rows, key: &Key, limit: i64) -> Batch {
+    let columns = key.columns.len();
+    let mut numbers: HashMap<Vec<u8>, usize> = HashMap::new();
+    let mut values: Vec<KeyValues> = Vec::new();
+    let mut number = |row: usize, first: usize| {
+        let key_values: KeyValues = (0..columns).map(|i| rows.datum(row, first + i)).collect();
+        let mut image = Vec::new();
+        for (value, column) in key_values.iter().zip(&key.columns) {
+            if let Some(value) = value {
+                let bytes = work::image(*value, column.type_oid);
+                image.extend((bytes.len() as u64).to_le_bytes());
+                image.extend(bytes);
+            }
+        }
+        *numbers.entry(image).or_insert_with(|| {
+            values.push(key_values);
+            values.len() - 1
+        })
+    };
+    let entries: Vec<Entry> = (0..rows.len())
+        .map(|row| {
+            let operation: String = rows.get(row, 3).unwrap_or_default();
+            let has_old = rows.datum(row, 4 + columns).is_some();
+            Entry {
+                place: rows.get(row, 1).unwrap_or_default(),
+                position: rows.get(row, 2).unwrap_or_default(),
+                operation: operation.bytes().next().unwrap_or(b'U'),
+                key: number(row, 4),
+                old: has_old.then(|| number(row, 4 + columns)),
+            }
+        })
+        .collect();
+    fold(entries, &values, limit)
+}
+
+/// Misfits come first, as updates of their rows: in the last batch of the log all of them, before
+/// that only those whose keys the events touch.
+fn fold(entries: Vec<Entry>, values: &[KeyValues], limit: i64) -> Batch {
+    let (marked, events): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|e| e.operation == b'M');
+    let last = (events.len() as i64) < limit;
+    let touched: HashSet<usize> = events.iter().flat_map(|e| e.old.into_iter().chain([e.key])).collect();
+    let misfits: Vec<Entry> = marked
+        .into_iter()
+        .filter(|m| {
+            last || touched.contains(&m.key) || m.old.is_some_and(|old| touched.contains(&old))
+        })
+        .collect();
+    let story: Vec<Event> = misfits
+        .iter()
+        .chain(&events)
+        .map(|e| Event {
+            operation: match e.operation {
+                b'I' => Operation::Insert,
+                b'D' => Operation::Delete,
+                _ => Operation::Update,
+            },
+            key: e.key,
+            old: e.old,
+        })
+        .collect();
+    let items = provenance::fold(&story)
+        .into_iter()
+        .map(|(key, origin)| {
+            let (kind, from) = match origin {
+                Origin::Gone => (b'g', key),
+                Origin::Fresh => (b'f', key),
+                Origin::From(from) if from == key => (b's', key),
+                Origin::From(from) => (b'm', from),
+            };
+            Item { kind, origin: values[from].clone(), last: values[key].clone(), id: key }
+        })
+        .collect();
+    Batch {
+        items,
+        events: events.len() as i64,
+        places: events.into_iter().map(|e| e.place).collect(),
+        misfits: misfits.into_iter().map(|m| (m.key, m.position, m.place)).collect(),
+    }
+}
+
+/// Deletes the log rows of the batch.
+pub fn consume(deployment: &Deployment, batch: &Batch) -> Result<()> {
+    forget(deployment, &batch.places)
+}
+
+/// Deletes log rows by their places.
+pub fn forget(deployment: &Deployment, places: &[String]) -> Result<()> {
+    if places.is_empty() {
+        return Ok(());
+    }
+    let _us = Identity::extension()?;
+    let sql = format!("DELETE FROM {} WHERE ctid = ANY ($1::pg_catalog.tid[])", deployment.log());
+    spi::run(&sql, &[Arg::Texts(places.to_vec())])?;
+    Ok(())
+}

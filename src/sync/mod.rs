@@ -1,0 +1,151 @@
+//! Sync: making blue equal to green for the keys in the log.
+//!
+//! One round: one registered snapshot. Read the first log rows that it sees, in the order of their
+//! events; make blue show green's rows as that snapshot sees them for those keys; delete exactly the
+//! log rows that were read. Green's rows are read again, so a repeated round does no harm.
+//!
+//! A statement over the whole batch is tried first (delete what is gone, upsert the rest). If a row
+//! makes it fail, the batch is done again deleting all its rows before inserting (two rows exchange
+//! a unique value), then in halves down to the row; those that fail alone are tried once more
+//! together, and what still fails is a misfit: its key stays in the log, marked.
+//!
+//! Invariants: blue's columns that green has no value for are never overwritten (see
+//! `plan::provenance`); rows of the log are consumed by one runner at a time, which holds the
+//! deployment's lock.
+//! Locks: ACCESS SHARE on green, ROW EXCLUSIVE on blue and the log; ACCESS EXCLUSIVE on blue, in
+//! short tries, after a TRUNCATE of green.
+
+mod apply;
+mod batch;
+mod misfit;
+
+use std::time::{Duration, Instant};
+
+use crate::catalog;
+use crate::ddl::rows::Rows;
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::model::deployment::Deployment;
+use crate::model::settings::Settings;
+use crate::pg::lock::{self, Mode};
+use crate::pg::security::Identity;
+use crate::pg::snapshot::Snapshot;
+use crate::pg::spi::{self, Arg, Options};
+use crate::pg::xact;
+use crate::plan::batch::next_size;
+
+/// Log rows of the first batch.
+const FIRST_ROWS: i64 = 1_000;
+/// Log rows in a batch at most: they are held in memory.
+const MOST_ROWS: u32 = 50_000;
+
+/// What a round did.
+pub struct Round {
+    /// Log rows consumed.
+    pub read: i64,
+    /// The log had no more rows for this snapshot.
+    pub complete: bool,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// One round of a size that the clock gave. The caller holds the deployment's lock and commits.
+pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
+    let limit = deployment.progress.sync_rows.max(FIRST_ROWS);
+    let round = round(deployment, settings, limit)?;
+    if round.read == limit {
+        let size = u32::try_from(limit).unwrap_or(MOST_ROWS);
+        let next = next_size(size, round.took, settings.batch_time).min(MOST_ROWS);
+        deployment.progress.sync_rows = next.into();
+    }
+    Ok(round)
+}
+
+/// Everything that is in the log now, whatever it takes: under the swap's lock, after a count.
+pub fn drain(deployment: &mut Deployment, settings: &Settings) -> Result<i64> {
+    let mut read = 0;
+    loop {
+        let round = round(deployment, settings, MOST_ROWS.into())?;
+        read += round.read;
+        if round.complete {
+            return Ok(read);
+        }
+    }
+}
+
+/// How many log rows there are, counted up to `limit`.
+pub fn backlog(deployment: &Deployment, limit: i64) -> Result<i64> {
+    let _us = Identity::extension()?;
+    let sql = format!(
+        "SELECT pg_catalog.count(*) FROM (SELECT FROM {} WHERE op <> 'M' LIMIT $1) l",
+        deployment.log()
+    );
+    Ok(spi::one::<i64>(&sql, &[Arg::Int(limit)])?.unwrap_or(0))
+}
+
+fn round(deployment: &mut Deployment, settings: &Settings, limit: i64) -> Result<Round> {
+    let began = Instant::now();
+    lock::relation(deployment.green(), Mode::AccessShare);
+    let snapshot = Snapshot::now();
+    follow_truncate(deployment, settings, &snapshot)?;
+    let read = batch::with_events(deployment, &snapshot, limit, |batch| {
+        if batch.items.is_empty() && batch.events == 0 {
+            return Ok(0);
+        }
+        let blue = deployment.blue_name();
+        let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
+        let failed = apply::apply(deployment, &rows, &snapshot, &batch.items)?;
+        failpoint::reach("sync_applied");
+        misfit::record(deployment, &rows, &batch, failed)?;
+        batch::consume(deployment, &batch)?;
+        Ok(batch.events)
+    })?;
+    drop(snapshot);
+    let took = began.elapsed();
+    let progress = &mut deployment.progress;
+    if read > 0 {
+        progress.drain_xid = xact::current_xid();
+    }
+    if read >= 200 {
+        let rate = read as f64 / (took.as_secs_f64() * 1000.0).max(0.001);
+        progress.sync_rate =
+            if progress.sync_rate > 0.0 { (progress.sync_rate + rate) / 2.0 } else { rate };
+    }
+    Ok(Round { read, complete: read < limit, took })
+}
+
+/// Empties blue when green was truncated: every row of green is younger, and in the log.
+fn follow_truncate(
+    deployment: &mut Deployment,
+    settings: &Settings,
+    snapshot: &Snapshot,
+) -> Result<()> {
+    let _us = Identity::extension()?;
+    let markers = spi::run_with(
+        "DELETE FROM bluegreen.truncation WHERE deployment = $1",
+        &[Arg::Int(deployment.id)],
+        Options { snapshot: Some(snapshot), work: &[] },
+    )?;
+    if markers == 0 {
+        return Ok(());
+    }
+    let (blue, name) = (deployment.blue(), deployment.blue_name());
+    let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &name };
+    let until = Instant::now() + settings.retry_for;
+    lock::retry(settings.lock_timeout, until, |limit| {
+        lock::all_within(&[(blue, Mode::AccessExclusive)], limit)?;
+        spi::run(&rows.empty(), &[])
+    })
+    .or_else(xact::Caught::raise)?;
+    deployment.progress.drain_xid = xact::current_xid();
+    Ok(())
+}
+
+/// OID of the log that is being written.
+fn log_oid(deployment: &Deployment) -> Result<u32> {
+    let _us = Identity::extension()?;
+    catalog::relation_oid(&deployment.log())?.ok_or_else(|| {
+        Error::state(format!("the change log {} is missing", deployment.log().plain()))
+            .hint("Writes may be lost to the copy: run SELECT bg_abort(table) and begin again.")
+    })
+}
