@@ -1,0 +1,3 @@
+//! Plain data that every floor may use.
+
+pub mod changes;
