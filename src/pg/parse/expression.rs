@@ -7,7 +7,7 @@ use super::deparse;
 use super::select::{self, ONE_EXPRESSION};
 use super::{arena, raw};
 use crate::error::{Error, Result};
-use crate::ident::plain;
+use crate::ident::Ident;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use serde::{Deserialize, Serialize};
 use std::ptr;
@@ -18,6 +18,7 @@ pub struct Expression {
     /// The server's deparse under `search_path = pg_catalog`, with the relation's real column names,
     /// bare. It means the same under every search_path that does not hide pg_catalog, as a
     /// target of a SELECT from this relation alone; in parentheses it can stand anywhere else.
+    /// A backslash in its strings is itself: run it with `standard_conforming_strings = on`.
     pub sql: String,
     /// The attnums that it reads, ascending.
     pub columns: Vec<i16>,
@@ -56,7 +57,7 @@ pub struct Target<'a> {
 
 impl Target<'_> {
     fn what(&self) -> String {
-        format!("mapping for column {}", plain(self.column))
+        format!("mapping for column {}", Ident::new(self.column))
     }
 }
 

@@ -13,8 +13,12 @@
 mod action;
 mod arena;
 mod changes;
+#[cfg(any(test, feature = "pg_test"))]
+mod changes_tests;
 mod deparse;
 mod expression;
+#[cfg(any(test, feature = "pg_test"))]
+mod expression_tests;
 mod raw;
 mod repeats;
 mod scan;
