@@ -13,3 +13,15 @@ pub mod plan;
 pub mod sync;
 
 ::pgrx::pg_module_magic!();
+
+/// What `cargo pgrx test` asks for before it starts its server.
+#[cfg(test)]
+pub mod pg_test {
+    /// Nothing to set up.
+    pub fn setup(_options: Vec<&str>) {}
+
+    /// The extension needs no settings at server start.
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec![]
+    }
+}

@@ -1,1 +1,0 @@
-//! The server's scanner, parser and deparser for what users write: `changes` and mappings.

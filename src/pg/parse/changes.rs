@@ -1,0 +1,192 @@
+//! `changes`: split at its commas, each piece admitted by the parser's tree.
+
+use super::raw::{self, Comma, Place};
+use super::scan::{self, Token};
+use super::{action, arena, repeats};
+use crate::error::{Error, Result};
+use crate::model::changes::Change;
+use pgrx::{PgSqlErrorCode, pg_sys};
+
+/// What messages call the text.
+const WHAT: &str = "changes";
+/// What the parser sees before each piece.
+const PREFIX: &str = "ALTER TABLE x ";
+/// The relation that the prefix names.
+const RELATION: &str = "x";
+
+/// The text between two commas.
+pub(super) struct Piece<'a> {
+    /// From the first token to the last.
+    pub(super) text: &'a str,
+    /// Its tokens, with places in the whole text.
+    pub(super) tokens: &'a [Token],
+    /// The whole text.
+    pub(super) whole: &'a str,
+    place: Place<'static>,
+}
+
+/// Reads what may follow `ALTER TABLE name`: actions separated by commas, RENAME COLUMN and RENAME
+/// CONSTRAINT among them. A text of white space and comments only has no changes.
+///
+/// The returned texts mean what they say only under the settings of this call
+/// (standard_conforming_strings): apply them in the same transaction.
+///
+/// # Errors
+/// 42601 with the position for what the server's grammar does not know, and for a second
+/// statement; 0A000 for what it knows but a deployment cannot do. Errors of the server without a
+/// position unwind as they are.
+pub fn parse_changes(text: &str) -> Result<Vec<Change>> {
+    arena::with(|| {
+        let tokens = scan::scan(text, WHAT)?;
+        refuse_semicolon(&tokens)?;
+        let changes = split(text, &tokens)?.iter().map(admit).collect::<Result<Vec<_>>>()?;
+        repeats::refuse(&changes)?;
+        Ok(changes)
+    })
+}
+
+fn refuse_semicolon(tokens: &[Token]) -> Result<()> {
+    match tokens.iter().position(|token| token.is(';')) {
+        None => Ok(()),
+        Some(at) if at + 1 == tokens.len() => {
+            Err(syntax("changes end with a semicolon").hint("Leave the semicolon out."))
+        }
+        Some(_) => Err(syntax("changes contain more than one statement")
+            .hint("Separate the actions of one ALTER TABLE by commas.")),
+    }
+}
+
+/// The pieces between the commas outside of parentheses and brackets.
+fn split<'a>(text: &'a str, tokens: &'a [Token]) -> Result<Vec<Piece<'a>>> {
+    let mut pieces = Vec::new();
+    if tokens.is_empty() {
+        return Ok(pieces);
+    }
+    let (mut depth, mut first) = (0_i32, 0);
+    for (at, token) in tokens.iter().enumerate() {
+        if token.is('(') || token.is('[') {
+            depth += 1;
+        } else if token.is(')') || token.is(']') {
+            depth -= 1;
+        } else if depth == 0 && token.is(',') {
+            pieces.push(piece(text, &tokens[first..at], Some(token))?);
+            first = at + 1;
+        }
+    }
+    pieces.push(piece(text, &tokens[first..], None)?);
+    Ok(pieces)
+}
+
+fn piece<'a>(text: &'a str, tokens: &'a [Token], comma: Option<&Token>) -> Result<Piece<'a>> {
+    let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else {
+        return Err(syntax(match comma {
+            Some(comma) => {
+                format!(
+                    "syntax error at or near \",\" at character {} of changes",
+                    characters(text, comma.start) + 1
+                )
+            }
+            None => "syntax error at the end of changes: an action is missing".to_owned(),
+        }));
+    };
+    let own = text
+        .get(first.start..last.end)
+        .ok_or_else(|| Error::internal("the scanner's tokens do not fit the text of changes"))?;
+    let offset = characters(text, first.start);
+    if !first.is_word() {
+        let token = text.get(first.start..first.end).unwrap_or_default();
+        return Err(syntax(format!(
+            "syntax error at or near \"{token}\" at character {} of changes",
+            offset + 1
+        )));
+    }
+    let comma = comma.map(|comma| Comma {
+        piece: own.chars().count(),
+        position: characters(text, comma.start) + 1,
+    });
+    let place = Place { what: WHAT, prefix: PREFIX.chars().count(), offset, comma };
+    Ok(Piece { text: own, tokens, whole: text, place })
+}
+
+/// The number of characters in the first `bytes` of the text.
+fn characters(text: &str, bytes: usize) -> usize {
+    text.get(..bytes).map_or(bytes, |before| before.chars().count())
+}
+
+fn syntax(message: impl Into<String>) -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_SYNTAX_ERROR, message)
+}
+
+/// Takes a piece that the parser reads as one allowed action on our relation, and nothing else.
+fn admit(piece: &Piece<'_>) -> Result<Change> {
+    let source = raw::c_string(&format!("{PREFIX}{}", piece.text), WHAT)?;
+    let list = raw::statements(&source, &piece.place)?;
+    // SAFETY: the tree is the parser's, in the arena of `parse_changes`, and is not changed.
+    unsafe {
+        let statement = raw::only(list)
+            .and_then(|node| raw::cast::<pg_sys::RawStmt, _>(node))
+            .ok_or_else(|| syntax("changes contain more than one statement"))?
+            .stmt;
+        if let Some(alter) = raw::cast::<pg_sys::AlterTableStmt, _>(statement) {
+            if !is_ours(alter.relation) || alter.objtype != pg_sys::ObjectType::OBJECT_TABLE {
+                return Err(other(piece));
+            }
+            let command = raw::only(alter.cmds)
+                .and_then(|node| raw::cast::<pg_sys::AlterTableCmd, _>(node))
+                .ok_or_else(|| other(piece))?;
+            let action = action::admit(command, piece)?;
+            return Ok(Change::Alter { text: piece.text.to_owned(), action });
+        }
+        if let Some(rename) = raw::cast::<pg_sys::RenameStmt, _>(statement) {
+            return admit_rename(rename, piece);
+        }
+        if raw::cast::<pg_sys::AlterObjectSchemaStmt, _>(statement).is_some() {
+            return Err(action::refused("SET SCHEMA", "the table keeps its schema"));
+        }
+        Err(other(piece))
+    }
+}
+
+/// # Safety
+/// The statement is a tree of the parser's.
+unsafe fn admit_rename(rename: &pg_sys::RenameStmt, piece: &Piece<'_>) -> Result<Change> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (from, to) = (raw::name(rename.subname), raw::name(rename.newname));
+        match (rename.renameType, from, to) {
+            (pg_sys::ObjectType::OBJECT_TABLE, ..) => {
+                Err(action::refused("RENAME TO", "the table keeps its name"))
+            }
+            _ if !is_ours(rename.relation) => Err(other(piece)),
+            (pg_sys::ObjectType::OBJECT_COLUMN, Some(from), Some(to))
+                if rename.relationType == pg_sys::ObjectType::OBJECT_TABLE =>
+            {
+                Ok(Change::RenameColumn { from, to })
+            }
+            (pg_sys::ObjectType::OBJECT_TABCONSTRAINT, Some(from), Some(to)) => {
+                Ok(Change::RenameConstraint { from, to })
+            }
+            _ => Err(other(piece)),
+        }
+    }
+}
+
+/// Whether the statement is about the relation of our prefix, and no piece has said otherwise.
+///
+/// # Safety
+/// The pointer is null or the parser's.
+unsafe fn is_ours(relation: *const pg_sys::RangeVar) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        relation.as_ref().is_some_and(|relation| {
+            relation.catalogname.is_null()
+                && relation.schemaname.is_null()
+                && raw::name(relation.relname).as_deref() == Some(RELATION)
+        })
+    }
+}
+
+fn other(piece: &Piece<'_>) -> Error {
+    Error::unsupported(format!("changes cannot contain {}", piece.text))
+        .hint("Write actions as they may follow ALTER TABLE name, separated by commas.")
+}

@@ -1,0 +1,359 @@
+//! Mappings: one expression over the columns of one row, resolved and written down again.
+//!
+//! Names are resolved under the caller's search_path and rights. Nothing is evaluated but input
+//! functions of literals, as in any statement that the server analyses.
+
+use super::deparse;
+use super::select::{self, ONE_EXPRESSION};
+use super::{arena, raw};
+use crate::error::{Error, Result};
+use crate::ident::Ident;
+use pgrx::{PgSqlErrorCode, pg_sys};
+use serde::{Deserialize, Serialize};
+use std::ptr;
+
+/// An expression over the columns of one relation, as the server writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expression {
+    /// The server's deparse under `search_path = pg_catalog`, with the relation's real column names,
+    /// bare. It means the same under every search_path that does not hide pg_catalog, as a
+    /// target of a SELECT from this relation alone; in parentheses it can stand anywhere else.
+    /// A backslash in its strings is itself: run it with `standard_conforming_strings = on`.
+    pub sql: String,
+    /// The attnums that it reads, ascending.
+    pub columns: Vec<i16>,
+    /// The type of its values: the target's where there is one.
+    pub type_oid: pg_sys::Oid,
+    /// Their typmod, -1 where there is none.
+    pub typmod: i32,
+    /// The worst of the functions it calls. Defaults of their arguments are not looked at.
+    pub volatility: Volatility,
+    /// The column, if it is just that, at most seen as another type with the same bits.
+    pub is_column: Option<i16>,
+}
+
+/// How much the value may change between calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Volatility {
+    /// Always the same for the same row.
+    Immutable,
+    /// The same within one statement; depends on settings or other tables.
+    Stable,
+    /// May differ each time.
+    Volatile,
+}
+
+/// The column that an expression is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// Its name, for messages.
+    pub column: &'a str,
+    /// Its type.
+    pub type_oid: pg_sys::Oid,
+    /// Its typmod.
+    pub typmod: i32,
+}
+
+impl Target<'_> {
+    fn what(&self) -> String {
+        format!("mapping for column {}", Ident::new(self.column))
+    }
+}
+
+/// Reads one expression over the columns of `relation`; an untyped literal becomes text.
+///
+/// `names` gives columns (attnum, name) the names that the text uses for them; others keep theirs,
+/// and an empty name hides a column. The relation is locked ACCESS SHARE to the transaction's end.
+///
+/// # Errors
+/// 42601 where the text is not exactly one expression, 0A000 for subqueries, aggregates, window
+/// and set-returning functions, whole rows and system columns. Other errors of the server, such as
+/// 42703 for an unknown column, unwind as they are.
+pub fn parse_mapping(
+    text: &str,
+    relation: pg_sys::Oid,
+    names: Option<&[(i16, String)]>,
+) -> Result<Expression> {
+    arena::with(|| {
+        let open = Open::new(relation);
+        // SAFETY: the relation is open, and the tree stays in the arena.
+        unsafe {
+            let (pstate, expr) = transform(text, "mapping", &open, names)?;
+            let expr = if pg_sys::exprType(expr) == pg_sys::UNKNOWNOID {
+                coerce(pstate, expr, pg_sys::TEXTOID, -1)
+            } else {
+                expr
+            };
+            let typmod = pg_sys::exprTypmod(expr);
+            finish(&open, pstate, expr, typmod, "mapping")
+        }
+    })
+}
+
+/// As [`parse_mapping`], with the value cast to the target's type by its assignment cast, as INSERT
+/// casts it: a value that is too long is an error and not cut.
+///
+/// # Errors
+/// Also 42804 where there is no such cast.
+pub fn parse_mapping_as(
+    text: &str,
+    relation: pg_sys::Oid,
+    names: Option<&[(i16, String)]>,
+    target: &Target<'_>,
+) -> Result<Expression> {
+    arena::with(|| {
+        let what = target.what();
+        let open = Open::new(relation);
+        // SAFETY: the relation is open, and the tree stays in the arena.
+        unsafe {
+            let (pstate, expr) = transform(text, &what, &open, names)?;
+            let assigned = assign(pstate, expr, target, &what)?.ok_or_else(|| {
+                Error::new(
+                    PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+                    format!(
+                        "{what} is of type {}, column is of type {}",
+                        type_name(pg_sys::exprType(expr), -1),
+                        type_name(target.type_oid, target.typmod)
+                    ),
+                )
+                .hint("Rewrite the mapping or cast it.")
+            })?;
+            finish(&open, pstate, assigned, target.typmod, &what)
+        }
+    })
+}
+
+/// The expression that takes a column of `relation` over into the target by the assignment cast;
+/// None where no such cast exists. Locks as [`parse_mapping`].
+///
+/// # Errors
+/// XX000 where the relation has no such column.
+pub fn cast_expression(
+    relation: pg_sys::Oid,
+    column: i16,
+    target: &Target<'_>,
+) -> Result<Option<Expression>> {
+    arena::with(|| {
+        let what = target.what();
+        let open = Open::new(relation);
+        // SAFETY: the relation is open, and the tree stays in the arena.
+        unsafe {
+            let var = open.variable(column)?;
+            let (pstate, _) = open.parse_state();
+            match assign(pstate, var.cast(), target, &what)? {
+                Some(expr) => finish(&open, pstate, expr, target.typmod, &what).map(Some),
+                None => Ok(None),
+            }
+        }
+    })
+}
+
+/// An open relation; closed when dropped, while its lock stays to the transaction's end.
+pub(super) struct Open(pg_sys::Relation);
+
+impl Open {
+    fn new(relation: pg_sys::Oid) -> Self {
+        // ACCESS SHARE, as a SELECT takes it: the columns cannot change under the expression.
+        // SAFETY: raises where the OID is no table's; the result is never null.
+        Self(unsafe { pg_sys::table_open(relation, pg_sys::AccessShareLock as i32) })
+    }
+
+    /// The relation's OID and name.
+    pub(super) fn oid_and_name(&self) -> (pg_sys::Oid, *const std::ffi::c_char) {
+        // SAFETY: an open relation has its pg_class row, which lives as long as it is open.
+        unsafe { ((*self.0).rd_id, (&raw const (*(*self.0).rd_rel).relname.data).cast()) }
+    }
+
+    /// A variable for one of its columns.
+    fn variable(&self, column: i16) -> Result<*mut pg_sys::Var> {
+        let (relation, _) = self.oid_and_name();
+        let (mut type_oid, mut typmod, mut collation) =
+            (pg_sys::InvalidOid, -1, pg_sys::InvalidOid);
+        // SAFETY: the relation is open and locked, so its attributes stay; a dropped one has no
+        // type. The three places are written before they are read.
+        unsafe {
+            if column <= 0 || pg_sys::get_atttype(relation, column) == pg_sys::InvalidOid {
+                return Err(Error::internal(format!("the relation has no column number {column}")));
+            }
+            pg_sys::get_atttypetypmodcoll(
+                relation,
+                column,
+                &mut type_oid,
+                &mut typmod,
+                &mut collation,
+            );
+            Ok(pg_sys::makeVar(1, column, type_oid, typmod, collation, 0))
+        }
+    }
+
+    /// A new parse state in which the relation is the only one, as range table entry 1.
+    ///
+    /// # Safety
+    /// What is returned lives in the current memory context.
+    unsafe fn parse_state(&self) -> (*mut pg_sys::ParseState, *mut pg_sys::ParseNamespaceItem) {
+        // SAFETY: the relation is open and locked as the entry says.
+        unsafe {
+            let pstate = pg_sys::make_parsestate(ptr::null_mut());
+            let item = pg_sys::addRangeTableEntryForRelation(
+                pstate,
+                self.0,
+                pg_sys::AccessShareLock as i32,
+                ptr::null_mut(),
+                false,
+                true,
+            );
+            pg_sys::addNSItemToQuery(pstate, item, true, true, true);
+            (pstate, item)
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // SAFETY: opened by us, closed once.
+        unsafe { pg_sys::table_close(self.0, pg_sys::NoLock as i32) }
+    }
+}
+
+/// Parses one target expression and resolves its names.
+///
+/// # Safety
+/// What is returned lives in the current memory context.
+pub(super) unsafe fn transform(
+    text: &str,
+    what: &str,
+    open: &Open,
+    names: Option<&[(i16, String)]>,
+) -> Result<(*mut pg_sys::ParseState, *mut pg_sys::Node)> {
+    // SAFETY: the trees are the server's, in the current context; nothing else reads them.
+    unsafe {
+        let target = select::target(text, what)?;
+        let (pstate, item) = open.parse_state();
+        rename((*item).p_names, names.unwrap_or_default())?;
+        let kind = pg_sys::ParseExprKind::EXPR_KIND_SELECT_TARGET;
+        let expr = pg_sys::transformExpr(pstate, target, kind);
+        refuse_beyond_row(&*pstate, what)?;
+        deparse::columns(expr, what)?;
+        Ok((pstate, expr))
+    }
+}
+
+/// Gives columns the names that the user knows them by.
+///
+/// # Safety
+/// The names are those of an entry that we have just made.
+unsafe fn rename(alias: *mut pg_sys::Alias, names: &[(i16, String)]) -> Result<()> {
+    // SAFETY: the names are a list of String nodes, one per attribute, made for this entry.
+    unsafe {
+        for (at, node) in raw::members((*alias).colnames).enumerate() {
+            let found = names.iter().find(|(number, _)| usize::try_from(*number) == Ok(at + 1));
+            if let (Some((_, name)), true) = (found, raw::cast::<pg_sys::String, _>(node).is_some())
+            {
+                let name = raw::c_string(name, "a column's name")?;
+                (*node.cast::<pg_sys::String>()).sval = pg_sys::pstrdup(name.as_ptr());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what looks beyond the row.
+fn refuse_beyond_row(pstate: &pg_sys::ParseState, what: &str) -> Result<()> {
+    let found = if pstate.p_hasSubLinks {
+        "a subquery"
+    } else if pstate.p_hasAggs {
+        "an aggregate function"
+    } else if pstate.p_hasWindowFuncs {
+        "a window function"
+    } else if pstate.p_hasTargetSRFs {
+        "a set-returning function"
+    } else {
+        return Ok(());
+    };
+    Err(Error::unsupported(format!("{what} cannot contain {found}")).hint(ONE_EXPRESSION))
+}
+
+/// Casts as INSERT does. Casts are left visible to the deparse.
+///
+/// # Safety
+/// The expression belongs to the parse state.
+unsafe fn coerce(
+    pstate: *mut pg_sys::ParseState,
+    expr: *mut pg_sys::Node,
+    type_oid: pg_sys::Oid,
+    typmod: i32,
+) -> *mut pg_sys::Node {
+    // SAFETY: the caller's promise.
+    unsafe {
+        pg_sys::coerce_to_target_type(
+            pstate,
+            expr,
+            pg_sys::exprType(expr),
+            type_oid,
+            typmod,
+            pg_sys::CoercionContext::COERCION_ASSIGNMENT,
+            pg_sys::CoercionForm::COERCE_EXPLICIT_CAST,
+            -1,
+        )
+    }
+}
+
+/// Casts to the target; None where there is no assignment cast.
+///
+/// # Safety
+/// As [`coerce`].
+unsafe fn assign(
+    pstate: *mut pg_sys::ParseState,
+    expr: *mut pg_sys::Node,
+    target: &Target<'_>,
+    what: &str,
+) -> Result<Option<*mut pg_sys::Node>> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let assigned = coerce(pstate, expr, target.type_oid, target.typmod);
+        if assigned.is_null() {
+            return Ok(None);
+        }
+        deparse::keep_assignment(assigned, expr, what)?;
+        Ok(Some(assigned))
+    }
+}
+
+/// Writes the expression down.
+///
+/// # Safety
+/// The expression belongs to the parse state, whose entry 1 is the relation.
+unsafe fn finish(
+    open: &Open,
+    pstate: *mut pg_sys::ParseState,
+    expr: *mut pg_sys::Node,
+    typmod: i32,
+    what: &str,
+) -> Result<Expression> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        pg_sys::assign_expr_collations(pstate, expr);
+        let volatility = if pg_sys::contain_volatile_functions(expr) {
+            Volatility::Volatile
+        } else if pg_sys::contain_mutable_functions(expr) {
+            Volatility::Stable
+        } else {
+            Volatility::Immutable
+        };
+        Ok(Expression {
+            sql: deparse::sql(open, expr, what)?,
+            columns: deparse::columns(expr, what)?,
+            type_oid: pg_sys::exprType(expr),
+            typmod,
+            volatility,
+            is_column: deparse::is_column(expr),
+        })
+    }
+}
+
+/// A type's name for messages.
+fn type_name(type_oid: pg_sys::Oid, typmod: i32) -> String {
+    // SAFETY: the server returns a terminated string, or raises.
+    unsafe { raw::name(pg_sys::format_type_with_typemod(type_oid, typmod)) }.unwrap_or_default()
+}
