@@ -3,6 +3,8 @@
 //! `cargo compare`.
 
 pub mod cluster;
+pub mod compare;
+pub mod demo;
 pub mod journal;
 pub mod setup;
 pub mod source;

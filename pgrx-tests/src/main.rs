@@ -6,7 +6,7 @@ use anyhow::Result;
 use bluegreen_tests::cluster::{Cluster, Options, SUPERUSER};
 use bluegreen_tests::setup::command::say;
 use bluegreen_tests::setup::{self, Tree, Workspace};
-use bluegreen_tests::verify;
+use bluegreen_tests::{compare, demo, verify};
 use clap::{Parser, Subcommand};
 
 /// Demo, tests and comparison of pg_bluegreen. Each sets up what is missing first.
@@ -18,8 +18,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Change a table of a million rows under live writes, before your eyes
+    Demo(demo::Arguments),
     /// Run every check of the repository: format, lints, tests inside and outside the server
     Verify(verify::Arguments),
+    /// Measure a whole change and the cost of capture, beside what they are measured by
+    Compare(compare::Arguments),
     /// Set up what is missing and install the extension, nothing else
     Setup(Build),
     /// Start a throwaway cluster with the extension and leave it running until Ctrl-C
@@ -53,7 +57,9 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let workspace = Workspace::find()?;
     match Arguments::parse().command {
+        Task::Demo(arguments) => demo::run(&workspace, &arguments),
         Task::Verify(arguments) => verify::run(&workspace, &arguments),
+        Task::Compare(arguments) => compare::run(&workspace, &arguments),
         Task::Setup(build) => setup::install(&workspace, build.tree()),
         Task::Shell(build) => {
             setup::install(&workspace, build.tree())?;
