@@ -3,7 +3,9 @@
 use std::fmt;
 
 /// A name as it stands in the catalogs; displayed quoted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct Ident(pub String);
 
@@ -26,7 +28,9 @@ impl fmt::Display for Ident {
 }
 
 /// A schema-qualified name; displayed quoted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct QualifiedName {
     /// The schema.
     pub schema: Ident,

@@ -46,7 +46,11 @@ pub enum Copied {
 }
 
 /// Copies the next range. The caller holds the deployment's lock and commits.
-pub fn step(deployment: &mut Deployment, settings: &Settings, copier: &dyn Copier) -> Result<Copied> {
+pub fn step(
+    deployment: &mut Deployment,
+    settings: &Settings,
+    copier: &dyn Copier,
+) -> Result<Copied> {
     lock::relation(deployment.green(), Mode::AccessShare);
     let table = {
         let _us = Identity::extension()?;
@@ -165,12 +169,7 @@ fn copy_lines(
 }
 
 /// A row that cannot be written is put into the log: sync tries it, and records it as a misfit.
-fn hand_to_sync(
-    deployment: &Deployment,
-    rows: &Rows<'_>,
-    block: u32,
-    line: u32,
-) -> Result<()> {
+fn hand_to_sync(deployment: &Deployment, rows: &Rows<'_>, block: u32, line: u32) -> Result<()> {
     let log = {
         let _us = Identity::extension()?;
         catalog::relation_oid(&deployment.log())?

@@ -11,7 +11,7 @@ use crate::model::settings::Settings;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg, Options};
-use crate::pg::work::{Column, Work};
+use crate::pg::work::{self, Column, Work};
 use crate::pg::xact;
 
 /// Blocks of blue in a range, at least: the keys are read again for each.
@@ -42,15 +42,16 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<(bool, u
     let range = LEAST_BLOCKS.max(u32::try_from(log_blocks).unwrap_or(u32::MAX).saturating_mul(4));
     let to = from.saturating_add(range);
     let to_name = deployment.blue_name();
-    let statements =
-        Rows { mapping: deployment.mapping(), from: &deployment.source, to: &to_name };
+    let statements = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &to_name };
     let snapshot = Snapshot::now();
     let logged = logged_keys(deployment, &snapshot)?;
     let mut count = 0;
     if !logged.is_empty() {
         let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
-        let mut keys = Work::new(rows::KEYS, &key_columns(&deployment.mapping().to_key, mapped))?;
-        map_into(&statements, &logged, &mut keys)?;
+        let mut keys =
+            Work::new(rows::KEYS, &key_columns(&deployment.mapping().to_key, rows::mapped_name))?;
+        // A key whose expression fails cannot be in blue: it is left out.
+        work::fill_what_can_be(&mut keys, &statements.map_keys(), &logged)?;
         let options = Options { snapshot: None, work: &[&keys] };
         count = spi::run_with(&statements.purge(from, to), &[], options)?;
         failpoint::reach("purge_range");
@@ -61,10 +62,6 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<(bool, u
     deployment.progress.purged = done;
     deployment.progress.drain_xid = xact::current_xid();
     Ok((done, count))
-}
-
-fn mapped(i: usize) -> String {
-    format!("bluegreen.b{}", i + 1)
 }
 
 fn key_columns(key: &crate::model::key::Key, name: fn(usize) -> String) -> Vec<Column> {
@@ -81,9 +78,8 @@ fn logged_keys(deployment: &Deployment, snapshot: &Snapshot) -> Result<Work> {
     let _us = Identity::extension()?;
     let mut work = Work::new(rows::WORK, &key_columns(&mapping.from_key, rows::origin_column))?;
     let count = mapping.from_key.columns.len();
-    let list = |prefix: &str| {
-        (1..=count).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>().join(", ")
-    };
+    let list =
+        |prefix: &str| (1..=count).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>().join(", ");
     let log = deployment.log();
     let sql = format!(
         "SELECT {} FROM {log} UNION ALL SELECT {} FROM {log} WHERE o1 IS NOT NULL",
@@ -92,27 +88,4 @@ fn logged_keys(deployment: &Deployment, snapshot: &Snapshot) -> Result<Work> {
     );
     spi::fill(&mut work, &sql, &[], Options { snapshot: Some(snapshot), work: &[] })?;
     Ok(work)
-}
-
-/// Puts the keys into blue's terms. A key whose expression fails cannot be in blue: it is left out.
-fn map_into(statements: &Rows<'_>, logged: &Work, keys: &mut Work) -> Result<()> {
-    // Made outside: its files belong to the transaction, not to the subtransaction.
-    let mut part = keys.empty_copy()?;
-    let mapped = xact::subtransaction(|| {
-        let options = Options { snapshot: None, work: &[logged] };
-        spi::fill(&mut part, &statements.map_keys(), &[], options)
-    });
-    match mapped {
-        Ok(()) => {
-            keys.append(&part);
-            Ok(())
-        }
-        Err(caught) if caught.is_data_error() && logged.len() > 1 => {
-            let (left, right) = logged.split()?;
-            map_into(statements, &left, keys)?;
-            map_into(statements, &right, keys)
-        }
-        Err(caught) if caught.is_data_error() => Ok(()),
-        Err(caught) => caught.raise(),
-    }
 }

@@ -188,8 +188,8 @@ pub struct Blocker {
     pub what: Option<String>,
     /// Its last statement.
     pub query: Option<String>,
-    /// When its transaction began, as text.
-    pub since: Option<String>,
+    /// When its transaction began, in seconds since 1970.
+    pub since: Option<f64>,
 }
 
 /// What the table is; None when there is no such relation.
@@ -246,8 +246,7 @@ pub fn blockers(green: u32, blue: u32, drain_xid: u64) -> Result<Vec<Blocker>> {
 
 /// Its definition, part by part.
 pub fn fingerprint(oid: u32) -> Result<serde_json::Value> {
-    let text: Option<String> =
-        spi::one(include_str!("queries/fingerprint.sql"), &[Arg::Oid(oid)])?;
+    let text: Option<String> = spi::one(include_str!("queries/fingerprint.sql"), &[Arg::Oid(oid)])?;
     serde_json::from_str(text.as_deref().unwrap_or("{}"))
         .map_err(|e| Error::internal(format!("a fingerprint cannot be read: {e}")))
 }
@@ -277,7 +276,12 @@ pub fn keys(oid: u32) -> Result<Vec<Key>> {
         }
         let resolved: Option<Vec<KeyColumn>> = key_columns
             .iter()
-            .map(|k| columns.iter().find(|c| c.attnum == k.attnum).map(|c| key_column(c, k.equals.clone())))
+            .map(|k| {
+                columns
+                    .iter()
+                    .find(|c| c.attnum == k.attnum)
+                    .map(|c| key_column(c, k.equals.clone()))
+            })
             .collect();
         if let Some(columns) = resolved {
             keys.push(Key {

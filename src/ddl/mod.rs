@@ -1,4 +1,5 @@
 //! The statements that we generate. Text in, text out; nothing is executed here.
 
+pub mod rights;
 pub mod rows;
 pub mod shadow;

@@ -30,8 +30,13 @@ pub fn final_column(i: usize) -> String {
     format!("bluegreen.f{}", i + 1)
 }
 
+/// The column of a key in blue's terms, number `i`, from 0.
+pub fn mapped_name(i: usize) -> String {
+    format!("bluegreen.b{}", i + 1)
+}
+
 fn mapped_column(i: usize) -> Ident {
-    Ident::new(format!("bluegreen.b{}", i + 1))
+    Ident::new(mapped_name(i))
 }
 
 fn kept_column(column: &Ident) -> Ident {
@@ -246,7 +251,8 @@ impl Rows<'_> {
     /// Puts the rows of [`KEPT`] back with green's present values, under their present key, with
     /// their values of the columns that only blue has.
     pub fn put_back(&self) -> String {
-        let kept: Vec<_> = self.mapping.side_only.iter().map(|c| format!("k.{}", kept_column(c))).collect();
+        let kept: Vec<_> =
+            self.mapping.side_only.iter().map(|c| format!("k.{}", kept_column(c))).collect();
         format!(
             "INSERT INTO {} ({}, {}) OVERRIDING SYSTEM VALUE SELECT {}, {} FROM ONLY {} AS g JOIN {KEPT} k ON {} WHERE k.{} IN {KEPT_KINDS}",
             self.to,
@@ -299,6 +305,15 @@ impl Rows<'_> {
             "SELECT 1 FROM {WORK} w JOIN ONLY {} AS g ON {}",
             self.from,
             self.from_join("w", final_column)
+        )
+    }
+
+    /// Deletes from green the rows whose keys are in [`WORK`] (`bluegreen.o…`).
+    pub fn leave_behind(&self) -> String {
+        format!(
+            "DELETE FROM ONLY {} AS g USING {WORK} w WHERE {}",
+            self.from,
+            self.from_join("w", origin_column)
         )
     }
 

@@ -73,7 +73,11 @@ pub fn analyze(table: &QualifiedName) -> String {
 }
 
 /// A change log: order, operation, key, old key where it differs.
-pub fn create_log(log: &QualifiedName, unlogged: bool, key_types: &[(String, Option<String>)]) -> String {
+pub fn create_log(
+    log: &QualifiedName,
+    unlogged: bool,
+    key_types: &[(String, Option<String>)],
+) -> String {
     let columns = |prefix: &str| {
         key_types
             .iter()

@@ -92,12 +92,17 @@ pub struct Plan {
     pub indexes: Vec<RecordedIndex>,
     /// Constraints that go on at the end, NOT VALID, as they were.
     pub not_valid: Vec<RecordedConstraint>,
+    /// Columns that are the same on both sides: origin, shadow.
+    pub pairs: Vec<(Ident, Ident)>,
+    /// Schema and name of a hand-made target, to give it back.
+    pub target: Option<QualifiedName>,
+    /// Access rights of a hand-made target before it became blue: (attnum, 0 for the table; rights).
+    pub given_rights: Vec<(i16, Option<String>)>,
     /// Sequences that the sides exchange.
     pub sequences: Vec<SequencePair>,
-    /// Storage parameters of autovacuum on the shadow before it was switched off.
-    pub autovacuum: BTreeMap<String, String>,
-    /// The shadow's access rights once it is live are the origin's; settings of prepare that
-    /// expressions depend on.
+    /// `autovacuum_enabled` of the shadow before it was switched off, if it was set.
+    pub autovacuum_enabled: Option<String>,
+    /// Settings of prepare that expressions depend on.
     pub session: BTreeMap<String, String>,
 }
 
@@ -137,14 +142,16 @@ pub struct Progress {
     pub sync_rate: f64,
     /// The last transaction that wrote to blue: snapshots must be younger before the swap.
     pub drain_xid: u64,
+    /// The last transaction in which a batch did something.
+    pub work_xid: u64,
     /// When the last complete sync ended (seconds since 1970).
     pub synced_at: Option<f64>,
+    /// Autovacuum of the shadow is as it was made.
+    pub autovacuum_restored: bool,
     /// The backend that drives the deployment, and when it began.
     pub runner: Option<(i32, String)>,
     /// The transaction in which prepare ran.
     pub prepared_xid: u64,
-    /// A filled table was copied in the transaction of prepare.
-    pub single_transaction: bool,
 }
 
 /// Which side is meant.
@@ -195,11 +202,9 @@ impl Deployment {
     pub fn green_side(&self) -> Side {
         match self.phase {
             Phase::Swapped | Phase::Finished => Side::Shadow,
-            Phase::Prepared
-            | Phase::Copying
-            | Phase::Indexing
-            | Phase::Ready
-            | Phase::Aborted => Side::Origin,
+            Phase::Prepared | Phase::Copying | Phase::Indexing | Phase::Ready | Phase::Aborted => {
+                Side::Origin
+            }
         }
     }
 

@@ -61,7 +61,12 @@ pub fn next(phase: Phase, event: Event) -> Result<Phase> {
         (P::Swapped, E::Finished) => Ok(P::Finished),
         (P::Prepared | P::Copying | P::Indexing | P::Ready, E::Aborted) => Ok(P::Aborted),
         (
-            P::Prepared | P::Copying | P::Indexing | P::Ready | P::Swapped | P::Finished
+            P::Prepared
+            | P::Copying
+            | P::Indexing
+            | P::Ready
+            | P::Swapped
+            | P::Finished
             | P::Aborted,
             _,
         ) => Err(wrong_phase(phase, event)),

@@ -123,7 +123,9 @@ pub unsafe extern "C-unwind" fn bluegreen_guard(fcinfo: pg_sys::FunctionCallInfo
             let (schema, name) = unsafe { names(data.tg_relation) };
             let report = Error::new(
                 PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
-                format!("{schema}.{name} is the offline (blue) table of a deployment and is read-only"),
+                format!(
+                    "{schema}.{name} is the offline (blue) table of a deployment and is read-only"
+                ),
             )
             .hint("Write to the live table; its changes are brought here.");
             pgrx::pg_sys::panic::ErrorReport::from(report).report(pgrx::PgLogLevel::ERROR);
@@ -208,11 +210,9 @@ unsafe fn append(
                     nulls[3 + columns + i] = false;
                 }
                 differs |= match (before, new) {
-                    (Some(a), Some(b)) => {
-                        !pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                            datum_image_eq(a, b, target.by_value[i], target.length[i].into())
-                        })
-                    }
+                    (Some(a), Some(b)) => !pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                        datum_image_eq(a, b, target.by_value[i], target.length[i].into())
+                    }),
                     (a, b) => a.is_some() != b.is_some(),
                 };
             }
@@ -270,8 +270,7 @@ unsafe fn write(
             pg_sys::table_close(log, pg_sys::NoLock as pg_sys::LOCKMODE);
             return Err(Error::internal("a change log has an unexpected form"));
         }
-        let tuple =
-            pg_sys::heap_form_tuple((*log).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+        let tuple = pg_sys::heap_form_tuple((*log).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
         let command = pg_sys::GetCurrentCommandId(true);
         let flags = pg_sys::HEAP_INSERT_NO_LOGICAL as i32;
         pg_sys::heap_insert(log, tuple, command, flags, std::ptr::null_mut());
@@ -387,8 +386,7 @@ pub fn append_entry(log: u32, entry: &Entry<'_>) -> Result<()> {
     all.extend_from_slice(entry.key);
     all.extend_from_slice(entry.old.unwrap_or(&none));
     let mut nulls: Vec<bool> = all.iter().map(Option::is_none).collect();
-    let mut values: Vec<_> =
-        all.into_iter().map(|v| v.unwrap_or(pg_sys::Datum::from(0))).collect();
+    let mut values: Vec<_> = all.into_iter().map(|v| v.unwrap_or(pg_sys::Datum::from(0))).collect();
     // SAFETY: `write` checks the number of columns.
     unsafe { write(pg_sys::Oid::from(log), &mut values, &mut nulls) }
 }

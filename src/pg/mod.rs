@@ -15,6 +15,7 @@ pub mod parse;
 pub mod procedure;
 pub mod relation;
 pub mod security;
+pub mod settings;
 pub mod snapshot;
 pub mod spi;
 pub mod work;

@@ -28,6 +28,13 @@ pub fn check_not_in_use(table: u32, statement: &str) -> Result<()> {
 pub fn set_schema(table: u32, from: u32, to: u32) {
     // SAFETY: the relation is locked; the list of moved objects is freed before we leave.
     unsafe {
+        // As CREATE in a schema does, so that nobody drops it meanwhile.
+        pg_sys::LockDatabaseObject(
+            pg_sys::NamespaceRelationId,
+            pg_sys::Oid::from(to),
+            0,
+            pg_sys::AccessShareLock as pg_sys::LOCKMODE,
+        );
         let relation =
             pg_sys::relation_open(pg_sys::Oid::from(table), pg_sys::NoLock as pg_sys::LOCKMODE);
         let moved = pg_sys::new_object_addresses();
@@ -48,7 +55,9 @@ pub fn release_sequence(sequence: u32) {
     let class = pg_sys::RelationRelationId;
     // SAFETY: deletes rows of pg_depend; the caller has locked both tables.
     unsafe {
-        for kind in [pg_sys::DependencyType::DEPENDENCY_AUTO, pg_sys::DependencyType::DEPENDENCY_INTERNAL] {
+        for kind in
+            [pg_sys::DependencyType::DEPENDENCY_AUTO, pg_sys::DependencyType::DEPENDENCY_INTERNAL]
+        {
             pg_sys::deleteDependencyRecordsForClass(
                 class,
                 pg_sys::Oid::from(sequence),

@@ -95,8 +95,7 @@ impl Identity {
     /// Code that users wrote: `owner` is the table's owner, `session` the settings of prepare that
     /// expressions depend on.
     pub fn table_owner(owner: u32, session: &BTreeMap<String, String>) -> Result<Self> {
-        let flags =
-            pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+        let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
         Self::enter(owner, flags as i32, session)
     }
 
@@ -184,8 +183,14 @@ impl Drop for SettingsLevel {
 
 /// The settings that expressions may depend on, as they are for the caller of prepare.
 pub fn session_settings() -> Result<BTreeMap<String, String>> {
-    const NAMES: &[&str] =
-        &["TimeZone", "DateStyle", "IntervalStyle", "lc_monetary", "extra_float_digits", "bytea_output"];
+    const NAMES: &[&str] = &[
+        "TimeZone",
+        "DateStyle",
+        "IntervalStyle",
+        "lc_monetary",
+        "extra_float_digits",
+        "bytea_output",
+    ];
     let mut settings = BTreeMap::new();
     for name in NAMES {
         let sql = "SELECT pg_catalog.current_setting($1)";

@@ -212,12 +212,7 @@ pub fn row<T: DeserializeOwned>(query: &str, args: &[Arg<'_>]) -> Result<T> {
 
 /// Fills `work` with the rows of a query as `snapshot` sees them, a few thousand at a time: it may
 /// be far larger than memory. The query's columns are those of `work`, in order and type.
-pub fn fill(
-    work: &mut Work,
-    sql: &str,
-    args: &[Arg<'_>],
-    options: Options<'_>,
-) -> Result<()> {
+pub fn fill(work: &mut Work, sql: &str, args: &[Arg<'_>], options: Options<'_>) -> Result<()> {
     const FETCH: std::ffi::c_long = 5_000;
     let text = CString::new(sql).map_err(|_| Error::internal("a statement contains a NUL byte"))?;
     let _connection = Connection::open()?;

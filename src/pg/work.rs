@@ -9,7 +9,8 @@ use std::ffi::CString;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::pg::spi::Rows;
+use crate::pg::spi::{self, Rows};
+use crate::pg::xact;
 
 /// A column of the rows.
 pub struct Column {
@@ -180,6 +181,29 @@ impl Drop for Work {
             // SAFETY: nobody reads it any more; on an error the abort frees store and files.
             unsafe { pg_sys::tuplestore_end(self.store) };
         }
+    }
+}
+
+/// Fills `to` with what `sql` makes of the rows of `from`. Rows for which it fails are left out:
+/// halves are tried, down to the row.
+pub fn fill_what_can_be(to: &mut Work, sql: &str, from: &Work) -> Result<()> {
+    // Made outside: its files belong to the transaction, not to the subtransaction.
+    let mut part = to.empty_copy()?;
+    let filled = xact::subtransaction(|| {
+        spi::fill(&mut part, sql, &[], spi::Options { snapshot: None, work: &[from] })
+    });
+    match filled {
+        Ok(()) => {
+            to.append(&part);
+            Ok(())
+        }
+        Err(caught) if caught.is_data_error() && from.len() > 1 => {
+            let (left, right) = from.split()?;
+            fill_what_can_be(to, sql, &left)?;
+            fill_what_can_be(to, sql, &right)
+        }
+        Err(caught) if caught.is_data_error() => Ok(()),
+        Err(caught) => caught.raise(),
     }
 }
 

@@ -33,10 +33,8 @@ impl Caught {
     /// A lock was not to be had in time, or a try collided with another.
     pub fn is_lock_failure(&self) -> bool {
         use PgSqlErrorCode as C;
-        matches!(
-            self.error.code,
-            C::ERRCODE_LOCK_NOT_AVAILABLE | C::ERRCODE_T_R_DEADLOCK_DETECTED
-        ) || self.error.message == "tuple concurrently updated"
+        matches!(self.error.code, C::ERRCODE_LOCK_NOT_AVAILABLE | C::ERRCODE_T_R_DEADLOCK_DETECTED)
+            || self.error.message == "tuple concurrently updated"
             || self.error.message == "tuple concurrently deleted"
     }
 }
@@ -112,11 +110,12 @@ pub fn command_counter_increment() {
 pub struct Procedure(());
 
 impl Procedure {
-    /// Enters, or says why this call cannot commit.
-    ///
-    /// # Safety
-    /// `fcinfo` must be the one that PostgreSQL called us with.
-    pub unsafe fn enter(fcinfo: pg_sys::FunctionCallInfo, call: &str) -> Result<Self> {
+    /// Enters, or says why this call cannot commit. `fcinfo` is the one that PostgreSQL called with.
+    #[expect(
+        clippy::not_unsafe_ptr_arg_deref,
+        reason = "doors are safe code and pass on what they got"
+    )]
+    pub fn enter(fcinfo: pg_sys::FunctionCallInfo, call: &str) -> Result<Self> {
         // SAFETY: a CALL sets `context` to a CallContext node; a plain function call leaves it
         // null or sets another node.
         let atomic = unsafe {

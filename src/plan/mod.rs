@@ -1,4 +1,5 @@
 //! Decisions, without SPI: what to do with what was read.
 
 pub mod batch;
+pub mod difference;
 pub mod provenance;

@@ -88,10 +88,7 @@ mod tests {
     #[test]
     fn a_chain_of_key_updates_leads_back_to_the_first_key() {
         let fate = fold(&[rekey(1, 2), update(2), rekey(2, 3)]);
-        assert_eq!(
-            fate,
-            vec![(1, Origin::Gone), (2, Origin::Gone), (3, Origin::From(1))]
-        );
+        assert_eq!(fate, vec![(1, Origin::Gone), (2, Origin::Gone), (3, Origin::From(1))]);
     }
 
     #[test]
@@ -103,14 +100,7 @@ mod tests {
     #[test]
     fn two_rows_that_exchange_keys_through_a_third_keep_their_origins() {
         let fate = fold(&[rekey(1, 9), rekey(2, 1), rekey(9, 2)]);
-        assert_eq!(
-            fate,
-            vec![
-                (1, Origin::From(2)),
-                (9, Origin::Gone),
-                (2, Origin::From(1)),
-            ]
-        );
+        assert_eq!(fate, vec![(1, Origin::From(2)), (9, Origin::Gone), (2, Origin::From(1)),]);
     }
 
     #[test]

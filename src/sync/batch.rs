@@ -50,8 +50,10 @@ pub fn with_events<T>(
 ) -> Result<T> {
     let key = &deployment.mapping().from_key;
     let columns = key.columns.len();
-    let keys: Vec<_> =
-        (1..=columns).map(|i| format!("k{i}")).chain((1..=columns).map(|i| format!("o{i}"))).collect();
+    let keys: Vec<_> = (1..=columns)
+        .map(|i| format!("k{i}"))
+        .chain((1..=columns).map(|i| format!("o{i}")))
+        .collect();
     let keys = keys.join(", ");
     let log = deployment.log();
     let sql = format!(
@@ -120,10 +122,10 @@ fn read(rows: &Rows, key: &Key, limit: i64) -> Batch {
 /// Misfits come first, as updates of their rows: in the last batch of the log all of them, before
 /// that only those whose keys the events touch.
 fn fold(entries: Vec<Entry>, values: &[KeyValues], limit: i64) -> Batch {
-    let (marked, events): (Vec<_>, Vec<_>) =
-        entries.into_iter().partition(|e| e.operation == b'M');
+    let (marked, events): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.operation == b'M');
     let last = (events.len() as i64) < limit;
-    let touched: HashSet<usize> = events.iter().flat_map(|e| e.old.into_iter().chain([e.key])).collect();
+    let touched: HashSet<usize> =
+        events.iter().flat_map(|e| e.old.into_iter().chain([e.key])).collect();
     let misfits: Vec<Entry> = marked
         .into_iter()
         .filter(|m| {

@@ -6,12 +6,13 @@
 
 use std::collections::HashMap;
 
-use crate::ddl::rows::Rows;
+use crate::ddl::rows::{self, Rows};
 use crate::error::Result;
 use crate::model::deployment::{Deployment, Side};
 use crate::pg::log::{self, Entry};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg, Options};
+use crate::pg::work::{self, Column, Work};
 use crate::pg::xact;
 use crate::sync::apply::{self, Failed};
 use crate::sync::batch::{self, Batch};
@@ -103,4 +104,61 @@ fn describe(
         })
     });
     described.unwrap_or((None, None))
+}
+
+/// The keys of rows that were left behind, in the terms of the other table.
+pub struct Aside(Work);
+
+/// Leaves the misfits behind: they are marked, and deleted from green, which goes offline. Their
+/// other rows, if any, go live as they are. Runs under the swap's lock.
+pub fn set_aside(deployment: &Deployment) -> Result<Option<Aside>> {
+    let mapping = deployment.mapping();
+    let blue = deployment.blue_name();
+    let rows = Rows { mapping, from: &deployment.source, to: &blue };
+    let columns = |key: &crate::model::key::Key, name: fn(usize) -> String| {
+        key.columns
+            .iter()
+            .enumerate()
+            .map(|(i, k)| Column { name: name(i), type_oid: k.type_oid, collation: k.collation })
+            .collect::<Vec<_>>()
+    };
+    let mut marked = Work::new(rows::WORK, &columns(&mapping.from_key, rows::origin_column))?;
+    {
+        let _us = Identity::extension()?;
+        let keys: Vec<_> = (1..=mapping.from_key.columns.len()).map(|i| format!("k{i}")).collect();
+        let sql = format!("SELECT {} FROM {} WHERE op = 'M'", keys.join(", "), deployment.log());
+        spi::fill(&mut marked, &sql, &[], Options::default())?;
+        let sql = "UPDATE bluegreen.misfit SET set_aside = true
+                    WHERE deployment = $1 AND NOT set_aside";
+        spi::run(sql, &[Arg::Int(deployment.id)])?;
+    }
+    if marked.is_empty() {
+        return Ok(None);
+    }
+    let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+    let mut mapped = Work::new(rows::KEYS, &columns(&mapping.to_key, rows::mapped_name))?;
+    // A key that cannot be put into the other table's terms has no row there.
+    work::fill_what_can_be(&mut mapped, &rows.map_keys(), &marked)?;
+    spi::run_with(&rows.leave_behind(), &[], Options { snapshot: None, work: &[&marked] })?;
+    Ok(Some(Aside(mapped)))
+}
+
+/// After the exchange: rows that stayed live under those keys have to reach the offline table again.
+pub fn log_again(deployment: &Deployment, aside: &Aside) -> Result<()> {
+    let count = deployment.mapping().from_key.columns.len();
+    let keys: Vec<_> = (1..=count).map(|i| format!("k{i}")).collect();
+    let values: Vec<_> = (0..count)
+        .map(|i| format!("a.{}", crate::ident::Ident::new(rows::mapped_name(i))))
+        .collect();
+    let _us = Identity::extension()?;
+    let sql = format!(
+        "INSERT INTO {} (position, n, op, {}) SELECT $1, 0, 'I', {} FROM {} a",
+        deployment.log(),
+        keys.join(", "),
+        values.join(", "),
+        rows::KEYS
+    );
+    let options = Options { snapshot: None, work: &[&aside.0] };
+    spi::run_with(&sql, &[Arg::Int(log::order_now())], options)?;
+    Ok(())
 }

@@ -19,6 +19,8 @@ mod apply;
 mod batch;
 mod misfit;
 
+pub use misfit::{Aside, log_again, set_aside};
+
 use std::time::{Duration, Instant};
 
 use crate::catalog;

@@ -2,7 +2,7 @@
 SELECT * FROM (
     SELECT a.pid::int4 AS pid, a.usename::text AS "user", a.application_name AS application,
            pg_catalog.format('holds %s on %s', l.mode, l.relation::regclass) AS what,
-           a.query, a.xact_start::text AS since
+           a.query, extract(epoch FROM a.xact_start)::float8 AS since
       FROM pg_catalog.pg_locks l
       JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
      WHERE l.locktype = 'relation' AND l.granted
@@ -11,7 +11,7 @@ SELECT * FROM (
        AND l.relation::int8 IN ($1::int8, $2::int8) AND l.pid <> pg_catalog.pg_backend_pid()
     UNION ALL
     SELECT a.pid, a.usename::text, a.application_name,
-           'holds a snapshot older than the last sync', a.query, a.xact_start::text
+           'holds a snapshot older than the last sync', a.query, extract(epoch FROM a.xact_start)::float8
       FROM pg_catalog.pg_stat_activity a
      WHERE $3::int8 > 0 AND a.backend_xmin IS NOT NULL
        AND a.datname = pg_catalog.current_database()
@@ -22,7 +22,7 @@ SELECT * FROM (
     SELECT NULL, p.owner::text, NULL,
            pg_catalog.format('prepared transaction %L holds %s on %s', p.gid, l.mode,
                l.relation::regclass),
-           NULL, p.prepared::text
+           NULL, extract(epoch FROM p.prepared)::float8
       FROM pg_catalog.pg_prepared_xacts p
       JOIN pg_catalog.pg_locks l ON l.virtualtransaction = '-1/' || p.transaction::text
      WHERE l.locktype = 'relation' AND l.relation::int8 IN ($1::int8, $2::int8)

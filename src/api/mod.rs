@@ -1,0 +1,46 @@
+//! The SQL functions: they convert, call and convert. Their declarations are in sql/functions.sql.
+
+mod run;
+mod status;
+mod verbs;
+
+use std::time::Duration;
+
+use pgrx::datum::Interval;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::deployment::guard;
+use crate::error::{Error, Result};
+use crate::model::deployment::Deployment;
+
+/// What a door returns: an error of ours is raised with its SQLSTATE, detail and hint.
+type Door<T> = std::result::Result<T, ErrorReport>;
+
+/// An argument that must be given.
+fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
+    argument.ok_or_else(|| {
+        Error::new(
+            pgrx::PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            format!("{name} must not be NULL"),
+        )
+        .hint("Give the table's name, for example 'users'.")
+    })
+}
+
+/// The deployment of a table, locked, its state fresh and both tables as we left them.
+fn begin(source: Option<pgrx::pg_sys::Oid>) -> Result<Deployment> {
+    let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
+    crate::deployment::batches::begin(found.id)
+}
+
+/// An interval argument as a time; a negative one is nothing.
+fn time(interval: Option<Interval>) -> Option<Duration> {
+    let interval = interval?;
+    let micros = interval.as_micros();
+    Some(Duration::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX)))
+}
+
+/// Seconds as an interval.
+fn interval(seconds: f64) -> Interval {
+    Interval::from_micros((seconds * 1_000_000.0) as i64)
+}

@@ -1,0 +1,27 @@
+//! The procedure.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::api::{Door, required};
+use crate::deployment::guard;
+use crate::deployment::run::{self, Until};
+use crate::pg::procedure::PhaseRow;
+use crate::pg::xact::Procedure;
+use crate::settings;
+
+#[pg_extern(sql = false)]
+fn bg_run(
+    source: Option<pg_sys::Oid>,
+    until: Option<String>,
+    _phase: Option<String>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Door<PhaseRow> {
+    guard::require_read_committed("CALL bg_run")?;
+    let until = Until::parse(until.as_deref().unwrap_or("ready"))?;
+    let procedure = Procedure::enter(fcinfo, "CALL bg_run")?;
+    let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
+    let settings = settings::read(None, None);
+    let phase = run::run(&procedure, found.id, until, &settings, |line| notice!("{line}"))?;
+    Ok(PhaseRow(phase.to_string()))
+}

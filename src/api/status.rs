@@ -1,0 +1,139 @@
+//! What can be asked.
+
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::api::{Door, interval, required};
+use crate::catalog;
+use crate::deployment::status::{self, Status};
+use crate::deployment::{guard, store};
+use crate::error::Result;
+use crate::pg::security::Identity;
+
+/// Seconds between the epochs of Unix and PostgreSQL.
+const EPOCH: f64 = 946_684_800.0;
+
+fn timestamp(seconds: f64) -> Option<TimestampWithTimeZone> {
+    TimestampWithTimeZone::try_from(((seconds - EPOCH) * 1_000_000.0) as i64).ok()
+}
+
+fn statuses(source: Option<pg_sys::Oid>) -> Result<Vec<Status>> {
+    let caller = guard::caller();
+    let found = match source {
+        Some(source) => vec![guard::find(source.to_u32(), caller)?],
+        None => {
+            let _us = Identity::extension()?;
+            let mut mine = Vec::new();
+            for d in store::open()? {
+                if catalog::is_owner(caller, d.owner)? {
+                    mine.push(d);
+                }
+            }
+            mine
+        }
+    };
+    found.into_iter().map(status::status).collect()
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "the columns of bg_status")]
+fn bg_status(
+    source: Option<pg_sys::Oid>,
+) -> Door<
+    TableIterator<
+        'static,
+        (
+            name!(id, i64),
+            name!(source, String),
+            name!(green, String),
+            name!(blue, String),
+            name!(phase, String),
+            name!(paused, bool),
+            name!(progress, f64),
+            name!(rows_copied, i64),
+            name!(rows_estimated, i64),
+            name!(rows_per_second, i64),
+            name!(eta, Option<Interval>),
+            name!(pending_changes, i64),
+            name!(sync_lag, Option<Interval>),
+            name!(misfits, i64),
+            name!(not_valid, i64),
+            name!(waiting_for, Option<String>),
+            name!(waiting_since, Option<TimestampWithTimeZone>),
+            name!(worker_pid, Option<i32>),
+            name!(copier, Option<String>),
+            name!(next_step, String),
+            name!(last_error, Option<String>),
+            name!(created_at, Option<TimestampWithTimeZone>),
+            name!(updated_at, Option<TimestampWithTimeZone>),
+        ),
+    >,
+> {
+    let rows = statuses(source)?
+        .into_iter()
+        .map(|s| {
+            let d = &s.deployment;
+            let open = d.phase.is_open();
+            (
+                d.id,
+                d.source.plain(),
+                d.source.plain(),
+                if open { d.blue_name().plain() } else { String::new() },
+                d.phase.to_string(),
+                d.paused,
+                s.progress,
+                d.progress.rows_copied,
+                d.progress.rows_estimated,
+                s.rows_per_second,
+                s.eta.map(interval),
+                s.pending,
+                s.lag.map(interval),
+                s.misfits,
+                0,
+                None,
+                None,
+                d.progress.runner.as_ref().map(|(pid, _)| *pid),
+                Some("sql".to_owned()),
+                d.phase.next_step().to_owned(),
+                d.last_error.clone(),
+                timestamp(s.created_at),
+                timestamp(s.updated_at),
+            )
+        })
+        .collect::<Vec<_>>();
+    Ok(TableIterator::new(rows))
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "the columns of bg_blockers")]
+fn bg_blockers(
+    source: Option<pg_sys::Oid>,
+) -> Door<
+    TableIterator<
+        'static,
+        (
+            name!(pid, Option<i32>),
+            name!(user, Option<String>),
+            name!(application, Option<String>),
+            name!(what, Option<String>),
+            name!(query, Option<String>),
+            name!(since, Option<TimestampWithTimeZone>),
+        ),
+    >,
+> {
+    let source = required(source, "source")?.to_u32();
+    let caller = guard::caller();
+    let _us = Identity::extension()?;
+    let table = catalog::existing_table(source)?;
+    guard::require_owner(caller, table.owner, &table.qualified().plain())?;
+    let (green, blue, xid) = match store::find(source)?.filter(|d| d.phase.is_open()) {
+        Some(d) => (d.green(), d.blue(), d.progress.drain_xid),
+        None => (source, source, 0),
+    };
+    let rows: Vec<_> = catalog::blockers(green, blue, xid)?
+        .into_iter()
+        .map(|b| (b.pid, b.user, b.application, b.what, b.query, b.since.and_then(timestamp)))
+        .collect();
+    Ok(TableIterator::new(rows))
+}

@@ -1,0 +1,172 @@
+//! The verbs.
+
+use pgrx::datum::Interval;
+use pgrx::prelude::*;
+use pgrx::{JsonB, pg_sys};
+use serde_json::{Map, Value};
+
+use crate::api::{Door, begin, required, time};
+use crate::deployment::exchange::{self, Misfits};
+use crate::deployment::prepare::{self, Request};
+use crate::deployment::{batches, check, finish, guard};
+use crate::error::{Error, Result};
+use crate::model::deployment::Arguments;
+use crate::model::phase::{Event, Phase};
+use crate::settings;
+
+/// The arguments that bg_check and bg_prepare share.
+fn request(
+    source: Option<pg_sys::Oid>,
+    changes: Option<String>,
+    target: Option<pg_sys::Oid>,
+    forward: Option<JsonB>,
+    reverse: Option<JsonB>,
+    key: Option<Vec<Option<String>>>,
+) -> Result<Request> {
+    Ok(Request {
+        source: required(source, "source")?.to_u32(),
+        target: target.map(pg_sys::Oid::to_u32),
+        arguments: Arguments {
+            changes: changes.unwrap_or_default(),
+            target: None,
+            forward: object(forward, "forward")?,
+            reverse: object(reverse, "reverse")?,
+            key: key.map(|k| k.into_iter().flatten().collect()),
+        },
+        caller: guard::caller(),
+        session: prepare::session()?,
+    })
+}
+
+fn object(json: Option<JsonB>, name: &str) -> Result<Map<String, Value>> {
+    match json.map(|j| j.0) {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(map)) => Ok(map),
+        Some(_) => Err(Error::argument(format!("{name} is not a JSON object"))
+            .hint("Write {\"column\": \"expression\"}.")),
+    }
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "the columns of bg_check")]
+fn bg_check(
+    source: Option<pg_sys::Oid>,
+    changes: Option<String>,
+    target: Option<pg_sys::Oid>,
+    forward: Option<JsonB>,
+    reverse: Option<JsonB>,
+    key: Option<Vec<Option<String>>>,
+) -> Door<
+    TableIterator<
+        'static,
+        (
+            name!(severity, String),
+            name!(code, String),
+            name!(object, String),
+            name!(message, String),
+            name!(hint, String),
+        ),
+    >,
+> {
+    let request = request(source, changes, target, forward, reverse, key)?;
+    let rows: Vec<_> = check::check(&request, &settings::read(None, None))?
+        .into_iter()
+        .map(|f| (f.severity.as_str().to_owned(), f.code.to_owned(), f.object, f.message, f.hint))
+        .collect();
+    Ok(TableIterator::new(rows))
+}
+
+#[pg_extern(sql = false)]
+fn bg_prepare(
+    source: Option<pg_sys::Oid>,
+    changes: Option<String>,
+    target: Option<pg_sys::Oid>,
+    forward: Option<JsonB>,
+    reverse: Option<JsonB>,
+    key: Option<Vec<Option<String>>>,
+) -> Door<String> {
+    let request = request(source, changes, target, forward, reverse, key)?;
+    let (phase, notice) = prepare::prepare(request, &settings::read(None, None))?;
+    if let Some(notice) = notice {
+        notice!("{notice}");
+    }
+    Ok(phase)
+}
+
+#[pg_extern(sql = false)]
+fn bg_backfill(source: Option<pg_sys::Oid>, max_time: Option<Interval>) -> Door<String> {
+    guard::require_read_committed("bg_backfill")?;
+    let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
+    let limit = time(max_time).unwrap_or(std::time::Duration::from_secs(5));
+    Ok(batches::backfill(found.id, &settings::read(None, None), limit)?.to_string())
+}
+
+#[pg_extern(sql = false)]
+fn bg_swap(
+    source: Option<pg_sys::Oid>,
+    lock_timeout: Option<Interval>,
+    retry_for: Option<Interval>,
+) -> Door<String> {
+    guard::require_read_committed("bg_swap")?;
+    let settings = settings::read(time(lock_timeout), time(retry_for));
+    let mut d = begin(source)?;
+    if d.phase == Phase::Swapped {
+        notice!("{} is swapped already", d.source.plain());
+    } else {
+        exchange::exchange(&mut d, &settings, Event::Swapped, Misfits::Refuse)?;
+    }
+    Ok(d.phase.to_string())
+}
+
+#[pg_extern(sql = false)]
+fn bg_revert(
+    source: Option<pg_sys::Oid>,
+    misfits: Option<String>,
+    lock_timeout: Option<Interval>,
+    retry_for: Option<Interval>,
+) -> Door<String> {
+    guard::require_read_committed("bg_revert")?;
+    let misfits = match misfits.as_deref() {
+        None | Some("refuse") => Misfits::Refuse,
+        Some("set_aside") => Misfits::SetAside,
+        Some(other) => {
+            return Err(Error::argument(format!("misfits cannot be '{other}'"))
+                .hint("Use 'refuse' or 'set_aside'.")
+                .into());
+        }
+    };
+    let settings = settings::read(time(lock_timeout), time(retry_for));
+    let mut d = begin(source)?;
+    if d.phase == Phase::Ready {
+        notice!("{} is not swapped: the old table is live already", d.source.plain());
+    } else {
+        exchange::exchange(&mut d, &settings, Event::Reverted, misfits)?;
+    }
+    Ok(d.phase.to_string())
+}
+
+#[pg_extern(sql = false)]
+fn bg_finish(source: Option<pg_sys::Oid>) -> Door<String> {
+    guard::require_read_committed("bg_finish")?;
+    let mut d = begin(source)?;
+    if d.phase == Phase::Finished {
+        notice!("the deployment of {} is finished already", d.source.plain());
+    } else {
+        finish::finish(&mut d, &settings::read(None, None))?;
+    }
+    Ok(d.phase.to_string())
+}
+
+#[pg_extern(sql = false)]
+fn bg_abort(source: Option<pg_sys::Oid>) -> Door<String> {
+    guard::require_read_committed("bg_abort")?;
+    let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
+    // The tables may have been changed or be gone: that is what it is for.
+    let mut d = guard::lock(found.id)?;
+    if d.phase == Phase::Aborted {
+        notice!("the deployment of {} is aborted already", d.source.plain());
+    } else {
+        finish::abort(&mut d, &settings::read(None, None))?;
+    }
+    Ok(d.phase.to_string())
+}

@@ -1,0 +1,78 @@
+//! Capture: the logs of both directions, and the triggers that write them.
+//!
+//! Both tables get all triggers at prepare; a table captures or is guarded, the other kind is
+//! disabled, so that the swap only flips them. The logs belong to the extension and nobody is
+//! granted anything on them.
+//!
+//! Locks: SHARE ROW EXCLUSIVE on the tables.
+
+use crate::catalog;
+use crate::ddl::shadow;
+use crate::error::{Error, Result};
+use crate::ident::QualifiedName;
+use crate::model::deployment::{Deployment, Side};
+use crate::model::key::Key;
+use crate::pg::spi::{self, Arg};
+
+/// Creates both logs and all triggers; green captures, blue is guarded. Runs as the extension.
+pub fn install(deployment: &Deployment, unlogged: bool) -> Result<()> {
+    for (side, key) in [
+        (Side::Origin, &deployment.plan.forward.from_key),
+        (Side::Shadow, &deployment.plan.reverse.from_key),
+    ] {
+        let log = deployment.log_of(side);
+        let types: Vec<_> =
+            key.columns.iter().map(|k| (k.type_sql.clone(), k.collation_sql.clone())).collect();
+        spi::run(&shadow::create_log(&log, unlogged, &types), &[])?;
+        register(deployment, side, key, &log)?;
+    }
+    let blue = deployment.blue_name();
+    for (table, capture) in [(&deployment.source, true), (&blue, false)] {
+        for statement in shadow::create_triggers(table) {
+            spi::run(&statement, &[])?;
+        }
+        spi::run(&shadow::set_triggers(table, capture), &[])?;
+    }
+    Ok(())
+}
+
+fn register(deployment: &Deployment, side: Side, key: &Key, log: &QualifiedName) -> Result<()> {
+    let oid = catalog::relation_oid(log)?
+        .ok_or_else(|| Error::internal(format!("the log {} was not made", log.plain())))?;
+    let attnums: Vec<i64> = key.columns.iter().map(|k| k.attnum.into()).collect();
+    spi::run(
+        "INSERT INTO bluegreen.capture (relation, log, deployment, key) VALUES ($1, $2, $3, $4::int2[])",
+        &[
+            Arg::Oid(deployment.oid(side)),
+            Arg::Oid(oid),
+            Arg::Int(deployment.id),
+            Arg::Ints(&attnums),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Empties a log that was drained, under the swap's lock: nobody can be writing it.
+pub fn empty_log(log: &QualifiedName) -> Result<()> {
+    spi::run(&format!("TRUNCATE TABLE {log}"), &[])?;
+    Ok(())
+}
+
+/// Takes capture off: the triggers of the tables that still exist, the logs, our records.
+pub fn remove(deployment: &Deployment, tables: &[QualifiedName]) -> Result<()> {
+    for table in tables {
+        for statement in shadow::drop_triggers(table) {
+            spi::run(&statement, &[])?;
+        }
+    }
+    for side in [Side::Origin, Side::Shadow] {
+        spi::run(&format!("DROP TABLE IF EXISTS {} RESTRICT", deployment.log_of(side)), &[])?;
+    }
+    for sql in [
+        "DELETE FROM bluegreen.capture WHERE deployment = $1",
+        "DELETE FROM bluegreen.truncation WHERE deployment = $1",
+    ] {
+        spi::run(sql, &[Arg::Int(deployment.id)])?;
+    }
+    Ok(())
+}

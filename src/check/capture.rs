@@ -1,0 +1,34 @@
+//! What others may notice of the deployment while it runs.
+
+use crate::check::Facts;
+use crate::model::finding::Finding;
+
+/// Event triggers, standbys, unlogged tables.
+pub fn check(facts: &Facts) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for trigger in &facts.event_triggers {
+        found.push(Finding::note(
+            "event_trigger",
+            trigger.as_str(),
+            format!("event trigger {trigger} fires on the DDL of a deployment and can veto it"),
+            "See that it lets CREATE TABLE, ALTER TABLE and DROP TABLE of schemas *_blue and bluegreen pass.",
+        ));
+    }
+    if facts.has_standby {
+        found.push(Finding::note(
+            "standby",
+            facts.table.qualified().plain(),
+            "a REPEATABLE READ transaction on a hot standby that is older than the copy reads the table empty after the swap has been replayed",
+            "End long transactions on standbys before the swap.",
+        ));
+    }
+    if facts.table.persistence == "u" {
+        found.push(Finding::warning(
+            "unlogged",
+            facts.table.qualified().plain(),
+            "the table is UNLOGGED: a crash empties it, its copy and its change log",
+            "After a crash run bg_abort and begin again.",
+        ));
+    }
+    found
+}

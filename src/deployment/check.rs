@@ -1,0 +1,121 @@
+//! bg_check: the checks, and a dry run of prepare that is rolled back.
+
+use crate::catalog::{self, Dependent, Table};
+use crate::check::{self, Facts};
+use crate::deployment::guard;
+use crate::deployment::prepare::{self, Request};
+use crate::error::Result;
+use crate::ident::Ident;
+use crate::model::changes::Change;
+use crate::model::finding::Finding;
+use crate::model::settings::Settings;
+use crate::pg::parse;
+use crate::pg::security::Identity;
+use crate::pg::spi::{self, Arg};
+use crate::pg::xact;
+use crate::shadow::schema;
+
+/// What is known of the table.
+pub fn facts(table: Table, changes: Vec<Change>, blue_schema: Ident) -> Result<Facts> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: Ident,
+    }
+    let _us = Identity::extension()?;
+    let names = |sql: &str| -> Result<Vec<Ident>> {
+        Ok(spi::rows::<Named>(sql, &[])?.into_iter().map(|n| n.name).collect())
+    };
+    let dependents: Vec<Dependent> = catalog::dependents(table.oid)?;
+    Ok(Facts {
+        columns: catalog::columns(table.oid)?,
+        dependents,
+        changes,
+        blue_schema,
+        event_triggers: names(
+            "SELECT evtname::text AS name FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D'",
+        )?,
+        has_standby: !names(
+            "SELECT 'standby' AS name FROM pg_catalog.pg_stat_replication LIMIT 1",
+        )?
+        .is_empty(),
+        table,
+    })
+}
+
+/// All findings for a call of bg_prepare. Changes nothing: what it tries is rolled back.
+pub fn check(request: &Request, settings: &Settings) -> Result<Vec<Finding>> {
+    let table = {
+        let _us = Identity::extension()?;
+        catalog::existing_table(request.source)?
+    };
+    let name = table.qualified().plain();
+    guard::require_owner(request.caller, table.owner, &name)?;
+    let parsed = xact::subtransaction(|| {
+        let changes = parse::parse_changes(&request.arguments.changes)?;
+        Ok((changes, schema::blue_name(&table.schema, &settings.schema_suffix)?))
+    });
+    let (changes, blue) = match parsed {
+        Ok(parsed) => parsed,
+        Err(caught) => return Ok(vec![as_finding(&name, caught)?]),
+    };
+    let mut findings = check::run(&facts(table.clone(), changes.clone(), blue.clone())?);
+    if check::refusal(&findings).is_some() {
+        return Ok(findings);
+    }
+    // An Err rolls the subtransaction back, so that nothing of the trial stays.
+    let trial: std::result::Result<(), _> = xact::subtransaction(|| {
+        prepare::build(&table, request, &changes, &blue, 0, settings)?;
+        Err(crate::error::Error::internal(ROLLED_BACK))
+    });
+    if let Err(caught) = trial {
+        if caught.error.message != ROLLED_BACK {
+            findings.push(as_finding(&name, caught)?);
+        }
+    }
+    Ok(findings)
+}
+
+const ROLLED_BACK: &str = "the trial of bg_check was rolled back";
+
+/// An error of the trial as a row; what is not about the request goes on failing.
+fn as_finding(name: &str, caught: xact::Caught) -> Result<Finding> {
+    let state = xact::sqlstate(caught.error.code);
+    if matches!(&state[..2], "57" | "53" | "58" | "XX" | "25") {
+        return caught.raise();
+    }
+    let error = caught.error;
+    Ok(Finding::error(
+        "refused",
+        error.code,
+        name,
+        match &error.detail {
+            Some(detail) => format!("{} ({detail})", error.message),
+            None => error.message.clone(),
+        },
+        error.hint.unwrap_or_else(|| "bg_prepare would fail with this error.".to_owned()),
+    ))
+}
+
+/// Rows of a table that a blue name would collide with in the live schema.
+pub fn collisions(shadow: u32, green: u32, live_schema: u32) -> Result<Vec<Ident>> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: Ident,
+    }
+    // Indexes and owned sequences of the shadow whose names others have in the live schema.
+    let sql = "WITH parts AS (
+            SELECT i.indexrelid AS oid, i.indrelid AS owner FROM pg_catalog.pg_index i
+             WHERE i.indrelid IN ($1, $2)
+            UNION ALL
+            SELECT d.objid, d.refobjid FROM pg_catalog.pg_depend d
+             WHERE d.classid = 'pg_catalog.pg_class'::regclass
+               AND d.refclassid = 'pg_catalog.pg_class'::regclass
+               AND d.refobjid IN ($1, $2) AND d.deptype IN ('a', 'i'))
+        SELECT DISTINCT c.relname::text AS name
+          FROM parts p JOIN pg_catalog.pg_class c ON c.oid = p.oid
+          JOIN pg_catalog.pg_class o ON o.relname = c.relname AND o.relnamespace = $3 AND o.oid <> c.oid
+         WHERE p.owner = $1 AND c.relkind IN ('i', 'S')
+           AND o.oid NOT IN (SELECT g.oid FROM parts g WHERE g.owner = $2)";
+    let args = [Arg::Oid(shadow), Arg::Oid(green), Arg::Oid(live_schema)];
+    Ok(spi::rows::<Named>(sql, &args)?.into_iter().map(|n| n.name).collect())
+}

@@ -1,0 +1,197 @@
+//! bg_swap and bg_revert: one machine, run with the roles as they are.
+
+use std::time::{Duration, Instant};
+
+use pgrx::PgSqlErrorCode;
+
+use crate::capture;
+use crate::deployment::{guard, store};
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::model::deployment::{Deployment, Side};
+use crate::model::phase::{self, Event, Phase};
+use crate::model::settings::Settings;
+use crate::pg::security::Identity;
+use crate::pg::spi;
+use crate::pg::{lock, relation, xact};
+use crate::shadow::remove;
+use crate::swap;
+use crate::sync;
+
+/// What to do with rows that cannot be written to the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfits {
+    /// Refuse the exchange.
+    Refuse,
+    /// Leave them in `bluegreen.misfit`.
+    SetAside,
+}
+
+/// Log rows per millisecond until one was measured.
+const FIRST_RATE: f64 = 5.0;
+/// A backlog that is always drained under the lock.
+const LEAST_BACKLOG: i64 = 200;
+
+/// Exchanges the roles, in the caller's transaction. The deployment is locked and checked.
+pub fn exchange(
+    d: &mut Deployment,
+    settings: &Settings,
+    event: Event,
+    misfits: Misfits,
+) -> Result<()> {
+    let call = if event == Event::Swapped { "bg_swap" } else { "bg_revert" };
+    guard::require_read_committed(call)?;
+    let after = phase::next(d.phase, event)?;
+    require_committed_work(d, settings, call)?;
+    refuse_misfits(d, misfits, call)?;
+    let allowed = allowed_backlog(d, settings);
+    refuse_backlog(d, allowed)?;
+    let until = Instant::now() + settings.retry_for;
+    if settings.wait_for_snapshots {
+        swap::wait_for_snapshots(d, until)?;
+    }
+    let began = Instant::now();
+    let mut locked = Duration::ZERO;
+    let mut tries = 0;
+    let exchanged = lock::retry(settings.lock_timeout, until, |limit| {
+        tries += 1;
+        lock::all_within(&swap::locks(d), limit)?;
+        let since = Instant::now();
+        let mut copy = d.clone();
+        under_lock(&mut copy, settings, after, misfits, allowed, call)?;
+        locked = since.elapsed();
+        Ok(copy)
+    });
+    match exchanged {
+        Ok(copy) => *d = copy,
+        Err(caught) if caught.is_lock_failure() => {
+            return Err(swap::lock_error(d, &caught.error)?);
+        }
+        Err(caught) => return caught.raise(),
+    }
+    store::record(
+        d,
+        &store::Step {
+            name: if event == Event::Swapped { "swap" } else { "revert" },
+            seconds: began.elapsed().as_secs_f64(),
+            count: None,
+            detail: Some(format!(
+                "work under the lock {:.1} ms, tries {tries}",
+                locked.as_secs_f64() * 1000.0
+            )),
+            error: None,
+        },
+    )
+}
+
+/// Everything that happens while nobody else can touch either table.
+fn under_lock(
+    d: &mut Deployment,
+    settings: &Settings,
+    after: Phase,
+    misfits: Misfits,
+    allowed: i64,
+    call: &str,
+) -> Result<()> {
+    failpoint::reach("swap_locked");
+    // A bulk commit may have slipped in while we queued.
+    refuse_backlog(d, allowed)?;
+    guard::check_definitions(d)?;
+    relation::check_not_in_use(d.green(), call)?;
+    relation::check_not_in_use(d.blue(), call)?;
+    sync::drain(d, settings)?;
+    refuse_misfits(d, misfits, call)?;
+    let aside = match misfits {
+        Misfits::SetAside => sync::set_aside(d)?,
+        Misfits::Refuse => None,
+    };
+    failpoint::reach("swap_drained");
+    swap::exchange(d)?;
+    d.phase = after;
+    {
+        let _us = Identity::extension()?;
+        capture::empty_log(&d.log_of(Side::Origin))?;
+        capture::empty_log(&d.log_of(Side::Shadow))?;
+        if after == Phase::Swapped && !d.progress.autovacuum_restored {
+            remove::restore_autovacuum(d, &d.source)?;
+            d.progress.autovacuum_restored = true;
+        }
+    }
+    if let Some(aside) = aside {
+        sync::log_again(d, &aside)?;
+    }
+    d.progress.drain_xid = xact::current_xid();
+    guard::take_fingerprints(d)?;
+    store::save(d)?;
+    failpoint::reach("swap_exchanged");
+    Ok(())
+}
+
+/// How many log rows a drain of `max_final_drain` can take.
+fn allowed_backlog(d: &Deployment, settings: &Settings) -> i64 {
+    let rate = if d.progress.sync_rate > 0.0 { d.progress.sync_rate } else { FIRST_RATE };
+    let rows = rate * settings.max_final_drain.as_secs_f64() * 1000.0;
+    (rows as i64).max(LEAST_BACKLOG)
+}
+
+fn refuse_backlog(d: &Deployment, allowed: i64) -> Result<()> {
+    let waiting = sync::backlog(d, allowed + 1)?;
+    if waiting <= allowed {
+        return Ok(());
+    }
+    Err(Error::state(format!(
+        "more than {allowed} changes of {} wait to be synced, too many for the swap's own transaction",
+        d.source.plain()
+    ))
+    .hint("Sync in committed batches first: CALL bg_run(table), or let it swap too: CALL bg_run(table, 'swapped')."))
+}
+
+/// The error that [`refuse_backlog`] gives: another committed sync and a new try may do.
+pub fn is_backlog(error: &Error) -> bool {
+    error.message.ends_with("too many for the swap's own transaction")
+}
+
+fn refuse_misfits(d: &Deployment, misfits: Misfits, call: &str) -> Result<()> {
+    if misfits == Misfits::SetAside {
+        return Ok(());
+    }
+    let count = store::misfits(d)?;
+    if count == 0 {
+        return Ok(());
+    }
+    let hint = if call == "bg_revert" {
+        "Correct those rows, or leave them behind with misfits => 'set_aside'; see the view bg_misfits."
+    } else {
+        "Correct those rows in the live table and CALL bg_run(table); see the view bg_misfits."
+    };
+    Err(Error::state(format!(
+        "{count} rows of {} cannot be written to the other table",
+        d.source.plain()
+    ))
+    .detail(store::describe_misfits(d)?)
+    .hint(hint))
+}
+
+/// Rows that were brought to blue in the swap's own transaction are invisible to older snapshots,
+/// which would then read the table without them. Harmless only where there are no rows.
+fn require_committed_work(d: &Deployment, settings: &Settings, call: &str) -> Result<()> {
+    let now = xact::current_xid();
+    let same = d.progress.prepared_xid == now || d.progress.work_xid == now;
+    if !same || settings.allow_single_transaction || is_empty(d)? {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
+        format!(
+            "{call} of {}, which has rows, must not be in the transaction that prepared, copied or synced them: transactions that are older than its commit would read the table empty or stale",
+            d.source.plain()
+        ),
+    )
+    .hint("Commit before the swap. Where nobody else uses the database: SET bluegreen.allow_single_transaction = on."))
+}
+
+fn is_empty(d: &Deployment) -> Result<bool> {
+    let _us = Identity::extension()?;
+    let sql = format!("SELECT NOT EXISTS (SELECT FROM ONLY {})", d.source);
+    Ok(spi::one::<bool>(&sql, &[])?.unwrap_or(false))
+}

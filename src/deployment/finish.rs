@@ -1,0 +1,96 @@
+//! bg_finish and bg_abort: one of the tables stays, everything else of the deployment goes.
+
+use std::time::Instant;
+
+use crate::capture;
+use crate::catalog;
+use crate::deployment::{guard, store};
+use crate::error::Result;
+use crate::ident::QualifiedName;
+use crate::model::deployment::Deployment;
+use crate::model::phase::{self, Event, Phase};
+use crate::model::settings::Settings;
+use crate::pg::lock::{self, Mode};
+use crate::pg::security::Identity;
+use crate::pg::spi::{self, Arg};
+use crate::shadow::remove;
+use crate::swap;
+
+/// The new table stays.
+pub fn finish(d: &mut Deployment, settings: &Settings) -> Result<()> {
+    let after = phase::next(d.phase, Event::Finished)?;
+    end(d, settings, after, "finish", |d| {
+        capture::remove(d, std::slice::from_ref(&d.source))?;
+        remove::drop_blue(d)
+    })
+}
+
+/// The old table stays. Works from names where the tables are gone or came back from a dump.
+pub fn abort(d: &mut Deployment, settings: &Settings) -> Result<()> {
+    let after = phase::next(d.phase, Event::Aborted)?;
+    let (origin, shadow) = {
+        let _us = Identity::extension()?;
+        (resolve(d.origin, &d.source)?, resolve(d.shadow, &d.blue_name())?)
+    };
+    end(d, settings, after, "abort", |d| {
+        let tables: Vec<QualifiedName> =
+            [&origin, &shadow].into_iter().flatten().cloned().collect();
+        capture::remove(d, &tables)?;
+        match (&d.plan.target, &shadow) {
+            (_, None) => Ok(()),
+            (Some(given), Some(_)) => remove::give_back(d, given),
+            (None, Some(table)) => {
+                spi::run(&format!("DROP TABLE {table} RESTRICT"), &[])?;
+                Ok(())
+            }
+        }
+    })
+}
+
+/// A table by its OID if our triggers are on it (another one may have the OID after a restore), else
+/// by its name.
+fn resolve(oid: u32, name: &QualifiedName) -> Result<Option<QualifiedName>> {
+    let ours = "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger
+                        WHERE tgrelid = $1 AND tgname = 'bluegreen_capture')";
+    for candidate in [Some(oid), catalog::relation_oid(name)?].into_iter().flatten() {
+        if spi::one::<bool>(ours, &[Arg::Oid(candidate)])? == Some(true) {
+            return Ok(catalog::table(candidate)?.map(|t| t.qualified()));
+        }
+    }
+    Ok(None)
+}
+
+/// Everything in one subtransaction under ACCESS EXCLUSIVE on the tables that exist, in short tries.
+fn end(
+    d: &mut Deployment,
+    settings: &Settings,
+    after: Phase,
+    name: &str,
+    take_away: impl Fn(&Deployment) -> Result<()>,
+) -> Result<()> {
+    let began = Instant::now();
+    let class = guard::lock_table()?;
+    let mut tables = [d.origin, d.shadow];
+    tables.sort_unstable();
+    let locks: Vec<_> = tables.into_iter().map(|t| (t, Mode::AccessExclusive)).collect();
+    let until = began + settings.retry_for;
+    let ended = lock::retry(settings.lock_timeout, until, |limit| {
+        let _us = Identity::extension()?;
+        lock::all_within(&locks, limit)?;
+        take_away(d)?;
+        remove::drop_schemas(d, class)?;
+        remove::forget_misfits(d)
+    });
+    match ended {
+        Ok(()) => {}
+        Err(caught) if caught.is_lock_failure() => {
+            return Err(swap::lock_error(d, &caught.error)?);
+        }
+        Err(caught) => return caught.raise(),
+    }
+    d.phase = after;
+    d.progress.runner = None;
+    store::save(d)?;
+    let seconds = began.elapsed().as_secs_f64();
+    store::record(d, &store::Step { name, seconds, count: None, detail: None, error: None })
+}

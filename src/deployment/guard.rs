@@ -1,0 +1,168 @@
+//! What every verb asks first: who calls, which deployment, is it as we left it, is it free.
+
+use std::time::Duration;
+
+use pgrx::PgSqlErrorCode;
+
+use crate::catalog;
+use crate::deployment::store;
+use crate::error::{Error, Result};
+use crate::ident::QualifiedName;
+use crate::model::deployment::{Deployment, Side};
+use crate::pg::lock;
+use crate::pg::security::{self, Identity};
+use crate::pg::spi::{self, Arg};
+use crate::pg::xact;
+use crate::plan::difference;
+
+/// How long a verb waits for another that works on the same deployment.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// OID of `bluegreen.deployment`, the class of our locks.
+pub fn lock_table() -> Result<u32> {
+    let _us = Identity::extension()?;
+    catalog::relation_oid(&QualifiedName::new("bluegreen", "deployment"))?
+        .ok_or_else(|| Error::internal("bluegreen.deployment does not exist"))
+}
+
+/// Refuses callers who see the database as it was.
+pub fn require_read_committed(call: &str) -> Result<()> {
+    if xact::is_read_committed() {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
+        format!("{call} cannot run in a REPEATABLE READ or SERIALIZABLE transaction: it has to see what is committed now"),
+    )
+    .hint("SET TRANSACTION ISOLATION LEVEL READ COMMITTED first."))
+}
+
+/// Refuses a caller without the rights of the table's owner.
+pub fn require_owner(caller: u32, owner: u32, table: &str) -> Result<()> {
+    let _us = Identity::extension()?;
+    if catalog::is_owner(caller, owner)? {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("must be owner of table {table}"),
+    )
+    .hint("Call it as the table's owner, as a member of that role, or as a superuser."))
+}
+
+/// The deployment that a table (or a deployment's number, for a table that is gone) stands for, for
+/// a caller who may act on it.
+pub fn find(relation: u32, caller: u32) -> Result<Deployment> {
+    let table = {
+        let _us = Identity::extension()?;
+        catalog::table(relation)?
+    };
+    if let Some(table) = &table {
+        require_owner(caller, table.owner, &table.qualified().plain())?;
+    }
+    if let Some(deployment) = store::find(relation)? {
+        require_owner(caller, deployment.owner, &deployment.source.plain())?;
+        return Ok(deployment);
+    }
+    if let Some(deployment) = store::by_id(relation.into())?.filter(|_| table.is_none()) {
+        require_owner(caller, deployment.owner, &deployment.source.plain())?;
+        return Ok(deployment);
+    }
+    let name = table.map_or(format!("OID {relation}"), |t| t.qualified().plain());
+    Err(Error::state(format!("there is no deployment of {name}"))
+        .hint("Begin one with SELECT bg_prepare(table, changes)."))
+}
+
+/// Takes the deployment's lock until the transaction ends, and reads the state again under it.
+pub fn lock(id: i64) -> Result<Deployment> {
+    let class = lock_table()?;
+    if !lock::deployment(class, id, WAIT) {
+        let _us = Identity::extension()?;
+        let sql = "SELECT pg_catalog.string_agg(l.pid::text, ', ') FROM pg_catalog.pg_locks l
+                    WHERE l.locktype = 'object' AND l.classid = $1 AND l.objid = $2::int8::oid
+                      AND l.granted";
+        let pids: Option<String> = spi::one(sql, &[Arg::Oid(class), Arg::Int(id)])?;
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            format!(
+                "another session is working on deployment {id} (pid {})",
+                pids.unwrap_or_default()
+            ),
+        )
+        .hint("Wait until its batch or transaction ends, then call again."));
+    }
+    store::load(id)
+}
+
+/// Refuses to go on when either table is not as we left it, naming what changed.
+pub fn check_definitions(d: &Deployment) -> Result<()> {
+    let _us = Identity::extension()?;
+    for side in [Side::Origin, Side::Shadow] {
+        let recorded = match side {
+            Side::Origin => &d.fingerprint_origin,
+            Side::Shadow => &d.fingerprint_shadow,
+        };
+        let is_green = side == d.green_side();
+        let name = if is_green { d.source.plain() } else { d.blue_name().plain() };
+        if catalog::table(d.oid(side))?.is_none() {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+                format!("table {name} of deployment {} no longer exists", d.id),
+            )
+            .hint(format!("Clean up with SELECT bg_abort({}).", d.id)));
+        }
+        let now = if is_green { catalog::fingerprint(d.oid(side))? } else { blue_fingerprint(d)? };
+        let found = difference::differences(recorded, &now);
+        if found.is_empty() {
+            continue;
+        }
+        let what = found.join("; ");
+        return Err(if is_green && difference::capture_is_broken(&found) {
+            Error::state(format!(
+                "capture on {name} was interrupted ({what}): writes may be missing from the copy"
+            ))
+            .hint("The copy cannot be trusted. Run SELECT bg_abort(table) and begin again.")
+        } else {
+            Error::state(format!("the definition of {name} changed during the deployment: {what}"))
+                .hint("Undo that change, or run SELECT bg_abort(table) and begin again.")
+        });
+    }
+    Ok(())
+}
+
+/// Blue's definition without what we build and change on it ourselves.
+pub fn blue_fingerprint(d: &Deployment) -> Result<serde_json::Value> {
+    let mut now = catalog::fingerprint(d.blue())?;
+    let Some(parts) = now.as_object_mut() else { return Ok(now) };
+    let ours: Vec<String> = d
+        .plan
+        .indexes
+        .iter()
+        .flat_map(|i| {
+            let constraint = i.constraint.as_ref().map(|c| &c.name);
+            [format!("index {}", i.name.as_str())]
+                .into_iter()
+                .chain(constraint.map(|c| format!("constraint {}", c.as_str())))
+        })
+        .chain(d.plan.not_valid.iter().map(|c| format!("constraint {}", c.name.as_str())))
+        .collect();
+    parts.retain(|part, _| !ours.contains(part));
+    Ok(now)
+}
+
+/// Takes both fingerprints again, after a change of our own.
+pub fn take_fingerprints(d: &mut Deployment) -> Result<()> {
+    let _us = Identity::extension()?;
+    let green = catalog::fingerprint(d.green())?;
+    let blue = blue_fingerprint(d)?;
+    match d.green_side() {
+        Side::Origin => (d.fingerprint_origin, d.fingerprint_shadow) = (green, blue),
+        Side::Shadow => (d.fingerprint_shadow, d.fingerprint_origin) = (green, blue),
+    }
+    store::save_fingerprints(d)
+}
+
+/// Who calls, before any identity of ours.
+pub fn caller() -> u32 {
+    security::current_user()
+}

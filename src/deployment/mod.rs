@@ -1,0 +1,16 @@
+//! A deployment from prepare to finish: the stages in their order, persisted after each.
+//!
+//! Every verb and every batch takes the deployment's lock for its transaction, reads the state again
+//! under it, compares the fingerprints of both tables, does one thing, and writes the state in the
+//! same transaction. So a verb can be repeated, a killed run resumed, and two runners never work on
+//! one batch.
+
+pub mod batches;
+pub mod check;
+pub mod exchange;
+pub mod finish;
+pub mod guard;
+pub mod prepare;
+pub mod run;
+pub mod status;
+pub mod store;

@@ -1,0 +1,331 @@
+//! bg_prepare: the shadow is made and capture starts, in the caller's transaction.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use pgrx::PgSqlErrorCode;
+
+use crate::capture;
+use crate::catalog::{self, Table};
+use crate::check;
+use crate::deployment::check::{collisions, facts};
+use crate::deployment::{guard, store};
+use crate::error::{Error, Result};
+use crate::ident::{Ident, QualifiedName, plain};
+use crate::model::changes::Change;
+use crate::model::deployment::{Arguments, Deployment, Plan, Progress};
+use crate::model::phase::Phase;
+use crate::model::settings::Settings;
+use crate::pg::lock::{self, Mode};
+use crate::pg::parse;
+use crate::pg::security::{self, Identity};
+use crate::pg::spi::{self, Arg};
+use crate::pg::{acl, relation, xact};
+use crate::shadow::mapping::Sides;
+use crate::shadow::{create, mapping, remove, schema, sequences};
+
+/// A call of bg_prepare or bg_check.
+pub struct Request {
+    /// OID of the table.
+    pub source: u32,
+    /// OID of a hand-made target.
+    pub target: Option<u32>,
+    /// The arguments as text.
+    pub arguments: Arguments,
+    /// Who calls.
+    pub caller: u32,
+    /// The caller's settings that names and expressions depend on, search_path included.
+    pub session: BTreeMap<String, String>,
+}
+
+/// Prepares a deployment; the second of the same call is no error.
+pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Option<String>)> {
+    guard::require_read_committed("bg_prepare")?;
+    let table = {
+        let _us = Identity::extension()?;
+        catalog::existing_table(request.source)?
+    };
+    guard::require_owner(request.caller, table.owner, &table.qualified().plain())?;
+    name_target(&mut request)?;
+    if let Some(known) = store::find(request.source)?.filter(|d| d.phase.is_open()) {
+        return again(&known, &request);
+    }
+    let changes = parse::parse_changes(&request.arguments.changes)?;
+    let blue = schema::blue_name(&table.schema, &settings.schema_suffix)?;
+    refuse(&table, &changes, &blue)?;
+    lock_green(&table, settings)?;
+    relation::check_not_in_use(table.oid, "bg_prepare")?;
+    let table = {
+        let _us = Identity::extension()?;
+        catalog::existing_table(request.source)?
+    };
+    refuse(&table, &changes, &blue)?;
+    let began = Instant::now();
+    let id = store::next_id()?;
+    let mut deployment = build(&table, &request, &changes, &blue, id, settings)?;
+    {
+        let _us = Identity::extension()?;
+        capture::install(&deployment, table.persistence == "u")?;
+    }
+    store::insert(&deployment)?;
+    guard::take_fingerprints(&mut deployment)?;
+    store::record(
+        &deployment,
+        &store::Step {
+            name: "prepare",
+            seconds: began.elapsed().as_secs_f64(),
+            count: None,
+            detail: Some(deployment.arguments.changes.clone()).filter(|c| !c.is_empty()),
+            error: None,
+        },
+    )?;
+    Ok((deployment.phase.to_string(), None))
+}
+
+/// The same call again says so; another one names the difference.
+fn again(known: &Deployment, request: &Request) -> Result<(String, Option<String>)> {
+    let name = known.source.plain();
+    if known.arguments == request.arguments {
+        let notice =
+            format!("{name} is prepared already; its deployment is in phase {}", known.phase);
+        return Ok((known.phase.to_string(), Some(notice)));
+    }
+    let (old, new) = (&known.arguments, &request.arguments);
+    let mut differs = Vec::new();
+    if old.changes != new.changes {
+        differs.push(format!("changes are {:?}, were {:?}", new.changes, old.changes));
+    }
+    if old.target != new.target {
+        differs.push("target differs".to_owned());
+    }
+    if old.forward != new.forward {
+        differs.push("forward differs".to_owned());
+    }
+    if old.reverse != new.reverse {
+        differs.push("reverse differs".to_owned());
+    }
+    if old.key != new.key {
+        differs.push("key differs".to_owned());
+    }
+    Err(Error::state(format!(
+        "{name} has a deployment in phase {} with other arguments: {}",
+        known.phase,
+        differs.join("; ")
+    ))
+    .hint("Go on with that deployment, or end it with SELECT bg_abort(table) (bg_finish after a swap) and prepare again."))
+}
+
+/// Writes the target's name into the arguments, by which the same call is known again.
+fn name_target(request: &mut Request) -> Result<()> {
+    let Some(oid) = request.target else { return Ok(()) };
+    if !request.arguments.changes.trim().is_empty() {
+        return Err(Error::argument("target and changes cannot be combined")
+            .hint("Make the changes on the target table yourself, or leave target out."));
+    }
+    let _us = Identity::extension()?;
+    // After prepare the target is blue, under another name.
+    let known = store::find(oid)?.filter(|d| d.phase.is_open() && d.shadow == oid);
+    request.arguments.target = match known {
+        Some(deployment) => deployment.plan.target,
+        None => Some(catalog::existing_table(oid)?.qualified()),
+    };
+    Ok(())
+}
+
+fn refuse(table: &Table, changes: &[Change], blue: &Ident) -> Result<()> {
+    let facts = facts(table.clone(), changes.to_vec(), blue.clone())?;
+    match check::refusal(&check::run(&facts)) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// SHARE ROW EXCLUSIVE, because CREATE TRIGGER needs it: it waits for writers that began before, and
+/// keeps new ones out until the caller commits.
+fn lock_green(table: &Table, settings: &Settings) -> Result<()> {
+    let until = Instant::now() + settings.retry_for;
+    let locked = lock::retry(settings.lock_timeout, until, |limit| {
+        lock::all_within(&[(table.oid, Mode::ShareRowExclusive)], limit)
+    });
+    match locked {
+        Ok(()) => Ok(()),
+        Err(caught) if caught.is_lock_failure() => {
+            let _us = Identity::extension()?;
+            let blockers = catalog::blockers(table.oid, table.oid, 0)?;
+            let who: Vec<_> = blockers
+                .iter()
+                .map(|b| {
+                    format!(
+                        "pid {} {}",
+                        b.pid.unwrap_or_default(),
+                        b.what.as_deref().unwrap_or_default()
+                    )
+                })
+                .collect();
+            Err(Error::new(
+                PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+                format!(
+                    "the lock on {} could not be had in time ({})",
+                    table.qualified().plain(),
+                    who.join("; ")
+                ),
+            )
+            .hint("Call again when those transactions have ended, or allow more time with bluegreen.retry_for."))
+        }
+        Err(caught) => caught.raise(),
+    }
+}
+
+/// Makes the shadow in the blue schema with everything decided. Nothing of it needs a lock on green
+/// beyond ACCESS SHARE, so bg_check uses it for its trial.
+pub fn build(
+    table: &Table,
+    request: &Request,
+    changes: &[Change],
+    blue: &Ident,
+    id: i64,
+    settings: &Settings,
+) -> Result<Deployment> {
+    let crossing = Ident::new(format!("bluegreen_{id}"));
+    let name = QualifiedName { schema: crossing.clone(), name: table.name.clone() };
+    let class = guard::lock_table()?;
+    let (shadow, given_rights, autovacuum_enabled);
+    {
+        let _us = Identity::extension()?;
+        schema::check_blue(blue)?;
+        let owner = &table.owner_name;
+        spi::run(&format!("CREATE SCHEMA {crossing}"), &[])?;
+        spi::run(&format!("GRANT USAGE, CREATE ON SCHEMA {crossing} TO {owner}"), &[])?;
+        (shadow, given_rights) = match request.target {
+            None => (create::like(table, &crossing)?, Vec::new()),
+            Some(target) => take_target(table, target, &crossing, settings)?,
+        };
+    }
+    create::apply_changes(&name, changes, table.owner, &request.session)?;
+    let mappings = {
+        let _owner = Identity::table_owner(table.owner, &request.session)?;
+        mapping::decide(&Sides {
+            origin: table.oid,
+            shadow,
+            changes,
+            by_hand: request.target.is_some(),
+            forward: &request.arguments.forward,
+            reverse: &request.arguments.reverse,
+            key: request.arguments.key.as_deref(),
+        })?
+    };
+    let _us = Identity::extension()?;
+    let pairs = mappings.pairs;
+    let sequences = sequences::decide(table.oid, shadow, &name, &pairs)?;
+    let taken = collisions(shadow, table.oid, table.schema_oid)?;
+    if let Some(first) = taken.first() {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
+            format!(
+                "the new table has an index or sequence {} and schema {} has a relation of that name already",
+                plain(first.as_str()),
+                plain(table.schema.as_str())
+            ),
+        )
+        .hint("Give the new index, constraint or sequence another name."));
+    }
+    let not_valid = create::take_off_not_valid(table.oid, shadow, &name)?;
+    autovacuum_enabled = create::switch_autovacuum_off(&catalog::existing_table(shadow)?, &name)?;
+    schema::ensure_blue(blue, &table.schema, class)?;
+    remove::move_to(shadow, blue)?;
+    for statistics in catalog::statistics(shadow)? {
+        let (schema, name) = (&statistics.schema, &statistics.name);
+        spi::run(&format!("ALTER STATISTICS {schema}.{name} SET SCHEMA {blue}"), &[])?;
+    }
+    let owner = &table.owner_name;
+    spi::run(&format!("REVOKE ALL ON SCHEMA {crossing} FROM {owner}"), &[])?;
+    let name = QualifiedName { schema: blue.clone(), name: table.name.clone() };
+    let indexes = create::take_off_indexes(shadow, &name)?;
+    let rights = crate::ddl::rights::read_only(table.oid, shadow, &pairs);
+    acl::replace(shadow, table.owner, &rights, &[])?;
+    let mut session = request.session.clone();
+    session.remove("search_path");
+    Ok(Deployment {
+        id,
+        source: table.qualified(),
+        blue_schema: blue.clone(),
+        origin: table.oid,
+        shadow,
+        owner: table.owner,
+        phase: Phase::Prepared,
+        paused: false,
+        arguments: request.arguments.clone(),
+        plan: Plan {
+            forward: mappings.forward,
+            reverse: mappings.reverse,
+            indexes,
+            not_valid,
+            pairs,
+            target: request.arguments.target.clone(),
+            given_rights,
+            sequences,
+            autovacuum_enabled,
+            session,
+        },
+        progress: Progress { prepared_xid: xact::current_xid(), ..Progress::default() },
+        fingerprint_origin: serde_json::Value::Null,
+        fingerprint_shadow: serde_json::Value::Null,
+        last_error: None,
+    })
+}
+
+/// Takes a hand-made table over: its rights are noted, it gets green's name in our schema.
+fn take_target(
+    green: &Table,
+    target: u32,
+    crossing: &Ident,
+    settings: &Settings,
+) -> Result<(u32, Vec<(i16, Option<String>)>)> {
+    let until = Instant::now() + settings.retry_for;
+    lock::retry(settings.lock_timeout, until, |limit| {
+        lock::all_within(&[(target, Mode::AccessExclusive)], limit)
+    })
+    .or_else(xact::Caught::raise)?;
+    relation::check_not_in_use(target, "bg_prepare")?;
+    let table = catalog::existing_table(target)?;
+    create::check_target(green, &table)?;
+    if let Some(dependent) = catalog::dependents(target)?.first() {
+        return Err(Error::unsupported(format!(
+            "target {} has {} {}, which is not carried over yet",
+            table.qualified().plain(),
+            dependent.kind,
+            dependent.name
+        ))
+        .hint("Give a target that nothing hangs on."));
+    }
+    #[derive(serde::Deserialize)]
+    struct Rights {
+        attnum: i16,
+        acl: Option<String>,
+    }
+    let rights: Vec<Rights> = spi::rows(
+        "SELECT 0 AS attnum, relacl::text AS acl FROM pg_catalog.pg_class WHERE oid = $1
+         UNION ALL
+         SELECT attnum, attacl::text FROM pg_catalog.pg_attribute
+          WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped",
+        &[Arg::Oid(target)],
+    )?;
+    remove::move_to(target, crossing)?;
+    if table.name != green.name {
+        let sql = format!("ALTER TABLE {crossing}.{} RENAME TO {}", table.name, green.name);
+        spi::run(&sql, &[])?;
+    }
+    for statistics in catalog::statistics(target)? {
+        let (schema, name) = (&statistics.schema, &statistics.name);
+        spi::run(&format!("ALTER STATISTICS {schema}.{name} SET SCHEMA {crossing}"), &[])?;
+    }
+    Ok((target, rights.into_iter().map(|r| (r.attnum, r.acl)).collect()))
+}
+
+/// The caller's settings that a deployment depends on.
+pub fn session() -> Result<BTreeMap<String, String>> {
+    let mut session = security::session_settings()?;
+    let path = spi::one::<String>("SELECT pg_catalog.current_setting('search_path')", &[])?;
+    session.insert("search_path".to_owned(), path.unwrap_or_default());
+    Ok(session)
+}

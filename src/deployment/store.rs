@@ -1,0 +1,226 @@
+//! The only reader and writer of our tables of deployments and history. Runs as the extension.
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::ident::{Ident, QualifiedName};
+use crate::model::deployment::{Arguments, Deployment, Plan, Progress};
+use crate::model::phase::Phase;
+use crate::pg::security::Identity;
+use crate::pg::spi::{self, Arg};
+
+const COLUMNS: &str = "id, source_schema, source_table, blue_schema, origin::int8 AS origin,
+    shadow::int8 AS shadow, owner::int8 AS owner, phase, paused, arguments, plan, progress,
+    fingerprint_origin, fingerprint_shadow, last_error";
+
+#[derive(Deserialize)]
+struct Row {
+    id: i64,
+    source_schema: String,
+    source_table: String,
+    blue_schema: Ident,
+    origin: u32,
+    shadow: u32,
+    owner: u32,
+    phase: Phase,
+    paused: bool,
+    arguments: Arguments,
+    plan: Plan,
+    progress: Progress,
+    fingerprint_origin: serde_json::Value,
+    fingerprint_shadow: serde_json::Value,
+    last_error: Option<String>,
+}
+
+impl From<Row> for Deployment {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            source: QualifiedName::new(row.source_schema, row.source_table),
+            blue_schema: row.blue_schema,
+            origin: row.origin,
+            shadow: row.shadow,
+            owner: row.owner,
+            phase: row.phase,
+            paused: row.paused,
+            arguments: row.arguments,
+            plan: row.plan,
+            progress: row.progress,
+            fingerprint_origin: row.fingerprint_origin,
+            fingerprint_shadow: row.fingerprint_shadow,
+            last_error: row.last_error,
+        }
+    }
+}
+
+fn select(condition: &str, args: &[Arg<'_>]) -> Result<Vec<Deployment>> {
+    let _us = Identity::extension()?;
+    let sql = format!("SELECT {COLUMNS} FROM bluegreen.deployment WHERE {condition}");
+    Ok(spi::rows::<Row>(&sql, args)?.into_iter().map(Deployment::from).collect())
+}
+
+/// The deployment with this number.
+pub fn load(id: i64) -> Result<Deployment> {
+    select("id = $1", &[Arg::Int(id)])?
+        .pop()
+        .ok_or_else(|| Error::state(format!("deployment {id} does not exist")))
+}
+
+/// The deployment that a table takes part in, live or offline: the open one, else the last.
+pub fn find(relation: u32) -> Result<Option<Deployment>> {
+    let condition = "$1 IN (origin, shadow)
+        ORDER BY phase NOT IN ('finished', 'aborted') DESC, id DESC LIMIT 1";
+    Ok(select(condition, &[Arg::Oid(relation)])?.pop())
+}
+
+/// The deployment with this number, if there is one.
+pub fn by_id(id: i64) -> Result<Option<Deployment>> {
+    Ok(select("id = $1", &[Arg::Int(id)])?.pop())
+}
+
+/// All deployments that still exist.
+pub fn open() -> Result<Vec<Deployment>> {
+    select("phase NOT IN ('finished', 'aborted') ORDER BY id", &[])
+}
+
+/// A number for a new deployment.
+pub fn next_id() -> Result<i64> {
+    let _us = Identity::extension()?;
+    spi::one::<i64>("SELECT pg_catalog.nextval('bluegreen.deployment_id_seq')", &[])?
+        .ok_or_else(|| Error::internal("no deployment number"))
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| Error::internal(format!("state as JSON: {e}")))
+}
+
+/// Writes a new deployment.
+pub fn insert(d: &Deployment) -> Result<()> {
+    let _us = Identity::extension()?;
+    spi::run(
+        "INSERT INTO bluegreen.deployment (id, source_schema, source_table, blue_schema, origin,
+             shadow, owner, phase, arguments, plan, progress, fingerprint_origin, fingerprint_shadow)
+         OVERRIDING SYSTEM VALUE
+         VALUES ($1, $2::name, $3::name, $4::name, $5, $6, $7, $8, $9::jsonb, $10::jsonb, $11::jsonb,
+             $12::jsonb, $13::jsonb)",
+        &[
+            Arg::Int(d.id),
+            Arg::Text(d.source.schema.as_str()),
+            Arg::Text(d.source.name.as_str()),
+            Arg::Text(d.blue_schema.as_str()),
+            Arg::Oid(d.origin),
+            Arg::Oid(d.shadow),
+            Arg::Oid(d.owner),
+            Arg::Text(&d.phase.to_string()),
+            Arg::Text(&json(&d.arguments)?),
+            Arg::Text(&json(&d.plan)?),
+            Arg::Text(&json(&d.progress)?),
+            Arg::Text(&json(&d.fingerprint_origin)?),
+            Arg::Text(&json(&d.fingerprint_shadow)?),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Writes phase and progress.
+pub fn save(d: &Deployment) -> Result<()> {
+    let _us = Identity::extension()?;
+    spi::run(
+        "UPDATE bluegreen.deployment SET phase = $2, progress = $3::jsonb, last_error = NULL,
+                updated_at = pg_catalog.clock_timestamp() WHERE id = $1",
+        &[Arg::Int(d.id), Arg::Text(&d.phase.to_string()), Arg::Text(&json(&d.progress)?)],
+    )?;
+    Ok(())
+}
+
+/// Writes the fingerprints, after a swap.
+pub fn save_fingerprints(d: &Deployment) -> Result<()> {
+    let _us = Identity::extension()?;
+    spi::run(
+        "UPDATE bluegreen.deployment SET fingerprint_origin = $2::jsonb,
+                fingerprint_shadow = $3::jsonb WHERE id = $1",
+        &[
+            Arg::Int(d.id),
+            Arg::Text(&json(&d.fingerprint_origin)?),
+            Arg::Text(&json(&d.fingerprint_shadow)?),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Writes the error that ended a run; nobody drives the deployment any more.
+pub fn save_error(id: i64, error: &Error) -> Result<()> {
+    let _us = Identity::extension()?;
+    let text = match &error.detail {
+        Some(detail) => format!("{} ({detail})", error.message),
+        None => error.message.clone(),
+    };
+    spi::run(
+        "UPDATE bluegreen.deployment SET last_error = $2, updated_at = pg_catalog.clock_timestamp(),
+                progress = progress - 'runner' WHERE id = $1",
+        &[Arg::Int(id), Arg::Text(&text)],
+    )?;
+    Ok(())
+}
+
+/// One step for `bluegreen.history`.
+pub struct Step<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// How many rows.
+    pub count: Option<i64>,
+    /// What else.
+    pub detail: Option<String>,
+    /// Its error.
+    pub error: Option<String>,
+}
+
+/// Writes a step that has just ended.
+pub fn record(d: &Deployment, step: &Step<'_>) -> Result<()> {
+    let _us = Identity::extension()?;
+    spi::run(
+        "INSERT INTO bluegreen.history (deployment, step, phase, started_at, duration, count, detail,
+             error, role)
+         VALUES ($1, $2, $3,
+             pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $4),
+             pg_catalog.make_interval(secs => $4), $5::bigint, $6, $7, session_user)",
+        &[
+            Arg::Int(d.id),
+            Arg::Text(step.name),
+            Arg::Text(&d.phase.to_string()),
+            Arg::Float(step.seconds),
+            Arg::OptText(step.count.map(|c| c.to_string()).as_deref()),
+            Arg::OptText(step.detail.as_deref()),
+            Arg::OptText(step.error.as_deref()),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Misfits that stand in the way now.
+pub fn misfits(d: &Deployment) -> Result<i64> {
+    let _us = Identity::extension()?;
+    let sql = "SELECT pg_catalog.count(*) FROM bluegreen.misfit
+                WHERE deployment = $1 AND NOT set_aside";
+    Ok(spi::one::<i64>(sql, &[Arg::Int(d.id)])?.unwrap_or(0))
+}
+
+/// A few misfits in words, for an error.
+pub fn describe_misfits(d: &Deployment) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Misfit {
+        key: Option<String>,
+        error: String,
+    }
+    let _us = Identity::extension()?;
+    let found: Vec<Misfit> = spi::rows(
+        "SELECT key::text AS key, error FROM bluegreen.misfit
+          WHERE deployment = $1 AND NOT set_aside ORDER BY id LIMIT 5",
+        &[Arg::Int(d.id)],
+    )?;
+    let lines: Vec<_> =
+        found.into_iter().map(|m| format!("{}: {}", m.key.unwrap_or_default(), m.error)).collect();
+    Ok(lines.join("\n"))
+}

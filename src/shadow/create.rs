@@ -1,0 +1,250 @@
+//! Making the shadow table.
+
+use std::collections::BTreeMap;
+
+use crate::catalog::{self, Table};
+use crate::ddl::shadow as ddl;
+use crate::error::{Error, Result};
+use crate::ident::{Ident, QualifiedName, literal, plain};
+use crate::model::changes::Change;
+use crate::model::deployment::{RecordedConstraint, RecordedIndex};
+use crate::pg::security::Identity;
+use crate::pg::spi::{self, Arg};
+
+/// Makes an empty copy of `green` in `schema`; returns its OID. Runs as the extension.
+pub fn like(green: &Table, schema: &Ident) -> Result<u32> {
+    let source = green.qualified();
+    let table = QualifiedName { schema: schema.clone(), name: green.name.clone() };
+    let unlogged = if green.persistence == "u" { "UNLOGGED " } else { "" };
+    let mut sql = format!("CREATE {unlogged}TABLE {table} (LIKE {source} INCLUDING ALL)");
+    if let Some(method) = &green.access_method {
+        sql.push_str(&format!(" USING {method}"));
+    }
+    let mut options = ddl::options(&green.options, "");
+    options.extend(ddl::options(&green.toast_options, "toast."));
+    if !options.is_empty() {
+        sql.push_str(&format!(" WITH ({})", options.join(", ")));
+    }
+    if let Some(tablespace) = &green.tablespace {
+        sql.push_str(&format!(" TABLESPACE {tablespace}"));
+    }
+    spi::run(&sql, &[])?;
+    let shadow = catalog::relation_oid(&table)?
+        .ok_or_else(|| Error::internal("the shadow table was not made"))?;
+    add_what_like_leaves_out(green, &table)?;
+    rename_parts(green, shadow, schema)?;
+    spi::run(&format!("ALTER TABLE {table} OWNER TO {}", green.owner_name), &[])?;
+    Ok(shadow)
+}
+
+fn add_what_like_leaves_out(green: &Table, table: &QualifiedName) -> Result<()> {
+    if let Some(comment) = &green.comment {
+        spi::run(&format!("COMMENT ON TABLE {table} IS {}", literal(comment)), &[])?;
+    }
+    for column in catalog::columns(green.oid)? {
+        if column.statistics >= 0 {
+            spi::run(
+                &format!(
+                    "ALTER TABLE {table} ALTER COLUMN {} SET STATISTICS {}",
+                    column.name, column.statistics
+                ),
+                &[],
+            )?;
+        }
+        // attoptions may also hold private entries of the server (pg_attver).
+        let public: Vec<_> =
+            column.options.iter().filter(|o| o.starts_with("n_distinct")).cloned().collect();
+        if !public.is_empty() {
+            let options = ddl::options(&public, "").join(", ");
+            let sql = format!("ALTER TABLE {table} ALTER COLUMN {} SET ({options})", column.name);
+            spi::run(&sql, &[])?;
+        }
+    }
+    Ok(())
+}
+
+/// LIKE makes default names; the copies come in the order of their originals.
+fn rename_parts(green: &Table, shadow: u32, schema: &Ident) -> Result<()> {
+    let kinds: [(&str, &str); 3] = [
+        (
+            "INDEX",
+            "SELECT c.relname::text AS name FROM pg_catalog.pg_index i
+               JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+              WHERE i.indrelid = $1 ORDER BY i.indexrelid",
+        ),
+        (
+            "STATISTICS",
+            "SELECT s.stxname::text AS name FROM pg_catalog.pg_statistic_ext s
+              WHERE s.stxrelid = $1 ORDER BY s.oid",
+        ),
+        (
+            "SEQUENCE",
+            "SELECT s.relname::text AS name FROM pg_catalog.pg_depend d
+               JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+               JOIN pg_catalog.pg_attribute a
+                 ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid AND a.attidentity <> ''
+              WHERE d.refobjid = $1 AND d.deptype = 'i'
+                AND d.classid = 'pg_catalog.pg_class'::regclass
+                AND d.refclassid = 'pg_catalog.pg_class'::regclass
+              ORDER BY d.refobjsubid",
+        ),
+    ];
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: Ident,
+    }
+    for (kind, sql) in kinds {
+        let wanted: Vec<Named> = spi::rows(sql, &[Arg::Oid(green.oid)])?;
+        let made: Vec<Named> = spi::rows(sql, &[Arg::Oid(shadow)])?;
+        if wanted.len() != made.len() {
+            return Err(Error::unsupported(format!(
+                "{} has {} of kind {}, its copy has {}",
+                green.qualified().plain(),
+                wanted.len(),
+                kind.to_lowercase(),
+                made.len()
+            ))
+            .hint("Drop duplicates of the same index and run bg_prepare again."));
+        }
+        // Through names that nothing has, because a default name may be another one's final name.
+        for (i, made) in made.iter().enumerate() {
+            spi::run(
+                &format!("ALTER {kind} {schema}.{} RENAME TO bluegreen_rename_{i}", made.name),
+                &[],
+            )?;
+        }
+        for (i, wanted) in wanted.iter().enumerate() {
+            spi::run(
+                &format!("ALTER {kind} {schema}.bluegreen_rename_{i} RENAME TO {}", wanted.name),
+                &[],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Applies the user's changes to the empty shadow, as the table's owner, names resolved as the
+/// caller sees them.
+pub fn apply_changes(
+    table: &QualifiedName,
+    changes: &[Change],
+    owner: u32,
+    session: &BTreeMap<String, String>,
+) -> Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let _owner = Identity::table_owner(owner, session)?;
+    let mut together: Vec<&str> = Vec::new();
+    let flush = |together: &mut Vec<&str>| {
+        if together.is_empty() {
+            return Ok(0);
+        }
+        let sql = format!("ALTER TABLE {table} {}", together.join(", "));
+        together.clear();
+        spi::run(&sql, &[])
+    };
+    for change in changes {
+        match change {
+            Change::Alter { text, .. } => together.push(text),
+            Change::RenameColumn { from, to } => {
+                flush(&mut together)?;
+                let (from, to) = (Ident::new(from), Ident::new(to));
+                spi::run(&format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}"), &[])?;
+            }
+            Change::RenameConstraint { from, to } => {
+                flush(&mut together)?;
+                let (from, to) = (Ident::new(from), Ident::new(to));
+                spi::run(&format!("ALTER TABLE {table} RENAME CONSTRAINT {from} TO {to}"), &[])?;
+            }
+        }
+    }
+    flush(&mut together)?;
+    Ok(())
+}
+
+/// Constraints of the shadow that have to be NOT VALID: those that were on green, those that the
+/// changes add so. They are taken off (rows of old may break them) and come back at the end.
+pub fn take_off_not_valid(
+    green: u32,
+    shadow: u32,
+    table: &QualifiedName,
+) -> Result<Vec<RecordedConstraint>> {
+    let unchecked: Vec<_> = catalog::checks(green)?.into_iter().filter(|c| !c.valid).collect();
+    let mut recorded = Vec::new();
+    for check in catalog::checks(shadow)? {
+        let plain_definition = |d: &str| d.trim_end_matches(" NOT VALID").to_owned();
+        let was_unchecked = unchecked.iter().any(|u| {
+            u.recorded.name == check.recorded.name
+                && plain_definition(&u.recorded.definition)
+                    == plain_definition(&check.recorded.definition)
+        });
+        if was_unchecked || !check.valid {
+            let mut constraint = check.recorded.clone();
+            constraint.definition =
+                format!("{} NOT VALID", plain_definition(&check.recorded.definition));
+            let name = &constraint.name;
+            spi::run(&format!("ALTER TABLE ONLY {table} DROP CONSTRAINT {name} RESTRICT"), &[])?;
+            recorded.push(constraint);
+        }
+    }
+    Ok(recorded)
+}
+
+/// Records the shadow's indexes as the server deparses them, and drops them for the copy.
+pub fn take_off_indexes(shadow: u32, table: &QualifiedName) -> Result<Vec<RecordedIndex>> {
+    let indexes = catalog::indexes(shadow)?;
+    for index in &indexes {
+        let recorded = &index.recorded;
+        let sql = match &recorded.constraint {
+            Some(c) => format!("ALTER TABLE ONLY {table} DROP CONSTRAINT {} RESTRICT", c.name),
+            None => format!("DROP INDEX {}.{} RESTRICT", table.schema, recorded.name),
+        };
+        spi::run(&sql, &[])?;
+    }
+    Ok(indexes.into_iter().map(|i| i.recorded).collect())
+}
+
+/// Switches autovacuum of blue off until the swap; gives what was set before.
+pub fn switch_autovacuum_off(shadow: &Table, table: &QualifiedName) -> Result<Option<String>> {
+    let before = shadow
+        .options
+        .iter()
+        .find_map(|o| o.strip_prefix("autovacuum_enabled=").map(str::to_owned));
+    spi::run(&format!("ALTER TABLE {table} SET (autovacuum_enabled = false)"), &[])?;
+    Ok(before)
+}
+
+/// Refuses a hand-made target that cannot serve, and empties nothing.
+pub fn check_target(green: &Table, target: &Table) -> Result<()> {
+    let name = target.qualified().plain();
+    let fact = if target.oid == green.oid {
+        Some("is the table itself")
+    } else if target.kind != "r" {
+        Some("is not an ordinary table")
+    } else if target.owner != green.owner {
+        Some("belongs to another owner than the table that it replaces")
+    } else if target.persistence != green.persistence {
+        Some("is unlogged where the table that it replaces is not, or the other way round")
+    } else if target.blocks > 0 && has_rows(target)? {
+        Some("is not empty")
+    } else {
+        None
+    };
+    match fact {
+        None => Ok(()),
+        Some(fact) => Err(Error::new(
+            pgrx::PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            format!("target {name} {fact}"),
+        )
+        .hint(format!(
+            "Give an empty ordinary table of role {} as target.",
+            plain(green.owner_name.as_str())
+        ))),
+    }
+}
+
+fn has_rows(target: &Table) -> Result<bool> {
+    let sql = format!("SELECT EXISTS (SELECT FROM ONLY {})", target.qualified());
+    Ok(spi::one::<bool>(&sql, &[])?.unwrap_or(false))
+}

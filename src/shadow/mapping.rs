@@ -1,0 +1,350 @@
+//! The mappings between origin and shadow, and the keys by which rows are followed.
+
+use serde_json::{Map, Value};
+
+use crate::catalog::{self, Column};
+use crate::error::{Error, Result};
+use crate::ident::{Ident, plain};
+use crate::model::changes::{Action, Change};
+use crate::model::key::Key;
+use crate::model::mapping::{MappedColumn, Mapping};
+use crate::pg::parse::{self, Expression, Target, Volatility};
+use crate::pg::security::Identity;
+use crate::pg::xact;
+
+/// The two sides with what the user said about them.
+pub struct Sides<'a> {
+    /// OID of the origin.
+    pub origin: u32,
+    /// OID of the shadow.
+    pub shadow: u32,
+    /// The changes, in their order.
+    pub changes: &'a [Change],
+    /// The shadow was made by hand: columns correspond by name, not by position.
+    pub by_hand: bool,
+    /// `forward`.
+    pub forward: &'a Map<String, Value>,
+    /// `reverse`.
+    pub reverse: &'a Map<String, Value>,
+    /// `key`.
+    pub key: Option<&'a [String]>,
+}
+
+/// Both mappings and the columns that are the same.
+pub struct Mappings {
+    /// Origin to shadow.
+    pub forward: Mapping,
+    /// Shadow to origin.
+    pub reverse: Mapping,
+    /// Corresponding columns: origin, shadow.
+    pub pairs: Vec<(Ident, Ident)>,
+}
+
+struct Half {
+    mapped: Vec<(Column, Expression)>,
+    side_only: Vec<Column>,
+}
+
+/// Decides both mappings, or refuses by the column's name. Names in expressions are resolved as the
+/// caller sees them, so it runs with the caller's search_path.
+pub fn decide(sides: &Sides<'_>) -> Result<Mappings> {
+    let (origin, shadow) = {
+        let _us = Identity::extension()?;
+        (catalog::columns(sides.origin)?, catalog::columns(sides.shadow)?)
+    };
+    let pairs = pair(&origin, &shadow, sides.by_hand);
+    check_names(sides.forward, &shadow, "forward")?;
+    check_names(sides.reverse, &origin, "reverse")?;
+    let forward = half(&shadow, sides.origin, sides.forward, |target| {
+        let from = pairs.iter().find(|(_, s)| s.attnum == target.attnum).map(|(o, _)| *o);
+        match from {
+            None => Ok(None),
+            Some(from) => forward_default(sides, from, target, &origin).map(Some),
+        }
+    })?;
+    let reverse = half(&origin, sides.shadow, sides.reverse, |target| {
+        let from = pairs.iter().find(|(o, _)| o.attnum == target.attnum).map(|(_, s)| *s);
+        match from {
+            None => Ok(None),
+            Some(from) => reverse_default(sides, from, target).map(Some),
+        }
+    })?;
+    for column in &forward.side_only {
+        if column.not_null && !column.has_default && column.identity.is_empty() {
+            return Err(Error::new(
+                pgrx::PgSqlErrorCode::ERRCODE_NOT_NULL_VIOLATION,
+                format!(
+                    "column {} of the new table is NOT NULL and has neither a default nor a value from the old table",
+                    plain(column.name.as_str())
+                ),
+            )
+            .hint(format!("Give it a DEFAULT, or an expression: forward => '{{\"{}\": \"…\"}}'.", column.name.as_str())));
+        }
+    }
+    let (origin_key, shadow_key) = keys(sides, &forward, &reverse)?;
+    let names = pairs.iter().map(|(o, s)| (o.name.clone(), s.name.clone())).collect();
+    Ok(Mappings {
+        forward: finish(forward, &origin_key, &shadow_key)?,
+        reverse: finish(reverse, &shadow_key, &origin_key)?,
+        pairs: names,
+    })
+}
+
+/// Columns that are the same: by name for a table made by hand; otherwise the copy's numbers are the
+/// origin's columns in their order, whatever `changes` renamed, dropped or added.
+fn pair<'a>(
+    origin: &'a [Column],
+    shadow: &'a [Column],
+    by_hand: bool,
+) -> Vec<(&'a Column, &'a Column)> {
+    origin
+        .iter()
+        .enumerate()
+        .filter_map(|(i, o)| {
+            let s = shadow.iter().find(|s| {
+                if by_hand {
+                    s.name == o.name
+                } else {
+                    usize::from(s.attnum.unsigned_abs()) == i + 1
+                }
+            })?;
+            Some((o, s))
+        })
+        .collect()
+}
+
+fn check_names(given: &Map<String, Value>, columns: &[Column], argument: &str) -> Result<()> {
+    for (name, value) in given {
+        let side = if argument == "forward" { "new" } else { "old" };
+        let Some(column) = columns.iter().find(|c| c.name.as_str() == name) else {
+            return Err(Error::new(
+                pgrx::PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+                format!("{argument} names column {}, which the {side} table does not have", plain(name)),
+            )
+            .hint(format!("The keys of {argument} are columns of the {side} table, its values expressions over the other one's.")));
+        };
+        if !column.generated.is_empty() {
+            return Err(Error::argument(format!(
+                "{argument} names column {}, which is generated",
+                plain(name)
+            ))
+            .hint("Leave it out: it is computed from its own row."));
+        }
+        if !value.is_string() {
+            return Err(Error::argument(format!(
+                "{argument} has no expression for column {}: its value is not a string",
+                plain(name)
+            ))
+            .hint("Write {\"column\": \"expression\"}."));
+        }
+    }
+    Ok(())
+}
+
+fn half(
+    columns: &[Column],
+    read: u32,
+    given: &Map<String, Value>,
+    default: impl Fn(&Column) -> Result<Option<Expression>>,
+) -> Result<Half> {
+    let mut half = Half { mapped: Vec::new(), side_only: Vec::new() };
+    for column in columns {
+        if !column.generated.is_empty() {
+            continue;
+        }
+        let expression = match given.get(column.name.as_str()).and_then(Value::as_str) {
+            Some(text) => Some(parse::parse_mapping_as(text, read.into(), None, &target(column))?),
+            None => default(column)?,
+        };
+        match expression {
+            Some(expression) => half.mapped.push((column.clone(), expression)),
+            None => half.side_only.push(column.clone()),
+        }
+    }
+    Ok(half)
+}
+
+fn target(column: &Column) -> Target<'_> {
+    Target { column: column.name.as_str(), type_oid: column.type_oid.into(), typmod: column.typmod }
+}
+
+fn forward_default(
+    sides: &Sides<'_>,
+    from: &Column,
+    to: &Column,
+    origin: &[Column],
+) -> Result<Expression> {
+    if let Some((using, names)) = using(sides.changes, from, origin) {
+        let expression =
+            parse::parse_mapping_as(&using, sides.origin.into(), Some(&names), &target(to))?;
+        return Ok(expression);
+    }
+    parse::cast_expression(sides.origin.into(), from.attnum, &target(to))?.ok_or_else(|| {
+        Error::new(
+            pgrx::PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+            format!(
+                "column {} of type {} cannot become type {} by an assignment",
+                plain(from.name.as_str()),
+                from.type_sql,
+                to.type_sql
+            ),
+        )
+        .hint(format!(
+            "Say how: USING in changes, or forward => '{{\"{}\": \"expression\"}}'.",
+            to.name.as_str()
+        ))
+    })
+}
+
+/// The USING expression of the change that gives the column its type, and the names that the
+/// origin's columns have when it is read.
+fn using(
+    changes: &[Change],
+    from: &Column,
+    origin: &[Column],
+) -> Option<(String, Vec<(i16, String)>)> {
+    let mut names: Vec<(i16, String)> =
+        origin.iter().map(|c| (c.attnum, c.name.as_str().to_owned())).collect();
+    for change in changes {
+        match change {
+            Change::RenameColumn { from: old, to } => {
+                if let Some(entry) = names.iter_mut().find(|(_, n)| n == old) {
+                    entry.1.clone_from(to);
+                }
+            }
+            Change::Alter { action: Action::DropColumn { column, .. }, .. } => {
+                if let Some(entry) = names.iter_mut().find(|(_, n)| n == column) {
+                    entry.1.clear();
+                }
+            }
+            Change::Alter { action: Action::AlterType { column, using: Some(text) }, .. } => {
+                if names.iter().any(|(number, n)| *number == from.attnum && n == column) {
+                    return Some((text.clone(), names));
+                }
+            }
+            Change::Alter { .. } | Change::RenameConstraint { .. } => {}
+        }
+    }
+    None
+}
+
+fn reverse_default(sides: &Sides<'_>, from: &Column, to: &Column) -> Result<Expression> {
+    if let Some(cast) = parse::cast_expression(sides.shadow.into(), from.attnum, &target(to))? {
+        return Ok(cast);
+    }
+    // The way back of a change with USING is often a cast that must be written: text to integer.
+    let text = format!("CAST({} AS {})", from.name, to.type_sql);
+    let parsed = xact::subtransaction(|| {
+        parse::parse_mapping_as(&text, sides.shadow.into(), None, &target(to))
+    });
+    match parsed {
+        Ok(expression) => Ok(expression),
+        Err(caught) if xact::sqlstate(caught.error.code).starts_with("42") => Err(Error::new(
+            pgrx::PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+            format!(
+                "column {} of type {} cannot go back to type {}, so a revert would lose its changes",
+                plain(from.name.as_str()),
+                from.type_sql,
+                to.type_sql
+            ),
+        )
+        .hint(format!(
+            "Say how: reverse => '{{\"{}\": \"expression\"}}'.",
+            to.name.as_str()
+        ))),
+        Err(caught) => caught.raise(),
+    }
+}
+
+/// A key of the origin and one of the shadow, each of which follows from the other alone.
+fn keys(sides: &Sides<'_>, forward: &Half, reverse: &Half) -> Result<(Key, Key)> {
+    let (origin_keys, shadow_keys) = {
+        let _us = Identity::extension()?;
+        (catalog::keys(sides.origin)?, catalog::keys(sides.shadow)?)
+    };
+    let wanted = |key: &&Key| match sides.key {
+        None => true,
+        Some(names) => {
+            names.len() == key.columns.len()
+                && key.names().all(|n| names.iter().any(|w| w == n.as_str()))
+        }
+    };
+    let candidates: Vec<&Key> = origin_keys.iter().filter(wanted).collect();
+    let Some(first) = candidates.first() else { return Err(no_key(sides)) };
+    for origin in &candidates {
+        for shadow in &shadow_keys {
+            if follows(shadow, origin, forward) && follows(origin, shadow, reverse) {
+                return Ok(((*origin).clone(), shadow.clone()));
+            }
+        }
+    }
+    let column = first.names().map(|n| plain(n.as_str())).collect::<Vec<_>>().join(", ");
+    Err(Error::state(format!(
+        "key column {column} has no unique counterpart in the new table from which it can be computed back"
+    ))
+    .hint("Keep the key's columns and a unique key on them in the new table (drop the key in a later change), or name another unique key of the table with key => ARRAY['column'].")
+    .detail(format!(
+        "Unique keys of the new table: {}.",
+        shadow_keys.iter().map(|k| k.index.clone()).collect::<Vec<_>>().join(", ")
+    )))
+}
+
+fn no_key(sides: &Sides<'_>) -> Error {
+    let error = Error::new(
+        pgrx::PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        match sides.key {
+            None => "the table has no key by which its rows could be followed".to_owned(),
+            Some(names) => format!(
+                "the table has no unique index on exactly ({}) with all columns NOT NULL",
+                names.join(", ")
+            ),
+        },
+    );
+    error.hint("Add a primary key, or CREATE UNIQUE INDEX CONCURRENTLY on NOT NULL columns, without WHERE and without expressions; then run bg_prepare again.")
+}
+
+/// Every column of `key` is computed from the columns of `from` alone, and always to the same value.
+fn follows(key: &Key, from: &Key, half: &Half) -> bool {
+    key.columns.iter().all(|k| {
+        half.mapped.iter().any(|(column, expression)| {
+            column.attnum == k.attnum
+                && !expression.columns.is_empty()
+                && expression.volatility != Volatility::Volatile
+                && expression.columns.iter().all(|n| from.columns.iter().any(|f| f.attnum == *n))
+        })
+    })
+}
+
+fn finish(half: Half, from: &Key, to: &Key) -> Result<Mapping> {
+    let key_expressions = to
+        .columns
+        .iter()
+        .map(|k| {
+            half.mapped
+                .iter()
+                .find(|(c, _)| c.attnum == k.attnum)
+                .map(|(_, e)| e.sql.clone())
+                .ok_or_else(|| Error::internal("a key column lost its expression"))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let in_key = |c: &Column| to.columns.iter().any(|k| k.attnum == c.attnum);
+    // ON CONFLICT DO UPDATE cannot set a GENERATED ALWAYS identity, nor use a deferrable key.
+    let upsert =
+        !to.deferrable && !half.mapped.iter().any(|(c, _)| c.identity == "a" && !in_key(c));
+    Ok(Mapping {
+        columns: half
+            .mapped
+            .into_iter()
+            .map(|(column, e)| MappedColumn {
+                column: column.name,
+                volatile: e.volatility != Volatility::Immutable,
+                expression: e.sql,
+            })
+            .collect(),
+        side_only: half.side_only.into_iter().map(|c| c.name).collect(),
+        from_key: from.clone(),
+        to_key: to.clone(),
+        key_expressions,
+        upsert,
+    })
+}

@@ -1,0 +1,117 @@
+//! Taking the offline table and the deployment's schemas away. Runs as the extension, with the
+//! tables locked. RESTRICT, never CASCADE: what others made on blue is theirs.
+
+use crate::catalog;
+use crate::ddl::shadow as ddl;
+use crate::error::Result;
+use crate::ident::{QualifiedName, literal};
+use crate::model::deployment::Deployment;
+use crate::pg::acl;
+use crate::pg::relation;
+use crate::pg::spi::{self, Arg};
+use crate::shadow::schema;
+
+/// Drops the offline table.
+pub fn drop_blue(deployment: &Deployment) -> Result<()> {
+    spi::run(&format!("DROP TABLE IF EXISTS {} RESTRICT", deployment.blue_name()), &[])?;
+    Ok(())
+}
+
+/// Gives a hand-made target back as it came: empty, with its indexes, under its own name.
+pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
+    let blue = deployment.blue_name();
+    let plan = &deployment.plan;
+    spi::run(&format!("TRUNCATE TABLE ONLY {blue}"), &[])?;
+    for index in plan.indexes.iter().skip(deployment.progress.indexes_built) {
+        let statements = ddl::build_index(&blue, index);
+        for statement in statements.build.iter().chain(&statements.exclusive) {
+            spi::run(statement, &[])?;
+        }
+    }
+    if !deployment.progress.constraints_added {
+        for constraint in &plan.not_valid {
+            for statement in ddl::add_constraint(&blue, constraint) {
+                spi::run(&statement, &[])?;
+            }
+        }
+    }
+    for pair in &plan.sequences {
+        if let Some(default) = &pair.given_default {
+            let column = &pair.shadow_column;
+            let sql = format!("ALTER TABLE {blue} ALTER COLUMN {column} SET DEFAULT {default}");
+            spi::run(&sql, &[])?;
+        }
+    }
+    restore_autovacuum(deployment, &blue)?;
+    let rights: Vec<_> = plan
+        .given_rights
+        .iter()
+        .map(|(attnum, acl)| {
+            let acl = acl.as_ref().map_or("NULL".to_owned(), |a| literal(a));
+            format!("SELECT {attnum}::int2 AS attnum, {acl}::pg_catalog.aclitem[] AS acl")
+        })
+        .collect();
+    if !rights.is_empty() {
+        acl::replace(deployment.shadow, deployment.owner, &rights.join(" UNION ALL "), &[])?;
+    }
+    // The crossing schema is free, and its only tenant may have any name.
+    move_to(deployment.shadow, &deployment.crossing_schema())?;
+    let crossing = QualifiedName {
+        schema: deployment.crossing_schema(),
+        name: deployment.source.name.clone(),
+    };
+    if given.name != crossing.name {
+        spi::run(&format!("ALTER TABLE {crossing} RENAME TO {}", given.name), &[])?;
+    }
+    move_to(deployment.shadow, &given.schema)?;
+    for statistics in catalog::statistics(deployment.shadow)? {
+        if statistics.schema == deployment.blue_schema {
+            spi::run(
+                &format!(
+                    "ALTER STATISTICS {}.{} SET SCHEMA {}",
+                    statistics.schema, statistics.name, given.schema
+                ),
+                &[],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets autovacuum of the shadow as it was made.
+pub fn restore_autovacuum(deployment: &Deployment, table: &QualifiedName) -> Result<()> {
+    let sql = match &deployment.plan.autovacuum_enabled {
+        Some(value) => {
+            format!("ALTER TABLE {table} SET (autovacuum_enabled = {})", literal(value))
+        }
+        None => format!("ALTER TABLE {table} RESET (autovacuum_enabled)"),
+    };
+    spi::run(&sql, &[])?;
+    Ok(())
+}
+
+/// Moves a table with what belongs to it to another schema.
+pub fn move_to(table: u32, schema: &crate::ident::Ident) -> Result<()> {
+    let from = catalog::existing_table(table)?.schema_oid;
+    if let Some(to) = catalog::schema_oid(schema)? {
+        if from != to {
+            relation::set_schema(table, from, to);
+        }
+    }
+    Ok(())
+}
+
+/// Drops the deployment's own schema, and the blue schema if nothing is left in it.
+pub fn drop_schemas(deployment: &Deployment, lock_table: u32) -> Result<()> {
+    spi::run(&format!("DROP SCHEMA IF EXISTS {} RESTRICT", deployment.crossing_schema()), &[])?;
+    schema::drop_blue_if_empty(&deployment.blue_schema, lock_table)
+}
+
+/// Drops misfits that no longer mean anything; those set aside stay.
+pub fn forget_misfits(deployment: &Deployment) -> Result<()> {
+    spi::run(
+        "DELETE FROM bluegreen.misfit WHERE deployment = $1 AND NOT set_aside",
+        &[Arg::Int(deployment.id)],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The blue schema and the deployment's own.
+
+use std::time::Duration;
+
+use pgrx::PgSqlErrorCode;
+
+use crate::catalog;
+use crate::error::{Error, Result};
+use crate::ident::{Ident, literal, plain};
+use crate::pg::lock;
+use crate::pg::spi::{self, Arg};
+
+/// The mark by which we know a blue schema as ours.
+const MARK: &str = "Offline (blue) tables of pg_bluegreen; goes with the last deployment";
+
+/// The blue schema's name, which must not be cut (63 bytes).
+pub fn blue_name(source: &Ident, suffix: &str) -> Result<Ident> {
+    let name = format!("{}{suffix}", source.as_str());
+    if name.len() > 63 || suffix.is_empty() {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_NAME_TOO_LONG,
+            format!("the blue schema's name {} has more than 63 bytes", plain(&name)),
+        )
+        .hint("Set bluegreen.schema_suffix to something shorter."));
+    }
+    Ok(Ident::new(name))
+}
+
+/// Refuses a schema of that name that we did not make. True if ours exists.
+pub fn check_blue(blue: &Ident) -> Result<bool> {
+    let Some(oid) = catalog::schema_oid(blue)? else { return Ok(false) };
+    let sql = "SELECT n.nspowner = u.nspowner
+                      AND pg_catalog.obj_description(n.oid, 'pg_namespace') = $2
+                 FROM pg_catalog.pg_namespace n, pg_catalog.pg_namespace u
+                WHERE n.oid = $1 AND u.nspname = 'bluegreen'";
+    if spi::one::<bool>(sql, &[Arg::Oid(oid), Arg::Text(MARK)])? == Some(true) {
+        return Ok(true);
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_DUPLICATE_SCHEMA,
+        format!("schema {} exists and was not made by pg_bluegreen", plain(blue.as_str())),
+    )
+    .hint(
+        "Set bluegreen.schema_suffix to another ending, for example '_bg', or rename that schema.",
+    ))
+}
+
+/// Makes the blue schema if it is not there, with USAGE for those who have it on the source schema.
+pub fn ensure_blue(blue: &Ident, source: &Ident, lock_table: u32) -> Result<u32> {
+    if !check_blue(blue)? {
+        // One at a time: two would collide on the name.
+        lock::deployment(lock_table, 0, Duration::from_secs(10));
+        if !check_blue(blue)? {
+            spi::run(&format!("CREATE SCHEMA {blue}"), &[])?;
+            spi::run(&format!("COMMENT ON SCHEMA {blue} IS {}", literal(MARK)), &[])?;
+        }
+    }
+    copy_usage(blue, source)?;
+    catalog::schema_oid(blue)?.ok_or_else(|| Error::internal("the blue schema was not made"))
+}
+
+fn copy_usage(blue: &Ident, source: &Ident) -> Result<()> {
+    let sql = "SELECT DISTINCT CASE WHEN e.grantee = 0 THEN 'PUBLIC'
+                           ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(e.grantee)) END AS role
+                 FROM pg_catalog.pg_namespace n,
+                      pg_catalog.aclexplode(coalesce(n.nspacl,
+                          pg_catalog.acldefault('n', n.nspowner))) e
+                WHERE n.nspname = $1 AND e.privilege_type = 'USAGE'";
+    #[derive(serde::Deserialize)]
+    struct Grantee {
+        role: String,
+    }
+    let missing = "SELECT 1 FROM pg_catalog.pg_namespace n,
+                          pg_catalog.aclexplode(coalesce(n.nspacl,
+                              pg_catalog.acldefault('n', n.nspowner))) e
+                    WHERE n.nspname = $1 AND e.privilege_type = 'USAGE'
+                      AND CASE WHEN e.grantee = 0 THEN 'PUBLIC'
+                          ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(e.grantee)) END = $2";
+    for grantee in spi::rows::<Grantee>(sql, &[Arg::Text(source.as_str())])? {
+        let known =
+            spi::one::<i32>(missing, &[Arg::Text(blue.as_str()), Arg::Text(&grantee.role)])?;
+        if known.is_none() {
+            spi::run(&format!("GRANT USAGE ON SCHEMA {blue} TO {}", grantee.role), &[])?;
+        }
+    }
+    Ok(())
+}
+
+/// Drops the blue schema when nothing is left in it.
+pub fn drop_blue_if_empty(blue: &Ident, lock_table: u32) -> Result<()> {
+    let Some(oid) = catalog::schema_oid(blue)? else { return Ok(()) };
+    if !lock::deployment(lock_table, 0, Duration::from_secs(1)) {
+        return Ok(());
+    }
+    let used = "SELECT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                        WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid = $1)";
+    if spi::one::<bool>(used, &[Arg::Oid(oid)])? == Some(false) {
+        spi::run(&format!("DROP SCHEMA {blue} RESTRICT"), &[])?;
+    }
+    Ok(())
+}

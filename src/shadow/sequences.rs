@@ -1,0 +1,71 @@
+//! Sequences of columns that both sides have.
+//!
+//! The live sequence object stays the live one for ever: a queued `nextval('users_id_seq')` has
+//! resolved its OID already. The tables exchange ownership records at the swap (`swap`).
+
+use crate::catalog::{self, Sequence};
+use crate::error::Result;
+use crate::ident::{Ident, QualifiedName, literal};
+use crate::model::deployment::SequencePair;
+use crate::pg::spi::{self, Arg};
+
+/// Finds the pairs. A serial of a hand-made target is pointed to the live sequence.
+pub fn decide(
+    origin: u32,
+    shadow: u32,
+    table: &QualifiedName,
+    pairs: &[(Ident, Ident)],
+) -> Result<Vec<SequencePair>> {
+    let spare = catalog::sequences(shadow)?;
+    let columns = catalog::columns(shadow)?;
+    let mut found = Vec::new();
+    for live in catalog::sequences(origin)? {
+        let Some((_, name)) = pairs.iter().find(|(o, _)| *o == live.column) else { continue };
+        let own = spare.iter().find(|s| s.column == *name);
+        let is_identity = columns.iter().any(|c| c.name == *name && !c.identity.is_empty());
+        if own.is_none() && !is_identity && !default_uses(shadow, live.oid)? {
+            continue;
+        }
+        let default = columns.iter().find(|c| c.name == *name).and_then(|c| c.default.clone());
+        let mut given_default = None;
+        if own.is_some_and(|s| s.kind == 'a') && !default_uses(shadow, live.oid)? {
+            point_to(table, name, &live)?;
+            given_default = default;
+        }
+        let other_options = own.filter(|s| s.options != live.options);
+        found.push(SequencePair {
+            origin_column: live.column.clone(),
+            shadow_column: name.clone(),
+            live: live.oid,
+            spare: own.map(|s| s.oid),
+            origin_kind: live.kind,
+            shadow_kind: own.map_or('a', |s| s.kind),
+            shadow_options: other_options.map(|s| s.options.clone()),
+            origin_options: other_options.map(|_| live.options.clone()),
+            given_default,
+        });
+    }
+    Ok(found)
+}
+
+fn default_uses(table: u32, sequence: u32) -> Result<bool> {
+    let sql = "SELECT EXISTS (
+        SELECT FROM pg_catalog.pg_depend d
+          JOIN pg_catalog.pg_attrdef a ON a.oid = d.objid
+         WHERE d.classid = 'pg_catalog.pg_attrdef'::regclass
+           AND d.refclassid = 'pg_catalog.pg_class'::regclass
+           AND d.refobjid = $2 AND a.adrelid = $1)";
+    Ok(spi::one::<bool>(sql, &[Arg::Oid(table), Arg::Oid(sequence)])?.unwrap_or(false))
+}
+
+fn point_to(table: &QualifiedName, column: &Ident, live: &Sequence) -> Result<()> {
+    let name = QualifiedName { schema: live.schema.clone(), name: live.name.clone() };
+    spi::run(
+        &format!(
+            "ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT pg_catalog.nextval({}::pg_catalog.regclass)",
+            literal(&name.to_string())
+        ),
+        &[],
+    )?;
+    Ok(())
+}

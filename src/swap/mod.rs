@@ -1,0 +1,144 @@
+//! Swap: the roles of the two tables are exchanged. Revert is the same with the roles as they are
+//! then.
+//!
+//! Under ACCESS EXCLUSIVE on both tables, in one subtransaction of one transaction:
+//! sequences lose their owners (or SET SCHEMA would take them along), SET SCHEMA three times through
+//! the deployment's own schema, sequences get their new owners, extended statistics follow, rights
+//! are exchanged, capture is turned round. The caller counts, drains and checks before, under the
+//! same lock.
+//!
+//! Lock order: the tables by OID, then the sequences. Nothing of ours is locked before, so a rolled
+//! back try leaves nobody queued behind us.
+
+mod sequences;
+mod statistics;
+
+use std::time::{Duration, Instant};
+
+use crate::catalog;
+use crate::ddl::{rights, shadow};
+use crate::error::{Error, Result};
+use crate::ident::Ident;
+use crate::model::deployment::{Deployment, Side};
+use crate::pg::acl;
+use crate::pg::lock::Mode;
+use crate::pg::relation;
+use crate::pg::security::Identity;
+use crate::pg::snapshot;
+use crate::pg::spi;
+use crate::pg::xact;
+
+/// Everything that the swap locks, in the order in which it does.
+pub fn locks(deployment: &Deployment) -> Vec<(u32, Mode)> {
+    let mut tables = [deployment.origin, deployment.shadow];
+    tables.sort_unstable();
+    let tables = tables.into_iter().map(|oid| (oid, Mode::AccessExclusive));
+    // ALTER SEQUENCE waits for transactions that called nextval; only needed where options differ.
+    let sequences = deployment
+        .plan
+        .sequences
+        .iter()
+        .filter(|p| p.shadow_options.is_some())
+        .map(|p| (p.live, Mode::ShareRowExclusive));
+    tables.chain(sequences).collect()
+}
+
+/// Waits until no snapshot of others is older than the last committed drain. They would read blue
+/// as it was before it, without an error.
+pub fn wait_for_snapshots(deployment: &Deployment, until: Instant) -> Result<()> {
+    let xid = deployment.progress.drain_xid;
+    loop {
+        let holders = snapshot::holders_older_than(xid);
+        if holders.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            let blockers = describe_blockers(deployment)?;
+            return Err(Error::new(
+                pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+                format!(
+                    "a transaction older than the last sync of {} is still running and would read stale rows after the swap{}",
+                    deployment.source.plain(),
+                    first(&blockers)
+                ),
+            )
+            .detail(blockers.join("\n"))
+            .hint("Let it end or end it, then call again; see bg_blockers(table). SET bluegreen.wait_for_snapshots = off accepts stale reads in such transactions."));
+        }
+        xact::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Who stands in the way, a line each.
+pub fn describe_blockers(deployment: &Deployment) -> Result<Vec<String>> {
+    let _us = Identity::extension()?;
+    let blockers =
+        catalog::blockers(deployment.green(), deployment.blue(), deployment.progress.drain_xid)?;
+    Ok(blockers
+        .into_iter()
+        .map(|b| {
+            let who = b.pid.map_or("a prepared transaction".to_owned(), |pid| format!("pid {pid}"));
+            format!(
+                "{who} (user {}, application {}) {}: {}",
+                b.user.as_deref().unwrap_or("?"),
+                b.application.as_deref().unwrap_or(""),
+                b.what.as_deref().unwrap_or(""),
+                b.query.as_deref().unwrap_or("").chars().take(200).collect::<String>()
+            )
+        })
+        .collect())
+}
+
+fn first(blockers: &[String]) -> String {
+    blockers.first().map_or(String::new(), |b| format!(" ({b})"))
+}
+
+/// The error of a swap that did not get its locks; it names who blocks.
+pub fn lock_error(deployment: &Deployment, cause: &Error) -> Result<Error> {
+    let blockers = describe_blockers(deployment)?;
+    Ok(Error::new(
+        pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        format!(
+            "the locks on {} could not be had in time{}",
+            deployment.source.plain(),
+            first(&blockers)
+        ),
+    )
+    .detail(if blockers.is_empty() { cause.message.clone() } else { blockers.join("\n") })
+    .hint("Nothing was changed and nobody waits behind this call. Call again, give it longer with retry_for, or see bg_blockers(table)."))
+}
+
+/// Exchanges the roles. The caller holds all of [`locks`] and has drained the log.
+pub fn exchange(deployment: &Deployment) -> Result<()> {
+    let _us = Identity::extension()?;
+    let schema = |name: &Ident| {
+        catalog::schema_oid(name)?.ok_or_else(|| Error::state(format!("schema {name} is missing")))
+    };
+    let live = schema(&deployment.source.schema)?;
+    let offline = schema(&deployment.blue_schema)?;
+    let crossing = schema(&deployment.crossing_schema())?;
+    let (green, blue) = (deployment.green(), deployment.blue());
+    sequences::release(deployment);
+    statistics::exchange(deployment, || {
+        relation::set_schema(green, live, crossing);
+        relation::set_schema(blue, offline, live);
+        relation::set_schema(green, crossing, offline);
+    })?;
+    sequences::own(deployment)?;
+    exchange_rights(deployment)?;
+    // From here on the names have changed hands.
+    spi::run(&shadow::set_triggers(&deployment.source, true), &[])?;
+    spi::run(&shadow::set_triggers(&deployment.blue_name(), false), &[])?;
+    Ok(())
+}
+
+fn exchange_rights(deployment: &Deployment) -> Result<()> {
+    let (from, to) = (deployment.green(), deployment.blue());
+    let forward: Vec<_> = match deployment.green_side() {
+        Side::Origin => deployment.plan.pairs.clone(),
+        Side::Shadow => deployment.plan.pairs.iter().map(|(o, s)| (s.clone(), o.clone())).collect(),
+    };
+    let back: Vec<_> = forward.iter().map(|(f, t)| (t.clone(), f.clone())).collect();
+    acl::replace(to, deployment.owner, &rights::live(from, to, &forward), &[])?;
+    acl::replace(from, deployment.owner, &rights::read_only(to, from, &back), &[])
+}

@@ -1,0 +1,56 @@
+//! The live sequence object stays the live one; the tables exchange its ownership.
+
+use crate::catalog;
+use crate::error::{Error, Result};
+use crate::ident::{Ident, QualifiedName};
+use crate::model::deployment::{Deployment, Side};
+use crate::pg::relation;
+use crate::pg::spi;
+
+/// Takes the ownership off all paired sequences, so that SET SCHEMA leaves them where they are.
+pub fn release(deployment: &Deployment) {
+    for pair in &deployment.plan.sequences {
+        relation::release_sequence(pair.live);
+        if let Some(spare) = pair.spare {
+            relation::release_sequence(spare);
+        }
+    }
+}
+
+/// Gives the live sequences to the table that goes live, with the type and bounds of its column, and
+/// the spare ones to the other.
+pub fn own(deployment: &Deployment) -> Result<()> {
+    let goes_live = match deployment.green_side() {
+        Side::Origin => Side::Shadow,
+        Side::Shadow => Side::Origin,
+    };
+    for pair in &deployment.plan.sequences {
+        let (to_kind, from_kind) = match goes_live {
+            Side::Shadow => (pair.shadow_kind, pair.origin_kind),
+            Side::Origin => (pair.origin_kind, pair.shadow_kind),
+        };
+        let (column, other, options) = match goes_live {
+            Side::Shadow => (&pair.shadow_column, &pair.origin_column, &pair.shadow_options),
+            Side::Origin => (&pair.origin_column, &pair.shadow_column, &pair.origin_options),
+        };
+        let (to, from) = (deployment.blue(), deployment.green());
+        relation::own_sequence(pair.live, to, attnum(to, column)?, to_kind);
+        if let Some(spare) = pair.spare {
+            relation::own_sequence(spare, from, attnum(from, other)?, from_kind);
+        }
+        if let Some(options) = options {
+            let sequence = catalog::existing_table(pair.live)?;
+            let name = QualifiedName { schema: sequence.schema, name: sequence.name };
+            spi::run(&format!("ALTER SEQUENCE {name} {options}"), &[])?;
+        }
+    }
+    Ok(())
+}
+
+fn attnum(table: u32, column: &Ident) -> Result<i16> {
+    catalog::columns(table)?
+        .into_iter()
+        .find(|c| c.name == *column)
+        .map(|c| c.attnum)
+        .ok_or_else(|| Error::state(format!("column {column} is missing")))
+}
