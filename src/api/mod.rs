@@ -7,14 +7,10 @@ mod verbs;
 use std::time::Duration;
 
 use pgrx::datum::Interval;
-use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::deployment::guard;
 use crate::error::{Error, Result};
 use crate::model::deployment::Deployment;
-
-/// What a door returns: an error of ours is raised with its SQLSTATE, detail and hint.
-type Door<T> = std::result::Result<T, ErrorReport>;
 
 /// An argument that must be given.
 fn required<T>(argument: Option<T>, name: &str) -> Result<T> {

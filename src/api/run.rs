@@ -1,9 +1,10 @@
 //! The procedure.
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::api::{Door, required};
+use crate::api::required;
 use crate::deployment::guard;
 use crate::deployment::run::{self, Until};
 use crate::pg::procedure::PhaseRow;
@@ -16,7 +17,7 @@ fn bg_run(
     until: Option<String>,
     _phase: Option<String>,
     fcinfo: pg_sys::FunctionCallInfo,
-) -> Door<PhaseRow> {
+) -> Result<PhaseRow, ErrorReport> {
     guard::require_read_committed("CALL bg_run")?;
     let until = Until::parse(until.as_deref().unwrap_or("ready"))?;
     let procedure = Procedure::enter(fcinfo, "CALL bg_run")?;

@@ -2,9 +2,10 @@
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::api::{Door, interval, required};
+use crate::api::{interval, required};
 use crate::catalog;
 use crate::deployment::status::{self, Status};
 use crate::deployment::{guard, store};
@@ -40,7 +41,7 @@ fn statuses(source: Option<pg_sys::Oid>) -> Result<Vec<Status>> {
 #[allow(clippy::type_complexity, reason = "the columns of bg_status")]
 fn bg_status(
     source: Option<pg_sys::Oid>,
-) -> Door<
+) -> std::result::Result<
     TableIterator<
         'static,
         (
@@ -69,6 +70,7 @@ fn bg_status(
             name!(updated_at, Option<TimestampWithTimeZone>),
         ),
     >,
+    ErrorReport,
 > {
     let rows = statuses(source)?
         .into_iter()
@@ -109,7 +111,7 @@ fn bg_status(
 #[allow(clippy::type_complexity, reason = "the columns of bg_blockers")]
 fn bg_blockers(
     source: Option<pg_sys::Oid>,
-) -> Door<
+) -> std::result::Result<
     TableIterator<
         'static,
         (
@@ -121,6 +123,7 @@ fn bg_blockers(
             name!(since, Option<TimestampWithTimeZone>),
         ),
     >,
+    ErrorReport,
 > {
     let source = required(source, "source")?.to_u32();
     let caller = guard::caller();

@@ -1,11 +1,12 @@
 //! The verbs.
 
 use pgrx::datum::Interval;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::{JsonB, pg_sys};
 use serde_json::{Map, Value};
 
-use crate::api::{Door, begin, required, time};
+use crate::api::{begin, required, time};
 use crate::deployment::exchange::{self, Misfits};
 use crate::deployment::prepare::{self, Request};
 use crate::deployment::{batches, check, finish, guard};
@@ -56,7 +57,7 @@ fn bg_check(
     forward: Option<JsonB>,
     reverse: Option<JsonB>,
     key: Option<Vec<Option<String>>>,
-) -> Door<
+) -> std::result::Result<
     TableIterator<
         'static,
         (
@@ -67,6 +68,7 @@ fn bg_check(
             name!(hint, String),
         ),
     >,
+    ErrorReport,
 > {
     let request = request(source, changes, target, forward, reverse, key)?;
     let rows: Vec<_> = check::check(&request, &settings::read(None, None))?
@@ -84,7 +86,7 @@ fn bg_prepare(
     forward: Option<JsonB>,
     reverse: Option<JsonB>,
     key: Option<Vec<Option<String>>>,
-) -> Door<String> {
+) -> std::result::Result<String, ErrorReport> {
     let request = request(source, changes, target, forward, reverse, key)?;
     let (phase, notice) = prepare::prepare(request, &settings::read(None, None))?;
     if let Some(notice) = notice {
@@ -94,7 +96,10 @@ fn bg_prepare(
 }
 
 #[pg_extern(sql = false)]
-fn bg_backfill(source: Option<pg_sys::Oid>, max_time: Option<Interval>) -> Door<String> {
+fn bg_backfill(
+    source: Option<pg_sys::Oid>,
+    max_time: Option<Interval>,
+) -> std::result::Result<String, ErrorReport> {
     guard::require_read_committed("bg_backfill")?;
     let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
     let limit = time(max_time).unwrap_or(std::time::Duration::from_secs(5));
@@ -106,7 +111,7 @@ fn bg_swap(
     source: Option<pg_sys::Oid>,
     lock_timeout: Option<Interval>,
     retry_for: Option<Interval>,
-) -> Door<String> {
+) -> std::result::Result<String, ErrorReport> {
     guard::require_read_committed("bg_swap")?;
     let settings = settings::read(time(lock_timeout), time(retry_for));
     let mut d = begin(source)?;
@@ -124,7 +129,7 @@ fn bg_revert(
     misfits: Option<String>,
     lock_timeout: Option<Interval>,
     retry_for: Option<Interval>,
-) -> Door<String> {
+) -> std::result::Result<String, ErrorReport> {
     guard::require_read_committed("bg_revert")?;
     let misfits = match misfits.as_deref() {
         None | Some("refuse") => Misfits::Refuse,
@@ -146,7 +151,7 @@ fn bg_revert(
 }
 
 #[pg_extern(sql = false)]
-fn bg_finish(source: Option<pg_sys::Oid>) -> Door<String> {
+fn bg_finish(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
     guard::require_read_committed("bg_finish")?;
     let mut d = begin(source)?;
     if d.phase == Phase::Finished {
@@ -158,7 +163,7 @@ fn bg_finish(source: Option<pg_sys::Oid>) -> Door<String> {
 }
 
 #[pg_extern(sql = false)]
-fn bg_abort(source: Option<pg_sys::Oid>) -> Door<String> {
+fn bg_abort(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
     guard::require_read_committed("bg_abort")?;
     let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
     // The tables may have been changed or be gone: that is what it is for.

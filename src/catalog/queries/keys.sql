@@ -4,7 +4,8 @@ SELECT ic.relname::text AS index, i.indisprimary AS "primary", NOT i.indimmediat
                    'attnum', a.attnum::int4, 'name', a.attname,
                    'equals', pg_catalog.format('OPERATOR(%I.%s)', onn.nspname, o.oprname),
                    'not_null', a.attnotnull) ORDER BY k.ord)
-          FROM pg_catalog.unnest(i.indkey::int2[], i.indclass::oid[]) WITH ORDINALITY
+          FROM ROWS FROM (pg_catalog.unnest(i.indkey::int2[]),
+                          pg_catalog.unnest(i.indclass::oid[])) WITH ORDINALITY
                AS k(attnum, opclass, ord)
           JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
           JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
