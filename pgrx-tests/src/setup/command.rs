@@ -109,6 +109,9 @@ fn from_shell(mut command: Command, workspace: &Workspace, tree: Tree) -> Result
         .env("PATH", path)
         .env("PGRX_HOME", workspace.pgrx_home(tree))
         .env("CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND", "1")
+        // It all goes to logs.
+        .env("CARGO_TERM_COLOR", "never")
+        .env("NO_COLOR", "1")
         .env_remove("RUST_BACKTRACE")
         .env_remove("RUST_LIB_BACKTRACE");
     Ok(command)
