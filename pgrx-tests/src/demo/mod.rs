@@ -72,10 +72,17 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let writers = Writers::start(&cluster.config(OWNER, "postgres"), &schema, &workload)?;
     let mut story = Story::new(&cluster, &schema, writers, screen)?;
     let told = story.tell();
-    let outcome = story.end(&mut admin)?;
-    outcome.print();
+    if told.is_err() {
+        eprintln!("the server's log:\n{}\n", cluster.log_tail());
+    }
+    // Not by a session that an end of the server has taken along.
+    let mut admin = cluster.connect(SUPERUSER, "postgres")?;
+    let outcome = story.end(&mut admin);
+    if let Ok(outcome) = &outcome {
+        outcome.print();
+    }
     told?;
-    outcome.check()
+    outcome?.check()
 }
 
 /// The demo while it runs.
