@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::catalog;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::{Arguments, Deployment, Plan, Progress};
@@ -83,11 +84,17 @@ pub fn open() -> Result<Vec<Deployment>> {
     select("phase NOT IN ('finished', 'aborted') ORDER BY id", &[])
 }
 
-/// A number for a new deployment.
+/// A number for a new deployment. One whose schema is there already (left by an earlier
+/// installation of the extension) is passed over.
 pub fn next_id() -> Result<i64> {
     let _us = Identity::extension()?;
-    spi::one::<i64>("SELECT pg_catalog.nextval('bluegreen.deployment_id_seq')", &[])?
-        .ok_or_else(|| Error::internal("no deployment number"))
+    loop {
+        let id = spi::one::<i64>("SELECT pg_catalog.nextval('bluegreen.deployment_id_seq')", &[])?
+            .ok_or_else(|| Error::internal("no deployment number"))?;
+        if catalog::schema_oid(&Ident::new(format!("bluegreen_{id}")))?.is_none() {
+            return Ok(id);
+        }
+    }
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String> {

@@ -50,18 +50,29 @@ impl Arg<'_> {
 }
 
 /// A connection to SPI; finished on drop, left to the abort when an error unwinds.
-struct Connection;
+struct Connection {
+    /// The memory context outside of it.
+    outer: pg_sys::MemoryContext,
+}
 
 impl Connection {
     fn open() -> Result<Self> {
         // SAFETY: SPI may be entered at any time inside a transaction; pgrx turns an error into
         // an unwind.
-        let code = unsafe { pg_sys::SPI_connect() };
+        let (outer, code) = unsafe { (pg_sys::CurrentMemoryContext, pg_sys::SPI_connect()) };
         if code == pg_sys::SPI_OK_CONNECT as i32 {
-            Ok(Self)
+            Ok(Self { outer })
         } else {
             Err(Error::internal(format!("SPI_connect failed with {code}")))
         }
+    }
+}
+
+impl Connection {
+    /// Leaves SPI's memory context: what is made from now on outlives the connection.
+    fn leave_memory(&self) {
+        // SAFETY: the context was current when we connected, and SPI_finish goes back to it.
+        unsafe { pg_sys::MemoryContextSwitchTo(self.outer) };
     }
 }
 
@@ -140,7 +151,7 @@ pub fn with_rows<T>(
     read: impl FnOnce(&Rows, u64) -> Result<T>,
 ) -> Result<T> {
     let text = CString::new(sql).map_err(|_| Error::internal("a statement contains a NUL byte"))?;
-    let _connection = Connection::open()?;
+    let connection = Connection::open()?;
     let (mut types, values): (Vec<_>, Vec<_>) = args.iter().map(Arg::datum).unzip();
     let nulls: Vec<std::ffi::c_char> =
         values.iter().map(|v| if v.is_some() { b' ' } else { b'n' } as _).collect();
@@ -173,6 +184,7 @@ pub fn with_rows<T>(
     // SAFETY: SPI_tuptable and SPI_processed are set by the call above.
     let (table, processed) = unsafe { (pg_sys::SPI_tuptable, pg_sys::SPI_processed) };
     let count = if table.is_null() { 0 } else { processed as usize };
+    connection.leave_memory();
     read(&Rows { table, count }, processed)
 }
 
@@ -215,7 +227,7 @@ pub fn row<T: DeserializeOwned>(query: &str, args: &[Arg<'_>]) -> Result<T> {
 pub fn fill(work: &mut Work, sql: &str, args: &[Arg<'_>], options: Options<'_>) -> Result<()> {
     const FETCH: std::ffi::c_long = 5_000;
     let text = CString::new(sql).map_err(|_| Error::internal("a statement contains a NUL byte"))?;
-    let _connection = Connection::open()?;
+    let connection = Connection::open()?;
     let (mut types, values): (Vec<_>, Vec<_>) = args.iter().map(Arg::datum).unzip();
     let nulls: Vec<std::ffi::c_char> =
         values.iter().map(|v| if v.is_some() { b' ' } else { b'n' } as _).collect();
@@ -224,6 +236,7 @@ pub fn fill(work: &mut Work, sql: &str, args: &[Arg<'_>], options: Options<'_>) 
     for source in options.work {
         source.register()?;
     }
+    connection.leave_memory();
     // SAFETY: as in `with_rows`; the snapshot is pushed and popped in pairs, or popped by the abort;
     // the portal is closed here, or dropped by the abort; each table of tuples is freed when read.
     unsafe {
