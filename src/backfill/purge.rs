@@ -52,7 +52,7 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<(bool, u
             Work::new(rows::KEYS, &key_columns(&deployment.mapping().to_key, rows::mapped_name))?;
         // A key whose expression fails cannot be in blue: it is left out.
         work::fill_what_can_be(&mut keys, &statements.map_keys(), &logged)?;
-        let options = Options { snapshot: None, work: &[&keys] };
+        let options = Options { work: &[&keys], ..Default::default() };
         count = spi::run_with(&statements.purge(from, to), &[], options)?;
         failpoint::reach("purge_range");
     }
@@ -86,6 +86,11 @@ fn logged_keys(deployment: &Deployment, snapshot: &Snapshot) -> Result<Work> {
         list("k"),
         list("o")
     );
-    spi::fill(&mut work, &sql, &[], Options { snapshot: Some(snapshot), work: &[] })?;
+    spi::fill(
+        &mut work,
+        &sql,
+        &[],
+        Options { snapshot: Some(snapshot), work: &[], ..Default::default() },
+    )?;
     Ok(work)
 }

@@ -52,9 +52,20 @@ fn register(deployment: &Deployment, side: Side, key: &Key, log: &QualifiedName)
     Ok(())
 }
 
-/// Empties a log that was drained, under the swap's lock: nobody can be writing it.
+/// Empties a log that was drained, under the swap's lock: nobody can be writing it. A small file is
+/// kept, because a new one takes longer than the lock should last.
 pub fn empty_log(log: &QualifiedName) -> Result<()> {
-    spi::run(&format!("TRUNCATE TABLE {log}"), &[])?;
+    const SMALL_BLOCKS: i64 = 128;
+    let blocks = match catalog::relation_oid(log)? {
+        Some(oid) => catalog::existing_table(oid)?.blocks,
+        None => 0,
+    };
+    let sql = if blocks > SMALL_BLOCKS {
+        format!("TRUNCATE TABLE {log}")
+    } else {
+        format!("DELETE FROM {log}")
+    };
+    spi::run(&sql, &[])?;
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 //! and sees what was committed while we waited for a lock (pgrx's own client uses the caller's
 //! snapshot until the subtransaction has an XID), unless a [`Snapshot`] is given.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::CString;
 
 use pgrx::{FromDatum, IntoDatum, pg_sys};
@@ -134,6 +136,11 @@ impl Rows {
     }
 }
 
+thread_local! {
+    /// Plans of questions that are asked again and again, in every batch and under the swap's lock.
+    static PLANS: RefCell<HashMap<String, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
+}
+
 /// How a statement is run.
 #[derive(Default)]
 pub struct Options<'a> {
@@ -141,6 +148,29 @@ pub struct Options<'a> {
     pub snapshot: Option<&'a Snapshot>,
     /// Rows that it can read by name.
     pub work: &'a [&'a Work],
+    /// Keep its plan for the session. For texts of which there are few.
+    pub keep_plan: bool,
+}
+
+/// A plan, from the session's kept ones if it is to be kept.
+fn plan(sql: &str, types: &mut [pg_sys::Oid], keep: bool) -> Result<pg_sys::SPIPlanPtr> {
+    if let Some(kept) = keep.then(|| PLANS.with(|p| p.borrow().get(sql).copied())).flatten() {
+        return Ok(kept);
+    }
+    let text = CString::new(sql).map_err(|_| Error::internal("a statement contains a NUL byte"))?;
+    // SAFETY: connected; the text is NUL-terminated and copied; a kept plan lives in memory of its
+    // own, and the server plans it again when what it depends on changes.
+    unsafe {
+        let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
+        if plan.is_null() {
+            return Err(Error::internal(format!("a statement could not be prepared: {sql}")));
+        }
+        if keep {
+            pg_sys::SPI_keepplan(plan);
+            PLANS.with(|p| p.borrow_mut().insert(sql.to_owned(), plan));
+        }
+        Ok(plan)
+    }
 }
 
 /// Runs a statement and gives its rows, if any, and the number of rows processed to `read`.
@@ -150,7 +180,6 @@ pub fn with_rows<T>(
     options: Options<'_>,
     read: impl FnOnce(&Rows, u64) -> Result<T>,
 ) -> Result<T> {
-    let text = CString::new(sql).map_err(|_| Error::internal("a statement contains a NUL byte"))?;
     let connection = Connection::open()?;
     let (mut types, values): (Vec<_>, Vec<_>) = args.iter().map(Arg::datum).unzip();
     let nulls: Vec<std::ffi::c_char> =
@@ -160,13 +189,10 @@ pub fn with_rows<T>(
     for work in options.work {
         work.register()?;
     }
-    // SAFETY: the three arrays have the same length; the text is NUL-terminated and lives until
-    // the end of this function; errors unwind through Rust frames that own only memory.
+    let plan = plan(sql, &mut types, options.keep_plan)?;
+    // SAFETY: the arrays have the length of the plan's parameters; errors unwind through Rust
+    // frames that own only memory.
     let code = unsafe {
-        let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
-        if plan.is_null() {
-            return Err(Error::internal(format!("a statement could not be prepared: {sql}")));
-        }
         pg_sys::SPI_execute_snapshot(
             plan,
             values.as_mut_ptr(),
@@ -198,6 +224,12 @@ pub fn run_with(sql: &str, args: &[Arg<'_>], options: Options<'_>) -> Result<u64
     with_rows(sql, args, options, |_, processed| Ok(processed))
 }
 
+/// Like [`one`], with a plan that is kept.
+pub fn one_kept<T: FromDatum>(sql: &str, args: &[Arg<'_>]) -> Result<Option<T>> {
+    let options = Options { keep_plan: true, ..Options::default() };
+    with_rows(sql, args, options, |rows, _| Ok(if rows.is_empty() { None } else { rows.get(0, 1) }))
+}
+
 /// The first column of the first row, if there is one and it is not NULL.
 pub fn one<T: FromDatum>(sql: &str, args: &[Arg<'_>]) -> Result<Option<T>> {
     with_rows(sql, args, Options::default(), |rows, _| {
@@ -205,13 +237,14 @@ pub fn one<T: FromDatum>(sql: &str, args: &[Arg<'_>]) -> Result<Option<T>> {
     })
 }
 
-/// The rows of a query as structs: the server turns them into JSON, serde into Rust.
+/// The rows of a query as structs: the server turns them into JSON, serde into Rust. Queries are
+/// constant texts, so their plans are kept.
 pub fn rows<T: DeserializeOwned>(query: &str, args: &[Arg<'_>]) -> Result<Vec<T>> {
     let query = query.trim().trim_end_matches(';');
     let sql = format!(
         "SELECT coalesce(pg_catalog.json_agg(pg_catalog.row_to_json(q)), '[]')::text FROM (\n{query}\n) q"
     );
-    let text: String = one(&sql, args)?.unwrap_or_default();
+    let text: String = one_kept(&sql, args)?.unwrap_or_default();
     serde_json::from_str(&text).map_err(|e| {
         Error::internal(format!("a catalog row has an unexpected form: {e}")).detail(text)
     })
@@ -226,7 +259,6 @@ pub fn row<T: DeserializeOwned>(query: &str, args: &[Arg<'_>]) -> Result<T> {
 /// be far larger than memory. The query's columns are those of `work`, in order and type.
 pub fn fill(work: &mut Work, sql: &str, args: &[Arg<'_>], options: Options<'_>) -> Result<()> {
     const FETCH: std::ffi::c_long = 5_000;
-    let text = CString::new(sql).map_err(|_| Error::internal("a statement contains a NUL byte"))?;
     let connection = Connection::open()?;
     let (mut types, values): (Vec<_>, Vec<_>) = args.iter().map(Arg::datum).unzip();
     let nulls: Vec<std::ffi::c_char> =
@@ -236,14 +268,11 @@ pub fn fill(work: &mut Work, sql: &str, args: &[Arg<'_>], options: Options<'_>) 
     for source in options.work {
         source.register()?;
     }
+    let plan = plan(sql, &mut types, false)?;
     connection.leave_memory();
     // SAFETY: as in `with_rows`; the snapshot is pushed and popped in pairs, or popped by the abort;
     // the portal is closed here, or dropped by the abort; each table of tuples is freed when read.
     unsafe {
-        let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
-        if plan.is_null() {
-            return Err(Error::internal(format!("a statement could not be prepared: {sql}")));
-        }
         let snapshot =
             options.snapshot.map_or_else(|| pg_sys::GetTransactionSnapshot(), Snapshot::as_ptr);
         pg_sys::PushActiveSnapshot(snapshot);

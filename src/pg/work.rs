@@ -190,7 +190,7 @@ pub fn fill_what_can_be(to: &mut Work, sql: &str, from: &Work) -> Result<()> {
     // Made outside: its files belong to the transaction, not to the subtransaction.
     let mut part = to.empty_copy()?;
     let filled = xact::subtransaction(|| {
-        spi::fill(&mut part, sql, &[], spi::Options { snapshot: None, work: &[from] })
+        spi::fill(&mut part, sql, &[], spi::Options { work: &[from], ..Default::default() })
     });
     match filled {
         Ok(()) => {

@@ -81,7 +81,8 @@ impl Writer<'_> {
 
     fn green_has(&self, item: &Item) -> Result<bool> {
         let work = self.work(&[item])?;
-        let options = Options { snapshot: Some(self.snapshot), work: &[&work] };
+        let options =
+            Options { snapshot: Some(self.snapshot), work: &[&work], ..Default::default() };
         spi::with_rows(&self.rows.present(), &[], options, |rows, _| Ok(!rows.is_empty()))
     }
 
@@ -121,7 +122,8 @@ impl Writer<'_> {
 
     fn take_out(&self, work: &Work, replace: bool) -> Result<Option<Work>> {
         let sql = self.rows.take_out(replace, &self.all_columns);
-        let options = Options { snapshot: Some(self.snapshot), work: &[work] };
+        let options =
+            Options { snapshot: Some(self.snapshot), work: &[work], ..Default::default() };
         spi::with_rows(&sql, &[], options, |rows, _| {
             Ok(if rows.is_empty() { None } else { Some(Work::from_rows(rows::KEPT, rows)?) })
         })
@@ -133,7 +135,11 @@ impl Writer<'_> {
         match kept.filter(|_| side_only) {
             None => {
                 let sql = self.rows.write(replace, false);
-                spi::run_with(&sql, &[], Options { snapshot, work: &[work] })?;
+                spi::run_with(
+                    &sql,
+                    &[],
+                    Options { snapshot, work: &[work], ..Default::default() },
+                )?;
             }
             Some(kept) => {
                 for sql in [
@@ -141,7 +147,11 @@ impl Writer<'_> {
                     self.rows.put_back(),
                     self.rows.put_back_in_transit(&self.all_columns),
                 ] {
-                    spi::run_with(&sql, &[], Options { snapshot, work: &[work, kept] })?;
+                    spi::run_with(
+                        &sql,
+                        &[],
+                        Options { snapshot, work: &[work, kept], ..Default::default() },
+                    )?;
                 }
             }
         }
@@ -149,7 +159,8 @@ impl Writer<'_> {
     }
 
     fn restore(&self, kept: &Work) -> Result<()> {
-        let options = Options { snapshot: Some(self.snapshot), work: &[kept] };
+        let options =
+            Options { snapshot: Some(self.snapshot), work: &[kept], ..Default::default() };
         spi::run_with(&self.rows.restore(&self.all_columns), &[], options)?;
         Ok(())
     }

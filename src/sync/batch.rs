@@ -67,7 +67,7 @@ pub fn with_events<T>(
     spi::with_rows(
         &sql,
         &[Arg::Int(limit)],
-        Options { snapshot: Some(snapshot), work: &[] },
+        Options { snapshot: Some(snapshot), work: &[], ..Default::default() },
         |rows, _| {
             let batch = read(rows, key, limit);
             drop(us);

@@ -98,7 +98,7 @@ fn describe(
     let described = xact::subtransaction(|| {
         let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
         let work = apply::work_of(rows, &[failed.item])?;
-        let options = Options { snapshot: None, work: &[&work] };
+        let options = Options { work: &[&work], ..Default::default() };
         spi::with_rows(&rows.describe(), &[], options, |found, _| {
             Ok(if found.is_empty() { (None, None) } else { (found.get(0, 1), found.get(0, 2)) })
         })
@@ -139,7 +139,7 @@ pub fn set_aside(deployment: &Deployment) -> Result<Option<Aside>> {
     let mut mapped = Work::new(rows::KEYS, &columns(&mapping.to_key, rows::mapped_name))?;
     // A key that cannot be put into the other table's terms has no row there.
     work::fill_what_can_be(&mut mapped, &rows.map_keys(), &marked)?;
-    spi::run_with(&rows.leave_behind(), &[], Options { snapshot: None, work: &[&marked] })?;
+    spi::run_with(&rows.leave_behind(), &[], Options { work: &[&marked], ..Default::default() })?;
     Ok(Some(Aside(mapped)))
 }
 
@@ -158,7 +158,7 @@ pub fn log_again(deployment: &Deployment, aside: &Aside) -> Result<()> {
         values.join(", "),
         rows::KEYS
     );
-    let options = Options { snapshot: None, work: &[&aside.0] };
+    let options = Options { work: &[&aside.0], ..Default::default() };
     spi::run_with(&sql, &[Arg::Int(log::order_now())], options)?;
     Ok(())
 }

@@ -126,7 +126,7 @@ fn follow_truncate(
     let markers = spi::run_with(
         "DELETE FROM bluegreen.truncation WHERE deployment = $1",
         &[Arg::Int(deployment.id)],
-        Options { snapshot: Some(snapshot), work: &[] },
+        Options { snapshot: Some(snapshot), work: &[], ..Default::default() },
     )?;
     if markers == 0 {
         return Ok(());
