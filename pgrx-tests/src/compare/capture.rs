@@ -67,7 +67,7 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<Vec<St
         runs.pairs.push(pair);
     }
     runs.ratio = median(runs.pairs.iter().map(|pair| pair.with / pair.without));
-    println!("median of with ÷ without: {:.3} (goal ≥ {GOAL})", runs.ratio);
+    println!("median of with ÷ without: {:.3} (goal ≥ {GOAL}{})", runs.ratio, arguments.remark());
     save(workspace, "capture", &runs)?;
 
     let mut missed = Vec::new();

@@ -74,7 +74,7 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<Vec<St
         runs.pairs.push([ours, floor]);
     }
     runs.ratio = median(runs.pairs.iter().map(|[ours, floor]| ours.seconds / floor.seconds));
-    println!("median of ours ÷ floor: {:.2} (goal ≤ {GOAL})", runs.ratio);
+    println!("median of ours ÷ floor: {:.2} (goal ≤ {GOAL}{})", runs.ratio, arguments.remark());
     save(workspace, "copy", &runs)?;
 
     let lost: i64 = runs.pairs.iter().flatten().map(|run| run.writes_lost).sum();

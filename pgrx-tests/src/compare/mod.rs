@@ -55,6 +55,11 @@ impl Arguments {
         self.pairs.unwrap_or(if self.quick { 1 } else { usual })
     }
 
+    /// What is to be said beside a goal.
+    fn remark(&self) -> &'static str {
+        if self.quick { ", not judged by a quick run" } else { "" }
+    }
+
     fn rows(&self, usual: i64) -> i64 {
         self.rows.unwrap_or(if self.quick { usual / 10 } else { usual })
     }
