@@ -1,0 +1,482 @@
+//! What breaks capture and sync (traps.md, "Copy and sync"): each is a test named after it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod story;
+
+use std::time::{Duration, Instant};
+
+use story::Scene;
+
+const COLUMNS: &str = "id, name, email, created_at";
+
+/// The call that prepares a table with a gate in the mapping of a column.
+const PREPARE_WITH_GATE: &str = r#"SELECT bg_prepare('users', 'ADD COLUMN passed boolean',
+    forward => '{"passed": "public.gate(id, 500)"}')"#;
+
+#[test]
+fn trap_03_a_transaction_that_commits_late_is_not_passed_over() {
+    let scene = Scene::users(100);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    let mut late = scene.app();
+    late.run("BEGIN; UPDATE users SET name = 'late' WHERE id = 1");
+    scene.app().run("UPDATE users SET name = 'early' WHERE id = 2");
+
+    owner.sync();
+    assert_eq!(scene.admin().text("SELECT name FROM public_blue.users WHERE id = 2"), "early");
+    late.run("COMMIT");
+    owner.sync();
+
+    assert_eq!(scene.admin().text("SELECT name FROM public_blue.users WHERE id = 1"), "late");
+    scene.assert_in_step(COLUMNS);
+}
+
+#[test]
+fn trap_05_rows_that_exchange_unique_values_arrive() {
+    let scene = Scene::users(6000);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    let mut app = scene.app();
+    let exchange = |app: &mut story::Person, a: u32, b: u32| {
+        app.run(&format!(
+            "BEGIN;
+             UPDATE users SET email = 'passing' WHERE id = {a};
+             UPDATE users SET email = 'user{a}@example.org' WHERE id = {b};
+             UPDATE users SET email = 'user{b}@example.org' WHERE id = {a};
+             COMMIT"
+        ));
+    };
+
+    // Two neighbours, two far from each other, a value that moves on when its row goes.
+    exchange(&mut app, 1, 2);
+    exchange(&mut app, 3, 5999);
+    app.run(
+        "BEGIN; DELETE FROM users WHERE id = 10;
+             UPDATE users SET email = 'user10@example.org' WHERE id = 5000;
+             UPDATE users SET email = 'user5000@example.org' WHERE id = 20; COMMIT",
+    );
+    owner.sync();
+    assert_eq!(scene.status("misfits"), "0");
+    scene.assert_in_step(COLUMNS);
+
+    // All of them, one further: no batch of some rows can be written by itself.
+    owner.run("SET bluegreen.batch_time = '1ms'");
+    app.run(
+        "BEGIN; UPDATE users SET email = 'passing' || id;
+             UPDATE users SET email = 'user' || (id % 6000 + 1) || '@example.org'; COMMIT",
+    );
+    owner.sync();
+    owner.sync();
+    assert_eq!(scene.status("misfits"), "0");
+    scene.assert_in_step(COLUMNS);
+    assert_eq!(scene.admin().int("SELECT count(*) FROM public_blue.users"), 5999);
+}
+
+#[test]
+fn trap_06_what_commits_while_a_round_is_applied_is_neither_mixed_in_nor_lost() {
+    let scene = Scene::users(1000);
+    scene.with_gate();
+    let mut owner = scene.owner();
+    owner.run(PREPARE_WITH_GATE);
+    owner.sync();
+    let mut app = scene.app();
+    app.run("UPDATE users SET name = 'first' WHERE id IN (1, 2, 3, 499, 500, 501, 998)");
+
+    let gate = scene.close_gate();
+    let run = scene.send("owner", "CALL bg_run('users')");
+    scene.until_at_gate();
+    // The round has its snapshot and is in the middle of reading rows.
+    app.run(
+        "BEGIN;
+         UPDATE users SET email = 'passing' WHERE id = 1;
+         UPDATE users SET email = 'user1@example.org' WHERE id = 998;
+         UPDATE users SET email = 'user998@example.org' WHERE id = 1;
+         DELETE FROM users WHERE id IN (2, 501);
+         UPDATE users SET name = 'second' WHERE id IN (3, 499, 500, 700);
+         UPDATE users SET id = 2 WHERE id = 900;
+         COMMIT",
+    );
+    drop(gate);
+    run.done();
+    assert_eq!(scene.status("misfits"), "0");
+    owner.sync();
+
+    assert_eq!(scene.status("misfits"), "0");
+    scene.assert_in_step(COLUMNS);
+    assert_eq!(scene.admin().text("SELECT name FROM public_blue.users WHERE id = 3"), "second");
+}
+
+#[test]
+fn trap_08_writes_of_a_replication_role_are_captured() {
+    let scene = Scene::users(100);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+
+    let mut applier = scene.admin();
+    applier.run("SET session_replication_role = replica");
+    applier.run(
+        "INSERT INTO users (id, email) VALUES (500, 'replicated');
+         UPDATE users SET name = 'replicated' WHERE id = 1; DELETE FROM users WHERE id = 2",
+    );
+    owner.sync();
+    scene.assert_in_step(COLUMNS);
+    applier.run("TRUNCATE users");
+    owner.sync();
+
+    assert_eq!(scene.admin().int("SELECT count(*) FROM public_blue.users"), 0);
+}
+
+#[test]
+fn trap_09_a_capture_that_was_switched_off_for_a_while_is_noticed() {
+    for (off, on) in [
+        ("DISABLE TRIGGER ALL", "ENABLE TRIGGER ALL"),
+        ("DISABLE TRIGGER ALL", "ENABLE ALWAYS TRIGGER"),
+        ("DISABLE TRIGGER USER", "ENABLE TRIGGER USER"),
+    ] {
+        let scene = Scene::users(100);
+        let mut owner = scene.owner();
+        owner.make_ready("ADD COLUMN phone text");
+        let mut admin = scene.admin();
+        admin.run(&format!("ALTER TABLE users {off}"));
+        scene.app().run("UPDATE users SET name = 'unseen' WHERE id = 1");
+        if on == "ENABLE ALWAYS TRIGGER" {
+            // Put back exactly as it was: only the trigger's row itself is younger.
+            for trigger in admin.list(
+                "SELECT quote_ident(tgname) FROM pg_trigger
+                 WHERE tgrelid = 'users'::regclass AND NOT tgisinternal",
+            ) {
+                admin.run(&format!("ALTER TABLE users {on} {trigger}"));
+            }
+        } else {
+            admin.run(&format!("ALTER TABLE users {on}"));
+        }
+
+        let refusal = owner.refused("SELECT bg_swap('users')");
+        refusal.assert_is("55000", &["users", "trigger"]);
+        let refusal = owner.refused("CALL bg_run('users', 'swapped')");
+        refusal.assert_is("55000", &["users", "trigger"]);
+        assert!(refusal.hint.contains("bg_abort"), "{refusal:?}");
+        assert_eq!(owner.text("SELECT bg_abort('users')"), "aborted");
+    }
+}
+
+#[test]
+fn trap_10_truncate_returns_at_once_also_while_blues_indexes_are_built() {
+    let scene = Scene::users(1000);
+    scene.with_gate();
+    scene.admin().run("CREATE INDEX users_gated ON users (public.gate(id, 500))");
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('users', 'ADD COLUMN phone text')");
+    let gate = scene.close_gate();
+    let run = scene.send("owner", "CALL bg_run('users')");
+    scene.until_at_gate();
+    assert!(["copying", "indexing"].contains(&scene.status("phase").as_str()));
+
+    let mut app = scene.app();
+    app.run("SET statement_timeout = '2s'");
+    let start = Instant::now();
+    app.run("TRUNCATE users");
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    app.run("INSERT INTO users (id, email) VALUES (1, 'one'), (2, 'two')");
+    drop(gate);
+    run.done();
+    owner.sync();
+    scene.assert_in_step(COLUMNS);
+
+    // In step already; with rows of the same key before and after, and a TRUNCATE rolled back.
+    app.run("INSERT INTO users (id, email) VALUES (3, 'three')");
+    app.run("BEGIN; TRUNCATE users; ROLLBACK");
+    owner.sync();
+    assert_eq!(scene.admin().int("SELECT count(*) FROM public_blue.users"), 3);
+    app.run(
+        "BEGIN; UPDATE users SET name = 'x'; TRUNCATE users;
+             INSERT INTO users (id, email) VALUES (3, 'tres'); COMMIT",
+    );
+    owner.sync();
+    scene.assert_in_step(COLUMNS);
+    assert_eq!(scene.admin().text("SELECT email FROM public_blue.users"), "tres");
+    // And the other way round.
+    owner.swap();
+    app.run("TRUNCATE users; INSERT INTO users (id, email) VALUES (4, 'four')");
+    owner.revert();
+    assert_eq!(app.list("SELECT id FROM users"), ["4"]);
+}
+
+/// Blue has a random value for each row that only it knows: it must stay with the row.
+#[test]
+fn trap_12_a_row_keeps_what_only_blue_knows_when_its_key_changes() {
+    let scene = Scene::users(100);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN token uuid DEFAULT gen_random_uuid()");
+    let mut admin = scene.admin();
+    let mut token_of =
+        |id: i64| admin.text(&format!("SELECT token FROM public_blue.users WHERE id = {id}"));
+    let before: Vec<String> =
+        (0..=10).map(|id| if id == 0 { String::new() } else { token_of(id) }).collect();
+
+    scene.app().run(
+        "UPDATE users SET id = 1001 WHERE id = 1;
+         BEGIN; UPDATE users SET id = 1002 WHERE id = 2; UPDATE users SET id = 2 WHERE id = 3; COMMIT;
+         BEGIN; UPDATE users SET id = -1 WHERE id = 4; UPDATE users SET id = 4 WHERE id = 5;
+                UPDATE users SET id = 5 WHERE id = -1; COMMIT;
+         UPDATE users SET id = 1006 WHERE id = 6; UPDATE users SET id = 6 WHERE id = 1006;
+         UPDATE users SET id = 1007 WHERE id = 7; UPDATE users SET id = 2007 WHERE id = 1007;
+         UPDATE users SET id = 1008, name = 'moved' WHERE id = 8;
+         UPDATE users SET name = 'stayed' WHERE id = 9",
+    );
+    owner.sync();
+
+    scene.assert_in_step(COLUMNS);
+    for (old, new) in [
+        (1, 1001),
+        (2, 1002),
+        (3, 2),
+        (4, 5),
+        (5, 4),
+        (6, 6),
+        (7, 2007),
+        (8, 1008),
+        (9, 9),
+        (10, 10),
+    ] {
+        assert_eq!(token_of(new), before[old], "row {old}, which is {new} now");
+    }
+    // Also across two syncs.
+    scene.app().run("UPDATE users SET id = 3001 WHERE id = 1001");
+    owner.sync();
+    assert_eq!(token_of(3001), before[1]);
+}
+
+#[test]
+fn trap_12_a_row_keeps_what_only_the_old_table_knows_when_its_key_changes_after_the_swap() {
+    let scene = Scene::empty();
+    scene.table("users", "id bigint PRIMARY KEY, name text, note text");
+    scene
+        .admin()
+        .run("INSERT INTO users SELECT n, 'n', 'note ' || n FROM generate_series(1, 20) n");
+    let mut owner = scene.owner();
+    owner.make_ready("DROP COLUMN note");
+    owner.swap();
+
+    scene.app().run(
+        "UPDATE users SET id = 105 WHERE id = 5;
+         BEGIN; UPDATE users SET id = -1 WHERE id = 6; UPDATE users SET id = 6 WHERE id = 7;
+                UPDATE users SET id = 7 WHERE id = -1; COMMIT;
+         BEGIN; DELETE FROM users WHERE id = 8; INSERT INTO users VALUES (8, 'new'); COMMIT;
+         BEGIN; DELETE FROM users WHERE id = 9; UPDATE users SET id = 9 WHERE id = 10; COMMIT;
+         BEGIN; UPDATE users SET id = 111 WHERE id = 11; INSERT INTO users VALUES (11, 'new'); COMMIT",
+    );
+    owner.revert();
+
+    let notes = "SELECT string_agg(id || ':' || coalesce(note, '-'), ' ' ORDER BY id) FROM users
+        WHERE id BETWEEN 5 AND 11 OR id > 100";
+    assert_eq!(
+        scene.app().text(notes),
+        "6:note 7 7:note 6 8:- 9:note 10 11:- 105:note 5 111:note 11"
+    );
+}
+
+#[test]
+fn trap_13_a_new_row_does_not_inherit_from_the_deleted_one_of_its_key() {
+    let scene = Scene::users(100);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN token uuid DEFAULT gen_random_uuid()");
+    let mut admin = scene.admin();
+    let tokens = "SELECT id, token FROM public_blue.users WHERE id <= 8 ORDER BY id";
+    let before = admin.rows(tokens);
+
+    scene.app().run(
+        "BEGIN; DELETE FROM users WHERE id = 1; INSERT INTO users (id, email) VALUES (1, 'a'); COMMIT;
+         DELETE FROM users WHERE id = 2; INSERT INTO users (id, email) VALUES (2, 'b');
+         BEGIN; UPDATE users SET id = 1003 WHERE id = 3; INSERT INTO users (id, email) VALUES (3, 'c'); COMMIT;
+         BEGIN; DELETE FROM users WHERE id = 4; INSERT INTO users (id, email) VALUES (4, 'd');
+                UPDATE users SET name = 'again' WHERE id = 4; COMMIT;
+         BEGIN; INSERT INTO users (id, email) VALUES (500, 'e'); DELETE FROM users WHERE id = 5;
+                UPDATE users SET id = 5 WHERE id = 500; COMMIT;
+         BEGIN; SAVEPOINT s; DELETE FROM users WHERE id = 6; INSERT INTO users (id, email) VALUES (6, 'f');
+                ROLLBACK TO s; UPDATE users SET name = 'kept' WHERE id = 6; COMMIT",
+    );
+    owner.sync();
+
+    scene.assert_in_step(COLUMNS);
+    let after = admin.rows(tokens);
+    for id in [1, 2, 3, 4, 5] {
+        assert_ne!(after[id - 1], before[id - 1], "row {id} is a new one");
+    }
+    for id in [6, 7, 8] {
+        assert_eq!(after[id - 1], before[id - 1], "row {id} is the old one");
+    }
+    // With a sync between the two, too.
+    let before = admin.rows(tokens);
+    scene.app().run("DELETE FROM users WHERE id = 7");
+    owner.sync();
+    scene.app().run("INSERT INTO users (id, email) VALUES (7, 'g')");
+    owner.sync();
+    assert_ne!(admin.rows(tokens)[6], before[6]);
+}
+
+#[test]
+fn trap_14_keys_that_are_equal_and_not_the_same_are_followed() {
+    let scene = Scene::empty();
+    scene.table("users", "id numeric PRIMARY KEY, name text");
+    scene.app().run("INSERT INTO users VALUES (1.0, 'a'), (2.0, 'b'), (3.0, 'c')");
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+
+    scene.app().run(
+        "UPDATE users SET id = 1.00 WHERE id = 1;
+         BEGIN; DELETE FROM users WHERE id = 2; INSERT INTO users VALUES (2.000, 'B'); COMMIT",
+    );
+    owner.sync();
+
+    scene.assert_same(
+        "SELECT id::text, name FROM users",
+        "SELECT id::text, name FROM public_blue.users",
+    );
+    assert_eq!(scene.admin().text("SELECT id FROM public_blue.users WHERE id = 1"), "1.00");
+    owner.swap();
+    scene.app().run("UPDATE users SET id = 3.000 WHERE id = 3");
+    owner.revert();
+    assert_eq!(scene.app().text("SELECT id FROM users WHERE id = 3"), "3.000");
+}
+
+#[test]
+fn trap_15_writers_need_no_privilege_on_the_log() {
+    let scene = Scene::users(100);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    let mut app = scene.app();
+
+    app.run(
+        "INSERT INTO users (id, email) VALUES (500, 'x'); UPDATE users SET name = 'y' WHERE id = 1;
+         DELETE FROM users WHERE id = 2; UPDATE users SET id = 600 WHERE id = 3",
+    );
+    let mut admin = scene.admin();
+    let logs = admin.list(
+        "SELECT oid::regclass FROM pg_class WHERE relnamespace = 'bluegreen'::regnamespace
+             AND relname ~ '^(forward|reverse)_'",
+    );
+    assert!(!logs.is_empty(), "no log to look at");
+    for log in logs {
+        for role in ["app", "owner", "mallory"] {
+            for privilege in ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"] {
+                let question =
+                    format!("SELECT has_table_privilege('{role}', '{log}', '{privilege}')");
+                assert_eq!(admin.text(&question), "f", "{privilege} on {log} for {role}");
+            }
+        }
+    }
+    assert_ne!(admin.text("SELECT pending_changes FROM bg_status('users')"), "0");
+    owner.sync();
+    scene.assert_in_step(COLUMNS);
+}
+
+#[test]
+fn trap_25_a_mapping_that_depends_on_settings_keeps_those_of_prepare() {
+    let scene = Scene::empty();
+    scene.table("users", "id bigint PRIMARY KEY, seen timestamptz, born text");
+    scene.admin().run(
+        "INSERT INTO users SELECT n, '2020-01-01 12:00 UTC', '03/04/2020' FROM generate_series(1, 20) n",
+    );
+    let mut owner = scene.owner();
+    owner.run("SET timezone = 'America/New_York'; SET datestyle = 'ISO, DMY'");
+    let changes = "ALTER COLUMN seen TYPE timestamp, ALTER COLUMN born TYPE date USING born::date,
+        ADD COLUMN now timestamptz";
+    let arguments = format!(r#"'users', '{changes}', forward => '{{"now": "now()"}}'"#);
+    let warned = owner.list(&format!(
+        "SELECT severity || ' ' || object || ' ' || message FROM bg_check({arguments})"
+    ));
+    for column in ["seen", "born", "now"] {
+        assert!(
+            warned.iter().any(|line| line.starts_with("warning")
+                && line.contains(column)
+                && !line.contains("revert")),
+            "no warning about {column}: {warned:#?}"
+        );
+    }
+
+    owner.run(&format!("SELECT bg_prepare({arguments})"));
+    owner.run("SET timezone = 'Asia/Tokyo'; SET datestyle = 'ISO, MDY'");
+    owner.sync();
+    scene.app().run("UPDATE users SET id = id + 100 WHERE id > 10");
+    owner.run("SET timezone = 'Europe/Berlin'");
+    owner.sync();
+
+    assert_eq!(
+        scene.admin().list("SELECT DISTINCT seen || ' ' || born FROM public_blue.users"),
+        ["2020-01-01 07:00:00 2020-04-03"]
+    );
+}
+
+#[test]
+fn trap_26_rows_that_do_not_fit_stop_nothing_but_the_swap() {
+    let scene = Scene::empty();
+    scene.table("users", "id bigint PRIMARY KEY, name text, code text, share numeric");
+    scene.admin().run(
+        "INSERT INTO users SELECT n, 'n' || n, n::text, n FROM generate_series(1, 2000) n;
+         UPDATE users SET name = NULL WHERE id = 100;
+         UPDATE users SET name = 'too wide for ten' WHERE id = 900;
+         UPDATE users SET code = 'none' WHERE id = 1500;
+         UPDATE users SET share = 0 WHERE id = 1999",
+    );
+    let mut owner = scene.owner();
+    owner.run(
+        r#"SELECT bg_prepare('users', 'ALTER COLUMN name TYPE varchar(10), ALTER COLUMN name SET NOT NULL,
+            ALTER COLUMN code TYPE int USING code::int, ADD COLUMN part numeric',
+            forward => '{"part": "1 / share"}')"#,
+    );
+    owner.sync();
+
+    let mut admin = scene.admin();
+    assert_eq!(scene.status("phase || ' ' || misfits"), "ready 4");
+    assert_eq!(admin.int("SELECT count(*) FROM public_blue.users"), 1996);
+    assert_eq!(
+        admin.list("SELECT sqlstate || ' ' || (key->>'id') FROM bluegreen.misfit ORDER BY (key->>'id')::int"),
+        ["23502 100", "22001 900", "22P02 1500", "22012 1999"]
+    );
+    let refusal = owner.refused("SELECT bg_swap('users')");
+    refusal.assert_is("55000", &["users", "4"]);
+    assert!(refusal.everything().contains("misfit"), "{refusal:?}");
+
+    // One is mended, one goes, one gets another key, and a new one comes with others.
+    scene.app().run(
+        "UPDATE users SET name = 'mended' WHERE id = 100; DELETE FROM users WHERE id = 900;
+         UPDATE users SET id = 5000 WHERE id = 1500; UPDATE users SET code = 'x' WHERE id = 1;
+         UPDATE users SET name = 'fine' WHERE id = 2",
+    );
+    owner.sync();
+    assert_eq!(
+        admin.list("SELECT sqlstate || ' ' || (key->>'id') FROM bluegreen.misfit ORDER BY (key->>'id')::int"),
+        ["22P02 1", "22012 1999", "22P02 5000"]
+    );
+    assert_eq!(admin.text("SELECT name FROM public_blue.users WHERE id = 2"), "fine");
+    scene.app().run(
+        "UPDATE users SET code = '7' WHERE id IN (1, 5000); UPDATE users SET share = 1 WHERE id = 1999",
+    );
+    owner.sync();
+    assert_eq!(scene.status("misfits"), "0");
+    owner.swap();
+    assert_eq!(admin.int("SELECT count(*) FROM users"), 1999);
+}
+
+#[test]
+fn trap_26_a_row_that_the_reverse_mapping_cannot_take_can_be_deleted_again() {
+    let scene = Scene::empty();
+    scene.table("users", "id integer PRIMARY KEY, name text");
+    scene.admin().run("INSERT INTO users SELECT n, 'n' FROM generate_series(1, 10) n");
+    let mut owner = scene.owner();
+    owner.make_ready("ALTER COLUMN id TYPE bigint");
+    owner.swap();
+
+    scene.app().run("INSERT INTO users VALUES (3000000000, 'wide'), (11, 'fits')");
+    owner.run("CALL bg_run('users', 'swapped')");
+    assert_eq!(scene.status("misfits"), "1");
+    scene.app().run(
+        "DELETE FROM users WHERE id = 3000000000;
+         INSERT INTO users VALUES (4000000000, 'x'); DELETE FROM users WHERE id = 4000000000",
+    );
+    owner.revert();
+
+    assert_eq!(scene.status("misfits"), "0");
+    assert_eq!(scene.app().int("SELECT count(*) FROM users"), 11);
+}
