@@ -95,7 +95,7 @@ fn bg_status(
                 0,
                 None,
                 None,
-                d.progress.runner.as_ref().map(|(pid, _)| *pid),
+                s.worker,
                 Some("sql".to_owned()),
                 d.phase.next_step().to_owned(),
                 d.last_error.clone(),

@@ -153,7 +153,9 @@ fn bg_revert(
 #[pg_extern(sql = false)]
 fn bg_finish(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
     guard::require_read_committed("bg_finish")?;
-    let mut d = begin(source)?;
+    let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
+    // What was added to the live table since the swap is no reason to keep the old one.
+    let mut d = guard::lock(found.id)?;
     if d.phase == Phase::Finished {
         notice!("the deployment of {} is finished already", d.source.plain());
     } else {

@@ -100,7 +100,8 @@ fn start_again(deployment: &mut Deployment, settings: &Settings) -> Result<Copie
 
 /// Empties blue, waiting for its readers only in short tries.
 pub fn empty_blue(deployment: &Deployment, settings: &Settings) -> Result<()> {
-    let _us = Identity::extension()?;
+    // As the owner: TRUNCATE fires triggers that the owner may have put on blue.
+    let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
     let blue = deployment.blue();
     let to = deployment.blue_name();
     let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &to };

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::backfill::purge;
 use crate::ddl::shadow;
 use crate::error::Result;
 use crate::failpoint;
@@ -20,13 +21,20 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Option<S
     let _us = Identity::extension()?;
     let blue_name = deployment.blue_name();
     let built = deployment.progress.indexes_built;
-    if let Some(index) = deployment.plan.indexes.get(built) {
+    if let Some(index) = deployment.plan.indexes.get(built).cloned() {
         let _level = SettingsLevel::open();
         let tablespace = index.tablespace.as_ref().map_or("", |t| t.as_str());
         security::set("default_tablespace", tablespace)?;
-        let statements = shadow::build_index(&blue_name, index);
-        for statement in &statements.build {
-            spi::run(statement, &[])?;
+        let statements = shadow::build_index(&blue_name, &index);
+        let build = || statements.build.iter().try_for_each(|s| spi::run(s, &[]).map(drop));
+        match xact::subtransaction(build) {
+            Ok(()) => {}
+            // Rows that break it may have been corrected since the purge: their keys are in the log.
+            Err(caught) if caught.is_collision() => {
+                purge::whole(deployment, settings)?;
+                build()?;
+            }
+            Err(caught) => return caught.raise(),
         }
         if !statements.exclusive.is_empty() {
             exclusively(deployment, settings, &statements.exclusive)?;

@@ -17,6 +17,13 @@ use crate::pg::xact;
 /// Blocks of blue in a range, at least: the keys are read again for each.
 const LEAST_BLOCKS: u32 = 16_384;
 
+/// Purges all of blue once more.
+pub fn whole(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
+    deployment.progress.purge_next = 0;
+    while !step(deployment, settings)?.0 {}
+    Ok(())
+}
+
 /// Purges the next range of blue's blocks; true when it was the last.
 pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<(bool, u64)> {
     let (blocks, log_blocks, truncated) = {
@@ -76,7 +83,7 @@ fn key_columns(key: &crate::model::key::Key, name: fn(usize) -> String) -> Vec<C
 fn logged_keys(deployment: &Deployment, snapshot: &Snapshot) -> Result<Work> {
     let mapping: &Mapping = deployment.mapping();
     let _us = Identity::extension()?;
-    let mut work = Work::new(rows::WORK, &key_columns(&mapping.from_key, rows::origin_column))?;
+    let mut work = Work::new(rows::WORK, &key_columns(&mapping.from_key, rows::batch_key))?;
     let count = mapping.from_key.columns.len();
     let list =
         |prefix: &str| (1..=count).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>().join(", ");

@@ -162,6 +162,12 @@ pub struct Sequence {
     pub name: Ident,
     /// `i` identity, `a` serial.
     pub kind: char,
+    /// OID of its type.
+    pub type_oid: u32,
+    /// Its far end is that of its type.
+    pub at_type_limit: bool,
+    /// It counts upwards.
+    pub ascending: bool,
     /// Its options as SQL.
     pub options: String,
 }

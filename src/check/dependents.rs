@@ -13,7 +13,7 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
     if facts.table.row_security || facts.table.force_row_security {
         found.push(not_carried(&table, "row level security", "ROW LEVEL SECURITY", "row_security"));
     }
-    if facts.table.replica_identity != "d" {
+    if facts.table.kind == "r" && facts.table.replica_identity != "d" {
         found.push(not_carried(
             &table,
             "its replica identity",
@@ -69,6 +69,45 @@ fn refusal(table: &str, dependent: &Dependent) -> Finding {
                 "{table} is published by {name}; the copy and the logs would be published too, or not at all"
             ),
             "Take the table out of the publication for the deployment (for a publication of all tables or of a schema, name its tables instead).",
+        ),
+        "inheritance child" | "inheritance parent" => Finding::error(
+            "inheritance",
+            unsupported,
+            name,
+            format!("{table} is tied to {name} by inheritance, which is not carried over yet"),
+            "ALTER TABLE … NO INHERIT (for a partition DETACH PARTITION) for the deployment.",
+        ),
+        "cluster mark" => Finding::error(
+            "cluster_mark",
+            unsupported,
+            name,
+            format!("{table} is marked to be clustered on {name}, which is not carried over yet"),
+            format!("ALTER TABLE {table} SET WITHOUT CLUSTER for the deployment."),
+        ),
+        "statistics target" => Finding::error(
+            "statistics_target",
+            unsupported,
+            name,
+            format!(
+                "statistics object {name} of {table} has a target of its own, which is not carried over yet"
+            ),
+            format!("ALTER STATISTICS {name} SET STATISTICS -1 for the deployment."),
+        ),
+        "security label" => Finding::error(
+            "security_label",
+            unsupported,
+            name,
+            format!(
+                "{table} has a security label of provider {name}, which is not carried over yet"
+            ),
+            "Take the label off for the deployment.",
+        ),
+        "use of the table's row type" => Finding::error(
+            "row_type",
+            unsupported,
+            name,
+            format!("{name} uses the row type of {table}, which stays the old one after a swap"),
+            "Use a composite type of its own there.",
         ),
         "object" => Finding::error(
             "dependent",

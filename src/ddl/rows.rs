@@ -7,7 +7,7 @@ use crate::ident::{Ident, QualifiedName, list};
 use crate::model::key::Key;
 use crate::model::mapping::Mapping;
 
-/// The rows of keys to bring in step: kind, key in blue, key in green.
+/// The keys to bring in step: what became of each, and where blue's row under it goes.
 pub const WORK: &str = "bluegreen_work";
 /// Rows of blue that were taken out and come back.
 pub const KEPT: &str = "bluegreen_kept";
@@ -17,17 +17,20 @@ pub const KEYS: &str = "bluegreen_keys";
 /// Name of the column that says what became of a key.
 pub const KIND: &str = "bluegreen.kind";
 
-/// `g` gone, `f` fresh, `s` the same row, `m` moved here from another key.
-pub const KEPT_KINDS: &str = "('m', 's')";
+/// Name of the column that numbers the keys of a batch.
+pub const ID: &str = "bluegreen.id";
 
-/// The column of blue's (old) key number `i`, from 0.
-pub fn origin_column(i: usize) -> String {
-    format!("bluegreen.o{}", i + 1)
+/// Name of the column with the number of the key to which blue's row goes.
+pub const GOES_ID: &str = "bluegreen.goes_id";
+
+/// The column of a key of the batch, column `i` of it, from 0.
+pub fn batch_key(i: usize) -> String {
+    format!("bluegreen.k{}", i + 1)
 }
 
-/// The column of green's (present) key number `i`, from 0.
-pub fn final_column(i: usize) -> String {
-    format!("bluegreen.f{}", i + 1)
+/// The column of the key to which blue's row under the batch's key goes; NULL if it is thrown away.
+pub fn goes_key(i: usize) -> String {
+    format!("bluegreen.g{}", i + 1)
 }
 
 /// The column of a key in blue's terms, number `i`, from 0.
@@ -39,8 +42,31 @@ fn mapped_column(i: usize) -> Ident {
     Ident::new(mapped_name(i))
 }
 
-fn kept_column(column: &Ident) -> Ident {
-    Ident::new(format!("bluegreen.c.{}", column.as_str()))
+/// Column `i` of a row of blue that was taken out, from 0.
+fn kept_column(i: usize) -> Ident {
+    Ident::new(format!("bluegreen.c{}", i + 1))
+}
+
+const SKIP: &str = " ON CONFLICT DO NOTHING";
+
+/// What a row does that collides with one that blue has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflict {
+    /// Overwrites the row of the same key; any other collision is an error.
+    Update,
+    /// Stays out.
+    Skip,
+    /// Is an error.
+    Fail,
+}
+
+impl Conflict {
+    fn clause(self) -> &'static str {
+        match self {
+            Conflict::Skip => SKIP,
+            Conflict::Update | Conflict::Fail => "",
+        }
+    }
 }
 
 /// One direction with the names of its two tables.
@@ -136,16 +162,12 @@ impl Rows<'_> {
         )
     }
 
-    /// The keys of [`WORK`] (`bluegreen.o…`) in blue's terms.
+    /// The keys of [`WORK`] (`bluegreen.k…`) in blue's terms.
     pub fn map_keys(&self) -> String {
         let columns: Vec<_> = (0..self.mapping.key_expressions.len())
             .map(|i| format!("k.{}", mapped_column(i)))
             .collect();
-        format!(
-            "SELECT {} FROM {} k",
-            columns.join(", "),
-            self.with_mapped_key(WORK, origin_column)
-        )
+        format!("SELECT {} FROM {} k", columns.join(", "), self.with_mapped_key(WORK, batch_key))
     }
 
     /// Deletes from blue's blocks `from..to` the rows whose key is in [`KEYS`].
@@ -162,82 +184,93 @@ impl Rows<'_> {
         format!("TRUNCATE TABLE ONLY {}", self.to)
     }
 
-    /// Takes rows out of blue: what is gone or moved, and what begins anew; with `replace` all that
-    /// the batch names. Returns the rows, for [`Rows::put_back`].
+    /// Takes rows out of blue: what green no longer has; where only blue has some columns also what
+    /// moves to another key and what is replaced by another row; with `replace` all that the batch
+    /// names. Returns the rows, for [`Rows::put_back`].
     pub fn take_out(&self, replace: bool, all_columns: &[Ident]) -> String {
+        let kind = Ident::new(KIND);
         let gone = format!(
             "k.{kind} = 'g' AND NOT EXISTS (SELECT FROM ONLY {} AS g WHERE {})",
             self.from,
-            self.from_join("k", final_column),
-            kind = Ident::new(KIND)
+            self.from_join("k", batch_key),
         );
-        let kinds = if replace {
-            "('m', 's', 'f')"
+        let goes = Ident::new(GOES_ID);
+        let which = if replace {
+            "true".to_owned()
         } else if self.mapping.side_only.is_empty() {
-            "('m')"
+            gone
         } else {
-            "('m', 'f')"
+            format!(
+                "k.{goes} <> k.{} OR (k.{goes} IS NULL AND k.{kind} <> 'g') OR ({gone})",
+                Ident::new(ID)
+            )
         };
         let returning: Vec<_> = all_columns
             .iter()
-            .map(|c| format!("t.{c} AS {}", kept_column(c)))
+            .enumerate()
+            .map(|(i, c)| format!("t.{c} AS {}", kept_column(i)))
             .chain((0..self.mapping.from_key.columns.len()).map(|i| {
-                let name = Ident::new(final_column(i));
+                let name = Ident::new(goes_key(i));
                 format!("k.{name}")
             }))
+            .chain([format!("k.{goes}")])
             .collect();
         format!(
-            "DELETE FROM ONLY {} AS t USING {} k WHERE {} AND (k.{kind} IN {kinds} OR {gone}) RETURNING k.{kind}, {}",
+            "DELETE FROM ONLY {} AS t USING {} k WHERE {} AND ({which}) RETURNING k.{kind}, {}",
             self.to,
-            self.with_mapped_key(WORK, origin_column),
+            self.with_mapped_key(WORK, batch_key),
             Self::join(&self.mapping.to_key, "t", "k", mapped_column),
             returning.join(", "),
-            kind = Ident::new(KIND)
         )
     }
 
     /// Writes green's present row for every key of the batch that has one; rows in [`KEPT`] are left
     /// to [`Rows::put_back`] when `kept`.
-    pub fn write(&self, replace: bool, kept: bool) -> String {
+    ///
+    /// Keys of the batch differ in their bytes but may be equal (1.0 and 1.00): one that is gone
+    /// gives way to one that is not.
+    pub fn write(&self, conflict: Conflict, kept: bool) -> String {
+        let same = |alias: &str, column: fn(usize) -> String| {
+            let columns = self.mapping.from_key.columns.iter().enumerate();
+            let all: Vec<_> = columns
+                .map(|(i, k)| {
+                    let (theirs, ours) = (Ident::new(column(i)), Ident::new(batch_key(i)));
+                    format!("{alias}.{theirs} {} w.{ours}", k.equals)
+                })
+                .collect();
+            all.join(" AND ")
+        };
+        let kind = Ident::new(KIND);
         let mut sql = format!(
-            "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM ONLY {} AS g JOIN {WORK} w ON {}",
+            "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM ONLY {} AS g JOIN {WORK} w ON {} WHERE (w.{kind} <> 'g' OR NOT EXISTS (SELECT FROM {WORK} e WHERE e.{kind} <> 'g' AND {}))",
             self.to,
             self.columns(),
             self.expressions(),
             self.from,
-            self.from_join("w", final_column),
+            self.from_join("w", batch_key),
+            same("e", batch_key),
         );
         if kept {
-            let same = self
-                .mapping
-                .from_key
-                .columns
-                .iter()
-                .enumerate()
-                .map(|(i, k)| {
-                    let name = Ident::new(final_column(i));
-                    format!("k.{name} {} w.{name}", k.equals)
-                })
-                .collect::<Vec<_>>()
-                .join(" AND ");
             sql.push_str(&format!(
-                " WHERE NOT EXISTS (SELECT FROM {KEPT} k WHERE k.{} IN {KEPT_KINDS} AND {same})",
-                Ident::new(KIND)
+                " AND NOT EXISTS (SELECT FROM {KEPT} k WHERE {})",
+                same("k", goes_key)
             ));
         }
-        if !replace {
-            sql.push_str(&self.on_conflict());
+        match conflict {
+            Conflict::Update => sql.push_str(&self.on_conflict_update()),
+            Conflict::Skip => sql.push_str(SKIP),
+            Conflict::Fail => {}
         }
         sql
     }
 
-    fn on_conflict(&self) -> String {
-        let key: Vec<_> = self.mapping.to_key.names().collect();
+    fn on_conflict_update(&self) -> String {
+        // The key's columns too: it may be equal and yet another value.
         let sets: Vec<_> = self
             .mapping
             .columns
             .iter()
-            .filter(|c| !key.contains(&&c.column))
+            .filter(|c| !self.mapping.fixed.contains(&c.column))
             .map(|c| format!("{0} = EXCLUDED.{0}", c.column))
             .collect();
         let target = list(self.mapping.to_key.names());
@@ -248,54 +281,79 @@ impl Rows<'_> {
         }
     }
 
-    /// Puts the rows of [`KEPT`] back with green's present values, under their present key, with
-    /// their values of the columns that only blue has.
-    pub fn put_back(&self) -> String {
-        let kept: Vec<_> =
-            self.mapping.side_only.iter().map(|c| format!("k.{}", kept_column(c))).collect();
+    /// Puts the rows of [`KEPT`] that go somewhere back with green's present values, under their
+    /// present key, with their values of the columns that only blue has.
+    pub fn put_back(&self, all_columns: &[Ident], conflict: Conflict) -> String {
+        let kept: Vec<_> = self
+            .mapping
+            .side_only
+            .iter()
+            .filter_map(|c| all_columns.iter().position(|a| a == c))
+            .map(|i| format!("k.{}", kept_column(i)))
+            .collect();
         format!(
-            "INSERT INTO {} ({}, {}) OVERRIDING SYSTEM VALUE SELECT {}, {} FROM ONLY {} AS g JOIN {KEPT} k ON {} WHERE k.{} IN {KEPT_KINDS}",
+            "INSERT INTO {} ({}, {}) OVERRIDING SYSTEM VALUE SELECT {}, {} FROM ONLY {} AS g JOIN {KEPT} k ON {}",
             self.to,
             self.columns(),
             list(&self.mapping.side_only),
             self.expressions(),
             kept.join(", "),
             self.from,
-            self.from_join("k", final_column),
-            Ident::new(KIND)
-        )
+            self.from_join("k", goes_key),
+        ) + conflict.clause()
     }
 
     /// Puts back those rows of [`KEPT`] that have moved on: green has no row under the key any more,
     /// a later event will say where it went. Only the key is new.
-    pub fn put_back_in_transit(&self, all_columns: &[Ident]) -> String {
+    pub fn put_back_in_transit(&self, all_columns: &[Ident], conflict: Conflict) -> String {
         let values: Vec<_> = all_columns
             .iter()
-            .map(|c| match self.mapping.to_key.columns.iter().position(|k| &k.name == c) {
+            .enumerate()
+            .map(|(n, c)| match self.mapping.to_key.columns.iter().position(|k| &k.name == c) {
                 Some(i) => format!("k.{}", mapped_column(i)),
-                None => format!("k.{}", kept_column(c)),
+                None => format!("k.{}", kept_column(n)),
             })
             .collect();
         format!(
-            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} k WHERE k.{} IN {KEPT_KINDS} AND NOT EXISTS (SELECT FROM ONLY {} AS g WHERE {})",
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} k WHERE k.{} IS NOT NULL AND NOT EXISTS (SELECT FROM ONLY {} AS g WHERE {})",
             self.to,
             list(all_columns),
             values.join(", "),
-            self.with_mapped_key(KEPT, final_column),
-            Ident::new(KIND),
+            self.with_mapped_key(
+                &format!("(SELECT * FROM {KEPT} r WHERE r.{} IS NOT NULL)", Ident::new(GOES_ID)),
+                goes_key
+            ),
+            Ident::new(GOES_ID),
             self.from,
-            self.from_join("k", final_column)
+            self.from_join("k", goes_key)
+        ) + conflict.clause()
+    }
+
+    /// The numbers of keys of [`WORK`] that green has and blue has not.
+    pub fn missing(&self) -> String {
+        format!(
+            "SELECT k.{} FROM {} k JOIN ONLY {} AS g ON {} WHERE NOT EXISTS (SELECT FROM ONLY {} AS t WHERE {})",
+            Ident::new(ID),
+            self.with_mapped_key(WORK, batch_key),
+            self.from,
+            self.from_join("k", batch_key),
+            self.to,
+            Self::join(&self.mapping.to_key, "t", "k", mapped_column)
         )
     }
 
-    /// Puts the rows of [`KEPT`] back as they were.
+    /// Puts those rows of [`KEPT`] back as they were that stay under their key and whose numbers are
+    /// in `$1`, where nothing stands in their way.
     pub fn restore(&self, all_columns: &[Ident]) -> String {
-        let kept: Vec<_> = all_columns.iter().map(|c| format!("k.{}", kept_column(c))).collect();
+        let kept: Vec<_> =
+            (0..all_columns.len()).map(|i| format!("k.{}", kept_column(i))).collect();
         format!(
-            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {KEPT} k",
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {KEPT} k WHERE k.{} = 's' AND k.{} = ANY ($1::int8[]){SKIP}",
             self.to,
             list(all_columns),
-            kept.join(", ")
+            kept.join(", "),
+            Ident::new(KIND),
+            Ident::new(GOES_ID)
         )
     }
 
@@ -304,16 +362,16 @@ impl Rows<'_> {
         format!(
             "SELECT 1 FROM {WORK} w JOIN ONLY {} AS g ON {}",
             self.from,
-            self.from_join("w", final_column)
+            self.from_join("w", batch_key)
         )
     }
 
-    /// Deletes from green the rows whose keys are in [`WORK`] (`bluegreen.o…`).
+    /// Deletes from green the rows whose keys are in [`WORK`] (`bluegreen.k…`).
     pub fn leave_behind(&self) -> String {
         format!(
             "DELETE FROM ONLY {} AS g USING {WORK} w WHERE {}",
             self.from,
-            self.from_join("w", origin_column)
+            self.from_join("w", batch_key)
         )
     }
 
@@ -327,14 +385,14 @@ impl Rows<'_> {
             .enumerate()
             .map(|(i, k)| {
                 let name = crate::ident::literal(k.name.as_str());
-                format!("{name}, w.{}", Ident::new(final_column(i)))
+                format!("{name}, w.{}", Ident::new(batch_key(i)))
             })
             .collect();
         format!(
             "SELECT pg_catalog.jsonb_build_object({})::text, pg_catalog.to_jsonb(g.*)::text FROM {WORK} w LEFT JOIN ONLY {} AS g ON {}",
             key.join(", "),
             self.from,
-            self.from_join("w", final_column)
+            self.from_join("w", batch_key)
         )
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::catalog::{self, Dependent, Table};
 use crate::check::{self, Facts};
-use crate::deployment::guard;
 use crate::deployment::prepare::{self, Request};
+use crate::deployment::{guard, store};
 use crate::error::Result;
 use crate::ident::Ident;
 use crate::model::changes::Change;
@@ -50,6 +50,14 @@ pub fn check(request: &Request, settings: &Settings) -> Result<Vec<Finding>> {
     };
     let name = table.qualified().plain();
     guard::require_owner(request.caller, table.owner, &name)?;
+    if let Some(open) = store::find(table.oid)?.filter(|d| d.phase.is_open()) {
+        return Ok(vec![Finding::note(
+            "deployment",
+            &name,
+            format!("{name} has a deployment in phase {}", open.phase),
+            open.phase.possible(),
+        )]);
+    }
     let parsed = xact::subtransaction(|| {
         let changes = parse::parse_changes(&request.arguments.changes)?;
         Ok((changes, schema::blue_name(&table.schema, &settings.schema_suffix)?))

@@ -191,7 +191,8 @@ fn require_committed_work(d: &Deployment, settings: &Settings, call: &str) -> Re
 }
 
 fn is_empty(d: &Deployment) -> Result<bool> {
-    let _us = Identity::extension()?;
+    // As the owner, who may have put a view in its place meanwhile.
+    let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
     let sql = format!("SELECT NOT EXISTS (SELECT FROM ONLY {})", d.source);
     Ok(spi::one::<bool>(&sql, &[])?.unwrap_or(false))
 }

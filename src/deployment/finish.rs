@@ -47,13 +47,15 @@ pub fn abort(d: &mut Deployment, settings: &Settings) -> Result<()> {
     })
 }
 
-/// A table by its OID if our triggers are on it (another one may have the OID after a restore), else
-/// by its name.
+/// A table by its OID if it has the expected name or our triggers are on it (another one may have the
+/// OID after a restore), else by its name.
 fn resolve(oid: u32, name: &QualifiedName) -> Result<Option<QualifiedName>> {
-    let ours = "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger
-                        WHERE tgrelid = $1 AND tgname = 'bluegreen_capture')";
-    for candidate in [Some(oid), catalog::relation_oid(name)?].into_iter().flatten() {
-        if spi::one::<bool>(ours, &[Arg::Oid(candidate)])? == Some(true) {
+    let ours = "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = $1
+                   AND tgname IN ('bluegreen_capture', 'bluegreen_truncate', 'bluegreen_guard'))";
+    let named = catalog::relation_oid(name)?;
+    for candidate in [Some(oid), named].into_iter().flatten() {
+        let marked = spi::one::<bool>(ours, &[Arg::Oid(candidate)])? == Some(true);
+        if marked || (candidate == oid && named == Some(oid)) {
             return Ok(catalog::table(candidate)?.map(|t| t.qualified()));
         }
     }

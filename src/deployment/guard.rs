@@ -9,6 +9,7 @@ use crate::deployment::store;
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::model::deployment::{Deployment, Side};
+use crate::model::phase::Phase;
 use crate::pg::lock;
 use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
@@ -68,9 +69,13 @@ pub fn find(relation: u32, caller: u32) -> Result<Deployment> {
         require_owner(caller, deployment.owner, &deployment.source.plain())?;
         return Ok(deployment);
     }
-    let name = table.map_or(format!("OID {relation}"), |t| t.qualified().plain());
-    Err(Error::state(format!("there is no deployment of {name}"))
-        .hint("Begin one with SELECT bg_prepare(table, changes)."))
+    let message = match table {
+        Some(table) => format!("there is no deployment of {}", table.qualified().plain()),
+        None => {
+            format!("there is neither a table with OID {relation} nor a deployment of that number")
+        }
+    };
+    Err(Error::state(message).hint("Begin one with SELECT bg_prepare(table, changes)."))
 }
 
 /// Takes the deployment's lock until the transaction ends, and reads the state again under it.
@@ -109,7 +114,10 @@ pub fn check_definitions(d: &Deployment) -> Result<()> {
                 PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
                 format!("table {name} of deployment {} no longer exists", d.id),
             )
-            .hint(format!("Clean up with SELECT bg_abort({}).", d.id)));
+            .hint(match d.phase {
+                Phase::Swapped => format!("Clean up with SELECT bg_finish({}).", d.id),
+                _ => format!("Clean up with SELECT bg_abort({}).", d.id),
+            }));
         }
         let now = if is_green { catalog::fingerprint(d.oid(side))? } else { blue_fingerprint(d)? };
         let found = difference::differences(recorded, &now);
@@ -121,10 +129,18 @@ pub fn check_definitions(d: &Deployment) -> Result<()> {
             Error::state(format!(
                 "capture on {name} was interrupted ({what}): writes may be missing from the copy"
             ))
-            .hint("The copy cannot be trusted. Run SELECT bg_abort(table) and begin again.")
+            .hint(if d.phase == Phase::Swapped {
+                "The old table cannot be trusted any more: keep the new one with SELECT bg_finish(table)."
+            } else {
+                "The copy cannot be trusted. Run SELECT bg_abort(table) and begin again."
+            })
         } else {
             Error::state(format!("the definition of {name} changed during the deployment: {what}"))
-                .hint("Undo that change, or run SELECT bg_abort(table) and begin again.")
+                .hint(if d.phase == Phase::Swapped {
+                    "Undo that change to go on or to revert, or keep the new table with SELECT bg_finish(table)."
+                } else {
+                    "Undo that change, or run SELECT bg_abort(table) and begin again."
+                })
         });
     }
     Ok(())

@@ -50,6 +50,14 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
     if let Some(known) = store::find(request.source)?.filter(|d| d.phase.is_open()) {
         return again(&known, &request);
     }
+    if let Some(other) = store::open_by_name(&table.qualified())? {
+        return Err(Error::state(format!(
+            "deployment {} of another table named {} is still open",
+            other.id,
+            other.source.plain()
+        ))
+        .hint(format!("If that table is gone, clean up with SELECT bg_abort({}).", other.id)));
+    }
     let changes = parse::parse_changes(&request.arguments.changes)?;
     let blue = schema::blue_name(&table.schema, &settings.schema_suffix)?;
     refuse(&table, &changes, &blue)?;

@@ -216,7 +216,8 @@ impl<N: Fn(&str)> Runner<'_, N> {
     }
 }
 
-fn is_alive(pid: i32, since: &str) -> Result<bool> {
+/// Whether the backend with this number that began then still lives.
+pub fn is_alive(pid: i32, since: &str) -> Result<bool> {
     let _us = Identity::extension()?;
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity
                         WHERE pid = $1::int8 AND backend_start = $2::timestamptz)";

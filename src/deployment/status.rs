@@ -1,6 +1,6 @@
 //! What bg_status and the notices tell.
 
-use crate::deployment::store;
+use crate::deployment::{run, store};
 use crate::error::Result;
 use crate::model::deployment::Deployment;
 use crate::model::phase::Phase;
@@ -27,6 +27,8 @@ pub struct Status {
     pub lag: Option<f64>,
     /// Misfits.
     pub misfits: i64,
+    /// The backend that drives it, if it lives.
+    pub worker: Option<i32>,
     /// Seconds since 1970.
     pub created_at: f64,
     /// Seconds since 1970.
@@ -57,6 +59,10 @@ pub fn status(d: Deployment) -> Result<Status> {
         pending,
         lag: d.progress.synced_at.filter(|_| d.phase.is_open()).map(|at| (now - at).max(0.0)),
         misfits,
+        worker: match &d.progress.runner {
+            Some((pid, since)) if run::is_alive(*pid, since)? => Some(*pid),
+            _ => None,
+        },
         created_at: time("created_at")?,
         updated_at: time("updated_at")?,
         deployment: d,

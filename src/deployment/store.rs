@@ -79,6 +79,14 @@ pub fn by_id(id: i64) -> Result<Option<Deployment>> {
     Ok(select("id = $1", &[Arg::Int(id)])?.pop())
 }
 
+/// The open deployment of a table with this name, whatever its OID.
+pub fn open_by_name(name: &QualifiedName) -> Result<Option<Deployment>> {
+    let condition = "source_schema = $1 AND source_table = $2
+        AND phase NOT IN ('finished', 'aborted')";
+    let args = [Arg::Text(name.schema.as_str()), Arg::Text(name.name.as_str())];
+    Ok(select(condition, &args)?.pop())
+}
+
 /// All deployments that still exist.
 pub fn open() -> Result<Vec<Deployment>> {
     select("phase NOT IN ('finished', 'aborted') ORDER BY id", &[])

@@ -29,6 +29,13 @@ pub struct Mapping {
     pub to_key: Key,
     /// For each column of `to_key`, its expression over the columns of `from_key`.
     pub key_expressions: Vec<String>,
+    /// The written side has a deferrable unique or exclusion constraint: ON CONFLICT DO NOTHING
+    /// does not work.
+    pub to_deferrable: bool,
+    /// Those of them that are INITIALLY DEFERRED.
+    pub to_deferred: Vec<Ident>,
+    /// Written columns that no UPDATE may set: GENERATED ALWAYS AS IDENTITY.
+    pub fixed: Vec<Ident>,
     /// ON CONFLICT DO UPDATE works; otherwise rows are deleted and inserted.
     pub upsert: bool,
 }

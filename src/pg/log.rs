@@ -345,6 +345,20 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Target>> {
         pg_sys::table_close(heap, mode);
     }
     let Some(((log, deployment), key)) = found else { return Ok(None) };
+    // A key column whose type was changed: its values do not fit the log. The fingerprint refuses to
+    // go on with such a deployment.
+    if !key.iter().enumerate().all(|(i, attribute)| {
+        // SAFETY: catalog cache look-ups; a domain is stored as its base type.
+        unsafe {
+            let base = pg_sys::getBaseType(pg_sys::get_atttype(relation, *attribute));
+            let (first, second) = (4 + i as i16, 4 + (key.len() + i) as i16);
+            base != pg_sys::InvalidOid
+                && base == pg_sys::get_atttype(log, first)
+                && base == pg_sys::get_atttype(log, second)
+        }
+    }) {
+        return Ok(None);
+    }
     let mut target = Target { log, deployment, key, by_value: vec![], length: vec![] };
     for attribute in &target.key {
         let (mut length, mut by_value) = (0i16, false);

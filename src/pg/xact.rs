@@ -10,24 +10,31 @@ use crate::error::{Error, Result};
 
 /// What ended a subtransaction.
 pub struct Caught {
-    /// The error, for decisions and messages.
+    /// The error: PostgreSQL's with its SQLSTATE, message, detail and hint, or ours.
     pub error: Error,
-    cause: Option<CaughtError>,
 }
 
 impl Caught {
-    /// Goes on failing: PostgreSQL's own error unwinds as it was, ours is returned.
+    /// Goes on failing.
     pub fn raise<T>(self) -> Result<T> {
-        match self.cause {
-            Some(cause) => cause.rethrow(),
-            None => Err(self.error),
-        }
+        Err(self.error)
     }
 
     /// The row is at fault, not the server, the connection or us.
     pub fn is_data_error(&self) -> bool {
         let code = sqlstate(self.error.code);
-        matches!(&code[..2], "22" | "23" | "P0" | "38" | "39" | "2F" | "44" | "21")
+        matches!(&code[..2], "0A" | "21" | "22" | "23" | "2F" | "38" | "39" | "44" | "54" | "P0")
+    }
+
+    /// A row collides with another one on a unique or exclusion constraint.
+    pub fn is_collision(&self) -> bool {
+        use PgSqlErrorCode as C;
+        matches!(
+            self.error.code,
+            C::ERRCODE_UNIQUE_VIOLATION
+                | C::ERRCODE_EXCLUSION_VIOLATION
+                | C::ERRCODE_CARDINALITY_VIOLATION
+        )
     }
 
     /// A lock was not to be had in time, or a try collided with another.
@@ -58,7 +65,7 @@ pub fn subtransaction<T>(work: impl FnOnce() -> Result<T>) -> std::result::Resul
         pg_sys::MemoryContextSwitchTo(context);
         let result = PgTryBuilder::new(AssertUnwindSafe(|| match work() {
             Ok(value) => Ok(value),
-            Err(error) => Err(Caught { error, cause: None }),
+            Err(error) => Err(Caught { error }),
         }))
         .catch_others(|cause| Err(caught(cause)))
         .catch_rust_panic(|cause| cause.rethrow())
@@ -85,7 +92,7 @@ fn caught(cause: CaughtError) -> Caught {
         detail: report.detail().map(str::to_owned),
         hint: report.hint().map(str::to_owned),
     };
-    Caught { error, cause: Some(cause) }
+    Caught { error }
 }
 
 /// The transaction's isolation level lets each statement see what is committed.

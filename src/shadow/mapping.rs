@@ -40,8 +40,25 @@ pub struct Mappings {
     pub pairs: Vec<(Ident, Ident)>,
 }
 
+/// Where an expression comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// The column itself, or a cast of it.
+    Cast,
+    /// USING with more than a cast.
+    Using,
+    /// The user's `forward` or `reverse`.
+    Given,
+}
+
+struct Mapped {
+    column: Column,
+    expression: Expression,
+    how: How,
+}
+
 struct Half {
-    mapped: Vec<(Column, Expression)>,
+    mapped: Vec<Mapped>,
     side_only: Vec<Column>,
 }
 
@@ -66,9 +83,10 @@ pub fn decide(sides: &Sides<'_>) -> Result<Mappings> {
         let from = pairs.iter().find(|(o, _)| o.attnum == target.attnum).map(|(_, s)| *s);
         match from {
             None => Ok(None),
-            Some(from) => reverse_default(sides, from, target).map(Some),
+            Some(from) => reverse_default(sides, from, target).map(|e| Some((e, How::Cast))),
         }
     })?;
+    refuse_lossy(&pairs, &forward, &reverse)?;
     for column in &forward.side_only {
         if column.not_null && !column.has_default && column.identity.is_empty() {
             return Err(Error::new(
@@ -83,11 +101,25 @@ pub fn decide(sides: &Sides<'_>) -> Result<Mappings> {
     }
     let (origin_key, shadow_key) = keys(sides, &forward, &reverse)?;
     let names = pairs.iter().map(|(o, s)| (o.name.clone(), s.name.clone())).collect();
+    let (origin_deferrable, shadow_deferrable) = {
+        let _us = Identity::extension()?;
+        (deferrable(sides.origin)?, deferrable(sides.shadow)?)
+    };
     Ok(Mappings {
-        forward: finish(forward, &origin_key, &shadow_key)?,
-        reverse: finish(reverse, &shadow_key, &origin_key)?,
+        forward: finish(forward, &origin_key, &shadow_key, &shadow_deferrable)?,
+        reverse: finish(reverse, &shadow_key, &origin_key, &origin_deferrable)?,
         pairs: names,
     })
+}
+
+/// Deferrable constraints with an index: name, and whether INITIALLY DEFERRED.
+fn deferrable(table: u32) -> Result<Vec<(Ident, bool)>> {
+    Ok(catalog::indexes(table)?
+        .into_iter()
+        .filter_map(|i| i.recorded.constraint)
+        .filter(|c| c.deferrable)
+        .map(|c| (c.name, c.deferred))
+        .collect())
 }
 
 /// Columns that are the same: by name for a table made by hand; otherwise the copy's numbers are the
@@ -145,20 +177,24 @@ fn half(
     columns: &[Column],
     read: u32,
     given: &Map<String, Value>,
-    default: impl Fn(&Column) -> Result<Option<Expression>>,
+    default: impl Fn(&Column) -> Result<Option<(Expression, How)>>,
 ) -> Result<Half> {
     let mut half = Half { mapped: Vec::new(), side_only: Vec::new() };
     for column in columns {
         if !column.generated.is_empty() {
             continue;
         }
-        let expression = match given.get(column.name.as_str()).and_then(Value::as_str) {
-            Some(text) => Some(parse::parse_mapping_as(text, read.into(), None, &target(column))?),
+        let found = match given.get(column.name.as_str()).and_then(Value::as_str) {
+            Some(text) => {
+                let expression = parse::parse_mapping_as(text, read.into(), None, &target(column))?;
+                Some((expression, How::Given))
+            }
             None => default(column)?,
         };
-        match expression {
-            Some(expression) => half.mapped.push((column.clone(), expression)),
-            None => half.side_only.push(column.clone()),
+        let column = column.clone();
+        match found {
+            Some((expression, how)) => half.mapped.push(Mapped { column, expression, how }),
+            None => half.side_only.push(column),
         }
     }
     Ok(half)
@@ -173,13 +209,20 @@ fn forward_default(
     from: &Column,
     to: &Column,
     origin: &[Column],
-) -> Result<Expression> {
+) -> Result<(Expression, How)> {
     if let Some((using, names)) = using(sides.changes, from, origin) {
         let expression =
             parse::parse_mapping_as(&using, sides.origin.into(), Some(&names), &target(to))?;
-        return Ok(expression);
+        let text = format!("CAST({} AS {})", from.name, to.type_sql);
+        let cast = xact::subtransaction(|| {
+            parse::parse_mapping_as(&text, sides.origin.into(), None, &target(to))
+        });
+        let only_a_cast = cast.is_ok_and(|cast| cast.sql == expression.sql);
+        let how = if only_a_cast { How::Cast } else { How::Using };
+        return Ok((expression, how));
     }
-    parse::cast_expression(sides.origin.into(), from.attnum, &target(to))?.ok_or_else(|| {
+    let cast = parse::cast_expression(sides.origin.into(), from.attnum, &target(to))?;
+    cast.map(|e| (e, How::Cast)).ok_or_else(|| {
         Error::new(
             pgrx::PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
             format!(
@@ -256,6 +299,26 @@ fn reverse_default(sides: &Sides<'_>, from: &Column, to: &Column) -> Result<Expr
     }
 }
 
+/// A value that was computed on the way there and would only be cast on the way back: a revert would
+/// put something else into the old column.
+fn refuse_lossy(pairs: &[(&Column, &Column)], forward: &Half, reverse: &Half) -> Result<()> {
+    let how = |half: &Half, column: &Column| {
+        half.mapped.iter().find(|m| m.column.attnum == column.attnum).map(|m| m.how)
+    };
+    for (origin, shadow) in pairs {
+        let computed = matches!(how(forward, shadow), Some(How::Using | How::Given));
+        if computed && how(reverse, origin) == Some(How::Cast) {
+            let name = origin.name.as_str();
+            return Err(Error::argument(format!(
+                "column {} gets its new values from an expression, and nothing says how they go back on a revert",
+                plain(name)
+            ))
+            .hint(format!("Say how: reverse => '{{\"{name}\": \"expression\"}}'.")));
+        }
+    }
+    Ok(())
+}
+
 /// A key of the origin and one of the shadow, each of which follows from the other alone.
 fn keys(sides: &Sides<'_>, forward: &Half, reverse: &Half) -> Result<(Key, Key)> {
     let (origin_keys, shadow_keys) = {
@@ -274,6 +337,7 @@ fn keys(sides: &Sides<'_>, forward: &Half, reverse: &Half) -> Result<(Key, Key)>
     for origin in &candidates {
         for shadow in &shadow_keys {
             if follows(shadow, origin, forward) && follows(origin, shadow, reverse) {
+                require_exact(shadow, forward, origin, reverse)?;
                 return Ok(((*origin).clone(), shadow.clone()));
             }
         }
@@ -306,45 +370,98 @@ fn no_key(sides: &Sides<'_>) -> Error {
 /// Every column of `key` is computed from the columns of `from` alone, and always to the same value.
 fn follows(key: &Key, from: &Key, half: &Half) -> bool {
     key.columns.iter().all(|k| {
-        half.mapped.iter().any(|(column, expression)| {
-            column.attnum == k.attnum
-                && !expression.columns.is_empty()
-                && expression.volatility != Volatility::Volatile
-                && expression.columns.iter().all(|n| from.columns.iter().any(|f| f.attnum == *n))
+        half.mapped.iter().any(|m| {
+            let read = &m.expression.columns;
+            m.column.attnum == k.attnum
+                && !read.is_empty()
+                && m.expression.volatility != Volatility::Volatile
+                && read.iter().all(|n| from.columns.iter().any(|f| f.attnum == *n))
         })
     })
 }
 
-fn finish(half: Half, from: &Key, to: &Key) -> Result<Mapping> {
+/// Two keys of one side must never become one key of the other. That is sure for a column taken as it
+/// is and between integers or texts (whose casts fail rather than round); else the user has to give
+/// both ways.
+fn require_exact(shadow: &Key, forward: &Half, origin: &Key, reverse: &Half) -> Result<()> {
+    let family = |type_sql: &str| match type_sql {
+        "smallint" | "integer" | "bigint" => Some("integer"),
+        "text" | "character varying" => Some("text"),
+        _ => None,
+    };
+    let both_given = |half: &Half, key: &Key| {
+        key.columns
+            .iter()
+            .all(|k| half.mapped.iter().any(|m| m.column.attnum == k.attnum && m.how == How::Given))
+    };
+    if both_given(forward, shadow) && both_given(reverse, origin) {
+        return Ok(());
+    }
+    for (key, half, other) in [(shadow, forward, origin), (origin, reverse, shadow)] {
+        for k in &key.columns {
+            let exact = half.mapped.iter().any(|m| {
+                m.column.attnum == k.attnum
+                    && (m.expression.is_column.is_some()
+                        || (m.how == How::Cast
+                            && m.expression.columns.iter().all(|n| {
+                                other.columns.iter().any(|o| {
+                                    o.attnum == *n
+                                        && family(&o.type_sql).is_some()
+                                        && family(&o.type_sql) == family(&k.type_sql)
+                                })
+                            })))
+            });
+            if !exact {
+                return Err(Error::state(format!(
+                    "key column {} is changed in a way that cannot be undone exactly: two keys might become one",
+                    plain(k.name.as_str())
+                ))
+                .hint("Leave the key's columns as they are (integer types may change), or give both forward and reverse for them as expressions that never map two values to one."));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn finish(half: Half, from: &Key, to: &Key, deferrable: &[(Ident, bool)]) -> Result<Mapping> {
     let key_expressions = to
         .columns
         .iter()
         .map(|k| {
             half.mapped
                 .iter()
-                .find(|(c, _)| c.attnum == k.attnum)
-                .map(|(_, e)| e.sql.clone())
+                .find(|m| m.column.attnum == k.attnum)
+                .map(|m| m.expression.sql.clone())
                 .ok_or_else(|| Error::internal("a key column lost its expression"))
         })
         .collect::<Result<Vec<_>>>()?;
     let in_key = |c: &Column| to.columns.iter().any(|k| k.attnum == c.attnum);
     // ON CONFLICT DO UPDATE cannot set a GENERATED ALWAYS identity, nor use a deferrable key.
-    let upsert =
-        !to.deferrable && !half.mapped.iter().any(|(c, _)| c.identity == "a" && !in_key(c));
+    let upsert = !to.deferrable
+        && !half.mapped.iter().any(|m| m.column.identity == "a" && !in_key(&m.column));
+    let fixed = half
+        .mapped
+        .iter()
+        .filter(|m| m.column.identity == "a")
+        .map(|m| m.column.name.clone())
+        .collect();
     Ok(Mapping {
+        fixed,
         columns: half
             .mapped
             .into_iter()
-            .map(|(column, e)| MappedColumn {
-                column: column.name,
-                volatile: e.volatility != Volatility::Immutable,
-                expression: e.sql,
+            .map(|m| MappedColumn {
+                column: m.column.name,
+                volatile: m.expression.volatility != Volatility::Immutable,
+                expression: m.expression.sql,
             })
             .collect(),
         side_only: half.side_only.into_iter().map(|c| c.name).collect(),
         from_key: from.clone(),
         to_key: to.clone(),
         key_expressions,
+        to_deferrable: !deferrable.is_empty(),
+        to_deferred: deferrable.iter().filter(|(_, d)| *d).map(|(n, _)| n.clone()).collect(),
         upsert,
     })
 }

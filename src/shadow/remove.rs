@@ -8,6 +8,7 @@ use crate::ident::{QualifiedName, literal};
 use crate::model::deployment::Deployment;
 use crate::pg::acl;
 use crate::pg::relation;
+use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 use crate::shadow::schema;
 
@@ -21,7 +22,11 @@ pub fn drop_blue(deployment: &Deployment) -> Result<()> {
 pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
     let blue = deployment.blue_name();
     let plan = &deployment.plan;
-    spi::run(&format!("TRUNCATE TABLE ONLY {blue}"), &[])?;
+    {
+        // As the owner: TRUNCATE fires triggers that the owner may have put on blue.
+        let _owner = Identity::table_owner(deployment.owner, &plan.session)?;
+        spi::run(&format!("TRUNCATE TABLE ONLY {blue}"), &[])?;
+    }
     for index in plan.indexes.iter().skip(deployment.progress.indexes_built) {
         let statements = ddl::build_index(&blue, index);
         for statement in statements.build.iter().chain(&statements.exclusive) {

@@ -16,6 +16,7 @@ pub fn decide(
     table: &QualifiedName,
     pairs: &[(Ident, Ident)],
 ) -> Result<Vec<SequencePair>> {
+    widen(origin, shadow, pairs)?;
     let spare = catalog::sequences(shadow)?;
     let columns = catalog::columns(shadow)?;
     let mut found = Vec::new();
@@ -46,6 +47,25 @@ pub fn decide(
         });
     }
     Ok(found)
+}
+
+/// LIKE gives an identity column the bounds of its original in so many words, so that a change of its
+/// type leaves them. A plain ALTER TABLE would have moved a bound that is its type's.
+fn widen(origin: u32, shadow: u32, pairs: &[(Ident, Ident)]) -> Result<()> {
+    let live = catalog::sequences(origin)?;
+    for own in catalog::sequences(shadow)?.iter().filter(|s| s.kind == 'i') {
+        let original = pairs
+            .iter()
+            .find(|(_, s)| *s == own.column)
+            .and_then(|(o, _)| live.iter().find(|l| l.column == *o));
+        let Some(original) = original else { continue };
+        if original.type_oid != own.type_oid && original.at_type_limit && !own.at_type_limit {
+            let name = QualifiedName { schema: own.schema.clone(), name: own.name.clone() };
+            let bound = if own.ascending { "NO MAXVALUE" } else { "NO MINVALUE" };
+            spi::run(&format!("ALTER SEQUENCE {name} {bound}"), &[])?;
+        }
+    }
+    Ok(())
 }
 
 fn default_uses(table: u32, sequence: u32) -> Result<bool> {

@@ -1,11 +1,12 @@
 //! Writing a batch to blue, and finding the rows that cannot be written.
 
-use crate::ddl::rows::{self, Rows};
+use crate::ddl::rows::{self, Conflict, Rows};
 use crate::error::{Error, Result};
+use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::Deployment;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
-use crate::pg::spi::{self, Options};
+use crate::pg::spi::{self, Arg, Options};
 use crate::pg::work::{Column, Work};
 use crate::pg::xact;
 use crate::sync::batch::Item;
@@ -22,7 +23,7 @@ pub struct Failed<'a> {
 struct Writer<'a> {
     rows: &'a Rows<'a>,
     snapshot: &'a Snapshot,
-    all_columns: Vec<crate::ident::Ident>,
+    all_columns: Vec<Ident>,
 }
 
 /// Makes blue show green's rows for all items; what cannot be written is returned.
@@ -41,128 +42,132 @@ pub fn apply<'a>(
         .chain(mapping.side_only.iter().cloned())
         .collect();
     let writer = Writer { rows, snapshot, all_columns };
-    let items: Vec<&Item> = items.iter().collect();
-    let mut failed = writer.in_halves(&items, !mapping.upsert)?;
-    if failed.len() > 1 {
-        failed = writer.together(failed)?;
+    // In a restricted operation nothing may be left to the end of the transaction.
+    for constraint in &mapping.to_deferred {
+        let name = QualifiedName { schema: rows.to.schema.clone(), name: constraint.clone() };
+        spi::run(&format!("SET CONSTRAINTS {name} IMMEDIATE"), &[])?;
     }
-    Ok(failed)
+    let items: Vec<&Item> = items.iter().collect();
+    writer.in_halves(&items)
 }
 
 impl Writer<'_> {
-    /// The whole; then, deleting first, the whole; then halves.
-    fn in_halves<'i>(&self, items: &[&'i Item], replace: bool) -> Result<Vec<Failed<'i>>> {
+    /// The whole; then, deleting first, the whole with those left out that collide with rows of
+    /// blue; then halves, down to the row that fails.
+    fn in_halves<'i>(&self, items: &[&'i Item]) -> Result<Vec<Failed<'i>>> {
         if items.is_empty() {
             return Ok(Vec::new());
         }
         let work = self.work(items)?;
-        let caught = match xact::subtransaction(|| self.write(&work, replace)) {
+        let first = if self.rows.mapping.upsert { Conflict::Update } else { Conflict::Fail };
+        let caught = match xact::subtransaction(|| self.write(&work, first)) {
             Ok(()) => return Ok(Vec::new()),
             Err(caught) if caught.is_data_error() => caught,
             Err(caught) => return caught.raise(),
         };
-        if !replace {
-            return self.in_halves(items, true);
+        if let Some(collided) = self.replace(&work, &caught)? {
+            let failed = items.iter().filter(|item| collided.contains(&(item.id as i64)));
+            let error = caught.error;
+            return Ok(failed.map(|item| Failed { item, error: error.clone() }).collect());
         }
         if let [item] = items {
-            return Ok(self.alone(item, caught.error));
+            return self.alone(item, caught.error);
         }
         let (left, right) = items.split_at(items.len() / 2);
-        let mut failed = self.in_halves(left, replace)?;
-        failed.extend(self.in_halves(right, replace)?);
+        let mut failed = self.in_halves(left)?;
+        failed.extend(self.in_halves(right)?);
         Ok(failed)
     }
 
-    /// A key that is gone and cannot be put into blue's terms was never in blue.
-    fn alone<'i>(&self, item: &'i Item, error: Error) -> Vec<Failed<'i>> {
-        let present = item.kind != b'g' || self.green_has(item).unwrap_or(true);
-        if present { vec![Failed { item, error }] } else { Vec::new() }
+    /// For collisions of unique values: all rows of the batch are taken out, then written; those that
+    /// collide with a row outside of the batch stay out and are returned. None: another error.
+    fn replace(&self, work: &Work, cause: &xact::Caught) -> Result<Option<Vec<i64>>> {
+        if !cause.is_collision() {
+            return Ok(None);
+        }
+        let conflict =
+            if self.rows.mapping.to_deferrable { Conflict::Fail } else { Conflict::Skip };
+        match xact::subtransaction(|| {
+            let kept = self.take_out(work, true)?;
+            self.put(work, kept.as_ref(), conflict)?;
+            let missing = self.missing(work)?;
+            if let Some(kept) = kept.filter(|_| !missing.is_empty()) {
+                self.restore(&kept, &missing)?;
+            }
+            Ok(missing)
+        }) {
+            Ok(missing) => Ok(Some(missing)),
+            Err(caught) if caught.is_data_error() => Ok(None),
+            Err(caught) => caught.raise(),
+        }
+    }
+
+    /// A key that fails by itself. Where blue's row under it was to go elsewhere, and cannot, it is
+    /// only taken away: the row's key there is an item of its own. A key that is gone and cannot be
+    /// put into blue's terms was never in blue.
+    fn alone<'i>(&self, item: &'i Item, error: Error) -> Result<Vec<Failed<'i>>> {
+        if item.goes.as_ref().is_some_and(|(to, _)| *to != item.id) {
+            let stays_here = Item { goes: None, ..item.clone() };
+            let work = self.work(&[&stays_here])?;
+            match xact::subtransaction(|| self.write(&work, Conflict::Fail)) {
+                Ok(()) => return Ok(Vec::new()),
+                Err(caught) if caught.is_data_error() => {}
+                Err(caught) => return caught.raise(),
+            }
+        }
+        let present = item.kind != b'g' || self.green_has(item)?;
+        Ok(if present { vec![Failed { item, error }] } else { Vec::new() })
     }
 
     fn green_has(&self, item: &Item) -> Result<bool> {
         let work = self.work(&[item])?;
-        let options =
-            Options { snapshot: Some(self.snapshot), work: &[&work], ..Default::default() };
-        spi::with_rows(&self.rows.present(), &[], options, |rows, _| Ok(!rows.is_empty()))
+        spi::with_rows(&self.rows.present(), &[], self.options(&[&work]), |rows, _| {
+            Ok(!rows.is_empty())
+        })
     }
 
-    /// Those that fail alone may only stand in each other's way: all are taken out, then each is
-    /// written; a row that still fails goes back as it was.
-    fn together<'i>(&self, failed: Vec<Failed<'i>>) -> Result<Vec<Failed<'i>>> {
-        let mut taken = Vec::new();
-        for one in &failed {
-            let work = self.work(&[one.item])?;
-            let kept = match xact::subtransaction(|| self.take_out(&work, true)) {
-                Ok(kept) => kept,
-                Err(caught) if caught.is_data_error() => None,
-                Err(caught) => return caught.raise(),
-            };
-            taken.push((work, kept));
-        }
-        let mut still = Vec::new();
-        for (one, (work, kept)) in failed.into_iter().zip(taken) {
-            match xact::subtransaction(|| self.put(&work, kept.as_ref(), true)) {
-                Ok(()) => {}
-                Err(caught) if caught.is_data_error() => {
-                    if let Some(kept) = &kept {
-                        let _gone_if_it_fails = xact::subtransaction(|| self.restore(kept));
-                    }
-                    still.push(Failed { item: one.item, error: caught.error });
-                }
-                Err(caught) => return caught.raise(),
-            }
-        }
-        Ok(still)
-    }
-
-    fn write(&self, work: &Work, replace: bool) -> Result<()> {
-        let kept = self.take_out(work, replace)?;
-        self.put(work, kept.as_ref(), replace)
+    fn write(&self, work: &Work, conflict: Conflict) -> Result<()> {
+        let kept = self.take_out(work, conflict != Conflict::Update)?;
+        self.put(work, kept.as_ref(), conflict)
     }
 
     fn take_out(&self, work: &Work, replace: bool) -> Result<Option<Work>> {
         let sql = self.rows.take_out(replace, &self.all_columns);
-        let options =
-            Options { snapshot: Some(self.snapshot), work: &[work], ..Default::default() };
-        spi::with_rows(&sql, &[], options, |rows, _| {
+        spi::with_rows(&sql, &[], self.options(&[work]), |rows, _| {
             Ok(if rows.is_empty() { None } else { Some(Work::from_rows(rows::KEPT, rows)?) })
         })
     }
 
-    fn put(&self, work: &Work, kept: Option<&Work>, replace: bool) -> Result<()> {
+    fn put(&self, work: &Work, kept: Option<&Work>, conflict: Conflict) -> Result<()> {
         let side_only = !self.rows.mapping.side_only.is_empty();
-        let snapshot = Some(self.snapshot);
-        match kept.filter(|_| side_only) {
-            None => {
-                let sql = self.rows.write(replace, false);
-                spi::run_with(
-                    &sql,
-                    &[],
-                    Options { snapshot, work: &[work], ..Default::default() },
-                )?;
-            }
-            Some(kept) => {
-                for sql in [
-                    self.rows.write(replace, true),
-                    self.rows.put_back(),
-                    self.rows.put_back_in_transit(&self.all_columns),
-                ] {
-                    spi::run_with(
-                        &sql,
-                        &[],
-                        Options { snapshot, work: &[work, kept], ..Default::default() },
-                    )?;
-                }
-            }
+        let Some(kept) = kept.filter(|_| side_only) else {
+            spi::run_with(&self.rows.write(conflict, false), &[], self.options(&[work]))?;
+            return Ok(());
+        };
+        for sql in [
+            self.rows.write(conflict, true),
+            self.rows.put_back(&self.all_columns, conflict),
+            self.rows.put_back_in_transit(&self.all_columns, conflict),
+        ] {
+            spi::run_with(&sql, &[], self.options(&[work, kept]))?;
         }
         Ok(())
     }
 
-    fn restore(&self, kept: &Work) -> Result<()> {
-        let options =
-            Options { snapshot: Some(self.snapshot), work: &[kept], ..Default::default() };
-        spi::run_with(&self.rows.restore(&self.all_columns), &[], options)?;
+    fn missing(&self, work: &Work) -> Result<Vec<i64>> {
+        spi::with_rows(&self.rows.missing(), &[], self.options(&[work]), |rows, _| {
+            Ok((0..rows.len()).filter_map(|row| rows.get::<i64>(row, 1)).collect())
+        })
+    }
+
+    fn restore(&self, kept: &Work, ids: &[i64]) -> Result<()> {
+        let sql = self.rows.restore(&self.all_columns);
+        spi::run_with(&sql, &[Arg::Ints(ids)], self.options(&[kept]))?;
         Ok(())
+    }
+
+    fn options<'o>(&'o self, work: &'o [&'o Work]) -> Options<'o> {
+        Options { snapshot: Some(self.snapshot), work, ..Default::default() }
     }
 
     fn work(&self, items: &[&Item]) -> Result<Work> {
@@ -173,12 +178,17 @@ impl Writer<'_> {
 /// Items as rows for our statements.
 pub fn work_of(rows: &Rows<'_>, items: &[&Item]) -> Result<Work> {
     let key = &rows.mapping.from_key.columns;
-    let mut columns = vec![Column {
-        name: rows::KIND.to_owned(),
-        type_oid: pgrx::pg_sys::CHAROID.to_u32(),
+    let column = |name: &str, type_oid: pgrx::pg_sys::Oid| Column {
+        name: name.to_owned(),
+        type_oid: type_oid.to_u32(),
         collation: 0,
-    }];
-    for name in [rows::origin_column, rows::final_column] {
+    };
+    let mut columns = vec![
+        column(rows::KIND, pgrx::pg_sys::CHAROID),
+        column(rows::ID, pgrx::pg_sys::INT8OID),
+        column(rows::GOES_ID, pgrx::pg_sys::INT8OID),
+    ];
+    for name in [rows::batch_key, rows::goes_key] {
         columns.extend(key.iter().enumerate().map(|(i, k)| Column {
             name: name(i),
             type_oid: k.type_oid,
@@ -187,9 +197,17 @@ pub fn work_of(rows: &Rows<'_>, items: &[&Item]) -> Result<Work> {
     }
     let mut work = Work::new(rows::WORK, &columns)?;
     for item in items {
-        let mut values = vec![Some(pgrx::pg_sys::Datum::from(item.kind as i8))];
-        values.extend_from_slice(&item.origin);
-        values.extend_from_slice(&item.last);
+        let number = |id: usize| pgrx::pg_sys::Datum::from(id as i64);
+        let mut values = vec![
+            Some(pgrx::pg_sys::Datum::from(item.kind as i8)),
+            Some(number(item.id)),
+            item.goes.as_ref().map(|(id, _)| number(*id)),
+        ];
+        values.extend_from_slice(&item.key);
+        match &item.goes {
+            Some((_, key)) => values.extend_from_slice(key),
+            None => values.extend(key.iter().map(|_| None)),
+        }
         work.push(&values);
     }
     Ok(work)

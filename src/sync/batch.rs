@@ -19,14 +19,15 @@ pub type KeyValues = Vec<Option<Datum>>;
 /// What has to be done for a key.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// `g` gone, `f` fresh, `s` same row, `m` moved here from another key.
+    /// What is under the key now: `g` nothing, `f` a new row, `s` the same row, `m` one that moved
+    /// here from another key.
     pub kind: u8,
-    /// The key under which blue has the row.
-    pub origin: KeyValues,
-    /// The key under which green has it.
-    pub last: KeyValues,
+    /// The key.
+    pub key: KeyValues,
     /// Its number among the batch's keys.
     pub id: usize,
+    /// Where blue's row under this key goes: the key and its number; None throws it away.
+    pub goes: Option<(usize, KeyValues)>,
 }
 
 /// A batch. Its datums live as long as the statement that read them.
@@ -116,7 +117,22 @@ fn read(rows: &Rows, key: &Key, limit: i64) -> Batch {
             }
         })
         .collect();
-    fold(entries, &values, limit)
+    fold(if key.deferrable { split_moves(entries) } else { entries }, &values, limit)
+}
+
+/// A deferrable key may be held by two rows for a while, so that nobody can tell from the keys which of
+/// them an event means: a key update is then a deletion and a new row.
+fn split_moves(entries: Vec<Entry>) -> Vec<Entry> {
+    let mut split = Vec::with_capacity(entries.len());
+    for mut entry in entries {
+        if let Some(old) = entry.old.take() {
+            let place = String::new();
+            split.push(Entry { place, operation: b'D', key: old, old: None, ..entry });
+            entry.operation = if entry.operation == b'M' { b'M' } else { b'I' };
+        }
+        split.push(entry);
+    }
+    split
 }
 
 /// Misfits come first, as updates of their rows: in the last batch of the log all of them, before
@@ -145,16 +161,26 @@ fn fold(entries: Vec<Entry>, values: &[KeyValues], limit: i64) -> Batch {
             old: e.old,
         })
         .collect();
-    let items = provenance::fold(&story)
+    let fates = provenance::fold(&story);
+    let goes: HashMap<usize, usize> = fates
+        .iter()
+        .filter_map(|(key, origin)| match origin {
+            Origin::From(from) => Some((*from, *key)),
+            Origin::Fresh | Origin::Gone => None,
+        })
+        .collect();
+    let items = fates
         .into_iter()
-        .map(|(key, origin)| {
-            let (kind, from) = match origin {
-                Origin::Gone => (b'g', key),
-                Origin::Fresh => (b'f', key),
-                Origin::From(from) if from == key => (b's', key),
-                Origin::From(from) => (b'm', from),
-            };
-            Item { kind, origin: values[from].clone(), last: values[key].clone(), id: key }
+        .map(|(key, origin)| Item {
+            kind: match origin {
+                Origin::Gone => b'g',
+                Origin::Fresh => b'f',
+                Origin::From(from) if from == key => b's',
+                Origin::From(_) => b'm',
+            },
+            key: values[key].clone(),
+            id: key,
+            goes: goes.get(&key).map(|to| (*to, values[*to].clone())),
         })
         .collect();
     Batch {

@@ -1,8 +1,7 @@
 //! Misfits: rows of green that cannot be written to blue.
 //!
-//! The key stays in the log as a row of operation `M`, with the misfit's number as its position and
-//! the key under which blue has the row; people read `bluegreen.misfit`. Both go when a later batch
-//! succeeds, or when the row is gone.
+//! The key stays in the log as a row of operation `M`, with the misfit's number as its position;
+//! people read `bluegreen.misfit`. Both go when a later batch succeeds, or when the row is gone.
 
 use std::collections::HashMap;
 
@@ -28,14 +27,7 @@ pub fn record(
         batch.misfits.iter().map(|(key, id, place)| (*key, (*id, place.as_str()))).collect();
     for one in failed {
         match known.remove(&one.item.id) {
-            Some((id, place)) if one.item.kind != b'm' => {
-                let _ = place;
-                update(id, &one)?;
-            }
-            Some((id, place)) => {
-                remove(deployment, id, place)?;
-                add(deployment, rows, &one)?;
-            }
+            Some((id, _)) => update(deployment, rows, id, &one)?,
             None => add(deployment, rows, &one)?,
         }
     }
@@ -45,11 +37,21 @@ pub fn record(
     Ok(())
 }
 
-fn update(id: i64, failed: &Failed<'_>) -> Result<()> {
+fn update(deployment: &Deployment, rows: &Rows<'_>, id: i64, failed: &Failed<'_>) -> Result<()> {
+    let (_, row) = describe(deployment, rows, failed);
     let _us = Identity::extension()?;
-    let sql = "UPDATE bluegreen.misfit SET error = $2, sqlstate = $3 WHERE id = $1";
+    let sql =
+        "UPDATE bluegreen.misfit SET error = $2, sqlstate = $3, \"row\" = $4::jsonb WHERE id = $1";
     let state = xact::sqlstate(failed.error.code);
-    spi::run(sql, &[Arg::Int(id), Arg::Text(&failed.error.message), Arg::Text(&state)])?;
+    spi::run(
+        sql,
+        &[
+            Arg::Int(id),
+            Arg::Text(&failed.error.message),
+            Arg::Text(&state),
+            Arg::OptText(row.as_deref()),
+        ],
+    )?;
     Ok(())
 }
 
@@ -84,9 +86,8 @@ fn add(deployment: &Deployment, rows: &Rows<'_>, failed: &Failed<'_>) -> Result<
         ],
     )?
     .unwrap_or_default();
-    let item = failed.item;
-    let old = (item.kind == b'm').then_some(item.origin.as_slice());
-    log::append_entry(log, &Entry { operation: b'M', order: id, key: &item.last, old })
+    let key = &failed.item.key;
+    log::append_entry(log, &Entry { operation: b'M', order: id, key, old: None })
 }
 
 /// The key and green's row as JSON, where the types allow it.
@@ -122,7 +123,7 @@ pub fn set_aside(deployment: &Deployment) -> Result<Option<Aside>> {
             .map(|(i, k)| Column { name: name(i), type_oid: k.type_oid, collation: k.collation })
             .collect::<Vec<_>>()
     };
-    let mut marked = Work::new(rows::WORK, &columns(&mapping.from_key, rows::origin_column))?;
+    let mut marked = Work::new(rows::WORK, &columns(&mapping.from_key, rows::batch_key))?;
     {
         let _us = Identity::extension()?;
         let keys: Vec<_> = (1..=mapping.from_key.columns.len()).map(|i| format!("k{i}")).collect();

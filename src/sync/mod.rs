@@ -4,10 +4,11 @@
 //! events; make blue show green's rows as that snapshot sees them for those keys; delete exactly the
 //! log rows that were read. Green's rows are read again, so a repeated round does no harm.
 //!
-//! A statement over the whole batch is tried first (delete what is gone, upsert the rest). If a row
-//! makes it fail, the batch is done again deleting all its rows before inserting (two rows exchange
-//! a unique value), then in halves down to the row; those that fail alone are tried once more
-//! together, and what still fails is a misfit: its key stays in the log, marked.
+//! A statement over the whole batch is tried first (delete what is gone, upsert the rest). If rows
+//! collide (two of them exchange a unique value) all rows of the batch are taken out before they are
+//! written, and those that collide with a row outside of the batch are set aside. Any other row that
+//! makes the batch fail is found by halves. What is set aside is a misfit: its key stays in the log,
+//! marked, and is tried again with each batch that touches it and with the last one.
 //!
 //! Invariants: blue's columns that green has no value for are never overwritten (see
 //! `plan::provenance`); rows of the log are consumed by one runner at a time, which holds the
@@ -37,7 +38,9 @@ use crate::pg::xact;
 use crate::plan::batch::next_size;
 
 /// Log rows of the first batch.
-const FIRST_ROWS: i64 = 1_000;
+const FIRST_ROWS: i64 = 5_000;
+/// Log rows in a batch at least: rows that exchange values had better be in one batch.
+const LEAST_ROWS: u32 = 200;
 /// Log rows in a batch at most: they are held in memory.
 const MOST_ROWS: u32 = 50_000;
 
@@ -53,11 +56,12 @@ pub struct Round {
 
 /// One round of a size that the clock gave. The caller holds the deployment's lock and commits.
 pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
-    let limit = deployment.progress.sync_rows.max(FIRST_ROWS);
+    let known = deployment.progress.sync_rows;
+    let limit = if known > 0 { known } else { FIRST_ROWS };
     let round = round(deployment, settings, limit)?;
     if round.read == limit {
         let size = u32::try_from(limit).unwrap_or(MOST_ROWS);
-        let next = next_size(size, round.took, settings.batch_time).min(MOST_ROWS);
+        let next = next_size(size, round.took, settings.batch_time).clamp(LEAST_ROWS, MOST_ROWS);
         deployment.progress.sync_rows = next.into();
     }
     Ok(round)
@@ -122,15 +126,19 @@ fn follow_truncate(
     settings: &Settings,
     snapshot: &Snapshot,
 ) -> Result<()> {
-    let _us = Identity::extension()?;
-    let markers = spi::run_with(
-        "DELETE FROM bluegreen.truncation WHERE deployment = $1",
-        &[Arg::Int(deployment.id)],
-        Options { snapshot: Some(snapshot), work: &[], ..Default::default() },
-    )?;
+    let markers = {
+        let _us = Identity::extension()?;
+        spi::run_with(
+            "DELETE FROM bluegreen.truncation WHERE deployment = $1",
+            &[Arg::Int(deployment.id)],
+            Options { snapshot: Some(snapshot), work: &[], ..Default::default() },
+        )?
+    };
     if markers == 0 {
         return Ok(());
     }
+    // As the owner: TRUNCATE fires triggers that the owner may have put on blue.
+    let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
     let (blue, name) = (deployment.blue(), deployment.blue_name());
     let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &name };
     let until = Instant::now() + settings.retry_for;

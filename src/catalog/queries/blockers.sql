@@ -24,7 +24,9 @@ SELECT * FROM (
                l.relation::regclass),
            NULL, extract(epoch FROM p.prepared)::float8
       FROM pg_catalog.pg_prepared_xacts p
-      JOIN pg_catalog.pg_locks l ON l.virtualtransaction = '-1/' || p.transaction::text
+      JOIN pg_catalog.pg_locks t ON t.locktype = 'transactionid' AND t.transactionid = p.transaction
+       AND t.pid IS NULL
+      JOIN pg_catalog.pg_locks l ON l.virtualtransaction = t.virtualtransaction AND l.pid IS NULL
      WHERE l.locktype = 'relation' AND l.relation::int8 IN ($1::int8, $2::int8)
        AND p.database = pg_catalog.current_database()
   ) b

@@ -10,7 +10,7 @@ WITH RECURSIVE base AS (
 SELECT a.attnum::int4 AS attnum, a.attname::text AS name,
        a.atttypid::int8 AS type_oid, a.atttypmod AS typmod,
        pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_sql,
-       b.type::int8 AS base_oid, pg_catalog.format_type(b.type, NULL) AS base_sql,
+       b.type::int8 AS base_oid, pg_catalog.format_type(b.type, -1) AS base_sql,
        a.attcollation::int8 AS collation,
        CASE WHEN a.attcollation <> 0
             THEN pg_catalog.format('%I.%I', cn.nspname, co.collname) END AS collation_sql,

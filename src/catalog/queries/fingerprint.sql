@@ -10,7 +10,7 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
     SELECT 'owner', pg_catalog.pg_get_userbyid(c.relowner)::text
       FROM pg_catalog.pg_class c WHERE c.oid = $1
     UNION ALL
-    SELECT 'grants', coalesce(c.relacl::text, '') FROM pg_catalog.pg_class c WHERE c.oid = $1
+    SELECT 'grants', coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))::text FROM pg_catalog.pg_class c WHERE c.oid = $1
     UNION ALL
     SELECT 'storage parameters', coalesce(c.reloptions::text, '')
            || coalesce((SELECT t.reloptions::text FROM pg_catalog.pg_class t
@@ -18,7 +18,7 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
       FROM pg_catalog.pg_class c WHERE c.oid = $1
     UNION ALL
     SELECT 'column ' || a.attname,
-           pg_catalog.concat_ws(' ', a.attnum, pg_catalog.format_type(a.atttypid, a.atttypmod),
+           pg_catalog.concat_ws(' ', a.attnum, a.xmin, pg_catalog.format_type(a.atttypid, a.atttypmod),
                a.attcollation, a.attnotnull, a.attidentity, a.attgenerated, a.attstorage,
                a.attcompression, a.attacl, a.attstattarget,
                pg_catalog.pg_get_expr(d.adbin, d.adrelid))

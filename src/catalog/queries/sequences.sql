@@ -2,6 +2,12 @@
 SELECT a.attnum::int4 AS attnum, a.attname::text AS column, s.oid::int8 AS oid,
        n.nspname::text AS schema, s.relname::text AS name, d.deptype::text AS kind,
        q.seqtypid::int8 AS type_oid,
+       CASE q.seqtypid WHEN 'pg_catalog.int2'::regtype THEN 32767
+            WHEN 'pg_catalog.int4'::regtype THEN 2147483647
+            ELSE 9223372036854775807 END = abs(CASE WHEN q.seqincrement > 0 THEN q.seqmax
+                                               ELSE q.seqmin + 1 END)
+            AS at_type_limit,
+       q.seqincrement > 0 AS ascending,
        pg_catalog.format('AS %s INCREMENT BY %s MINVALUE %s MAXVALUE %s CACHE %s %s',
            pg_catalog.format_type(q.seqtypid, NULL), q.seqincrement, q.seqmin, q.seqmax, q.seqcache,
            CASE WHEN q.seqcycle THEN 'CYCLE' ELSE 'NO CYCLE' END) AS options
