@@ -27,10 +27,11 @@ pub enum Misfits {
     SetAside,
 }
 
-/// Log rows per millisecond until one was measured.
-const FIRST_RATE: f64 = 5.0;
+/// Log rows per millisecond that a drain takes at least, while all writers wait and leave it the
+/// machine. Rounds beside busy writers measure less.
+const LEAST_RATE: f64 = 20.0;
 /// A backlog that is always drained under the lock.
-const LEAST_BACKLOG: i64 = 200;
+const LEAST_BACKLOG: i64 = 50;
 
 /// Exchanges the roles, in the caller's transaction. The deployment is locked and checked.
 pub fn exchange(
@@ -129,8 +130,7 @@ fn under_lock(
 
 /// How many log rows a drain of `max_final_drain` can take.
 fn allowed_backlog(d: &Deployment, settings: &Settings) -> i64 {
-    let rate = if d.progress.sync_rate > 0.0 { d.progress.sync_rate } else { FIRST_RATE };
-    let rows = rate * settings.max_final_drain.as_secs_f64() * 1000.0;
+    let rows = d.progress.sync_rate.max(LEAST_RATE) * settings.max_final_drain.as_secs_f64() * 1000.0;
     (rows as i64).max(LEAST_BACKLOG)
 }
 

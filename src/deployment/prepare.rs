@@ -21,6 +21,7 @@ use crate::pg::parse;
 use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
 use crate::pg::{acl, relation, xact};
+use crate::plan::difference;
 use crate::shadow::mapping::Sides;
 use crate::shadow::{create, mapping, remove, schema, sequences};
 
@@ -61,16 +62,24 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
     let changes = parse::parse_changes(&request.arguments.changes)?;
     let blue = schema::blue_name(&table.schema, &settings.schema_suffix)?;
     refuse(&table, &changes, &blue)?;
-    lock_green(&table, settings)?;
     relation::check_not_in_use(table.oid, "bg_prepare")?;
-    let table = {
-        let _us = Identity::extension()?;
-        catalog::existing_table(request.source)?
-    };
-    refuse(&table, &changes, &blue)?;
     let began = Instant::now();
+    // Everything that can be made beside the writers comes first; then the lock, under which the
+    // table has to be as it was.
+    let before = definition(table.oid)?;
     let id = store::next_id()?;
     let mut deployment = build(&table, &request, &changes, &blue, id, settings)?;
+    lock_green(&table, settings)?;
+    relation::check_not_in_use(table.oid, "bg_prepare")?;
+    let changed = difference::differences(&before, &definition(table.oid)?);
+    if !changed.is_empty() {
+        return Err(Error::state(format!(
+            "the definition of {} changed while it was prepared: {}",
+            table.qualified().plain(),
+            changed.join("; ")
+        ))
+        .hint("Call bg_prepare again."));
+    }
     {
         let _us = Identity::extension()?;
         capture::install(&deployment, table.persistence == "u")?;
@@ -88,6 +97,11 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
         },
     )?;
     Ok((deployment.phase.to_string(), None))
+}
+
+fn definition(table: u32) -> Result<serde_json::Value> {
+    let _us = Identity::extension()?;
+    catalog::fingerprint(table)
 }
 
 /// The same call again says so; another one names the difference.

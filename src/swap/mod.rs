@@ -47,6 +47,8 @@ pub fn locks(deployment: &Deployment) -> Vec<(u32, Mode)> {
 /// as it was before it, without an error.
 pub fn wait_for_snapshots(deployment: &Deployment, until: Instant) -> Result<()> {
     let xid = deployment.progress.drain_xid;
+    // Most are gone in a moment, and each millisecond brings new changes to drain.
+    let mut rest = Duration::from_millis(1);
     loop {
         let holders = snapshot::holders_older_than(xid);
         if holders.is_empty() {
@@ -65,7 +67,8 @@ pub fn wait_for_snapshots(deployment: &Deployment, until: Instant) -> Result<()>
             .detail(blockers.join("\n"))
             .hint("Let it end or end it, then call again; see bg_blockers(table). SET bluegreen.wait_for_snapshots = off accepts stale reads in such transactions."));
         }
-        xact::sleep(Duration::from_millis(50));
+        xact::sleep(rest);
+        rest = (rest * 2).min(Duration::from_millis(50));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Writing a batch to blue, and finding the rows that cannot be written.
 
+use std::collections::HashMap;
+
 use crate::ddl::rows::{self, Conflict, Rows};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
@@ -17,6 +19,13 @@ pub struct Failed<'a> {
     pub item: &'a Item,
     /// The error of its own write.
     pub error: Error,
+}
+
+impl Failed<'_> {
+    /// It collides with another row.
+    pub fn is_collision(&self) -> bool {
+        xact::Caught { error: self.error.clone() }.is_collision()
+    }
 }
 
 /// A batch's tools.
@@ -47,18 +56,20 @@ pub fn apply<'a>(
         let name = QualifiedName { schema: rows.to.schema.clone(), name: constraint.clone() };
         spi::run(&format!("SET CONSTRAINTS {name} IMMEDIATE"), &[])?;
     }
-    let items: Vec<&Item> = items.iter().collect();
-    writer.in_halves(&items)
+    let groups = linked(items);
+    let groups: Vec<&[&Item]> = groups.iter().map(Vec::as_slice).collect();
+    writer.in_halves(&groups)
 }
 
 impl Writer<'_> {
     /// The whole; then, deleting first, the whole with those left out that collide with rows of
     /// blue; then halves, down to the row that fails.
-    fn in_halves<'i>(&self, items: &[&'i Item]) -> Result<Vec<Failed<'i>>> {
+    fn in_halves<'i>(&self, groups: &[&[&'i Item]]) -> Result<Vec<Failed<'i>>> {
+        let items = groups.concat();
         if items.is_empty() {
             return Ok(Vec::new());
         }
-        let work = self.work(items)?;
+        let work = self.work(&items)?;
         let first = if self.rows.mapping.upsert { Conflict::Update } else { Conflict::Fail };
         let caught = match xact::subtransaction(|| self.write(&work, first)) {
             Ok(()) => return Ok(Vec::new()),
@@ -70,10 +81,19 @@ impl Writer<'_> {
             let error = caught.error;
             return Ok(failed.map(|item| Failed { item, error: error.clone() }).collect());
         }
-        if let [item] = items {
+        if let [item] = items[..] {
             return self.alone(item, caught.error);
         }
-        let (left, right) = items.split_at(items.len() / 2);
+        if let [group] = groups {
+            // One chain of keys, with a row in it that fails: each key by itself.
+            let single: Vec<&[&Item]> = group.chunks(1).collect();
+            return self.both(&single);
+        }
+        self.both(groups)
+    }
+
+    fn both<'i>(&self, groups: &[&[&'i Item]]) -> Result<Vec<Failed<'i>>> {
+        let (left, right) = groups.split_at(groups.len() / 2);
         let mut failed = self.in_halves(left)?;
         failed.extend(self.in_halves(right)?);
         Ok(failed)
@@ -173,6 +193,34 @@ impl Writer<'_> {
     fn work(&self, items: &[&Item]) -> Result<Work> {
         work_of(self.rows, items)
     }
+}
+
+/// The items in groups that must not be parted: keys between which rows moved.
+fn linked(items: &[Item]) -> Vec<Vec<&Item>> {
+    let mut leader: HashMap<usize, usize> = items.iter().map(|i| (i.id, i.id)).collect();
+    fn find(leader: &HashMap<usize, usize>, mut id: usize) -> usize {
+        while leader[&id] != id {
+            id = leader[&id];
+        }
+        id
+    }
+    for item in items {
+        if let Some((to, _)) = &item.goes {
+            let (a, b) = (find(&leader, item.id), find(&leader, *to));
+            leader.insert(a, b);
+        }
+    }
+    let mut groups: HashMap<usize, Vec<&Item>> = HashMap::new();
+    let mut order = Vec::new();
+    for item in items {
+        let id = find(&leader, item.id);
+        groups.entry(id).or_insert_with(|| {
+            order.push(id);
+            Vec::new()
+        });
+        groups.entry(id).and_modify(|group| group.push(item));
+    }
+    order.into_iter().filter_map(|id| groups.remove(&id)).collect()
 }
 
 /// Items as rows for our statements.

@@ -94,30 +94,52 @@ fn round(deployment: &mut Deployment, settings: &Settings, limit: i64) -> Result
     lock::relation(deployment.green(), Mode::AccessShare);
     let snapshot = Snapshot::now();
     follow_truncate(deployment, settings, &snapshot)?;
-    let read = batch::with_events(deployment, &snapshot, limit, |batch| {
-        if batch.items.is_empty() && batch.events == 0 {
-            return Ok(0);
+    let mut limit = limit;
+    let read = loop {
+        match xact::subtransaction(|| attempt(deployment, &snapshot, limit)) {
+            Ok(read) => break read,
+            Err(caught) if caught.error.message == CUT => {
+                limit = (limit * 4).min(MOST_ROWS.into());
+                deployment.progress.sync_rows = limit;
+            }
+            Err(caught) => return caught.raise(),
         }
-        let blue = deployment.blue_name();
-        let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
-        let failed = apply::apply(deployment, &rows, &snapshot, &batch.items)?;
-        failpoint::reach("sync_applied");
-        misfit::record(deployment, &rows, &batch, failed)?;
-        batch::consume(deployment, &batch)?;
-        Ok(batch.events)
-    })?;
+    };
     drop(snapshot);
     let took = began.elapsed();
     let progress = &mut deployment.progress;
     if read > 0 {
         progress.drain_xid = xact::current_xid();
     }
-    if read >= 200 {
+    if read >= 500 {
         let rate = read as f64 / (took.as_secs_f64() * 1000.0).max(0.001);
         progress.sync_rate =
             if progress.sync_rate > 0.0 { (progress.sync_rate + rate) / 2.0 } else { rate };
     }
     Ok(Round { read, complete: read < limit, took })
+}
+
+/// The error by which a batch that was cut in an unfortunate place is rolled back.
+const CUT: &str = "the batch parts rows that exchange values";
+
+fn attempt(deployment: &Deployment, snapshot: &Snapshot, limit: i64) -> Result<i64> {
+    batch::with_events(deployment, snapshot, limit, |batch| {
+        if batch.items.is_empty() && batch.events == 0 {
+            return Ok(0);
+        }
+        let blue = deployment.blue_name();
+        let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
+        let failed = apply::apply(deployment, &rows, snapshot, &batch.items)?;
+        failpoint::reach("sync_applied");
+        // The other half of an exchange may be in the log behind the batch.
+        let cut = batch.events == limit && limit < MOST_ROWS.into();
+        if cut && failed.iter().any(apply::Failed::is_collision) {
+            return Err(Error::internal(CUT));
+        }
+        misfit::record(deployment, &rows, &batch, failed)?;
+        batch::consume(deployment, &batch)?;
+        Ok(batch.events)
+    })
 }
 
 /// Empties blue when green was truncated: every row of green is younger, and in the log.
