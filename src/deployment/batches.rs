@@ -38,7 +38,7 @@ pub fn next(d: &mut Deployment, settings: &Settings) -> Result<Batch> {
         Phase::Indexing => batch.in_step = index_batch(d, settings, began)?,
         Phase::Ready | Phase::Swapped => {
             let round = sync::step(d, settings)?;
-            batch.in_step = round.complete;
+            batch.in_step = round.in_step;
             batch.worked = round.read > 0;
             note_synced(d, &batch);
         }
@@ -92,7 +92,7 @@ fn index_batch(d: &mut Deployment, settings: &Settings, began: Instant) -> Resul
         return Ok(false);
     }
     let round = sync::step(d, settings)?;
-    if !round.complete {
+    if !round.in_step {
         return Ok(false);
     }
     d.phase = phase::next(d.phase, Event::InStep)?;

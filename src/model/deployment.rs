@@ -138,6 +138,8 @@ pub struct Progress {
     pub copy_seconds: f64,
     /// Log rows of the next sync batch.
     pub sync_rows: i64,
+    /// Complete rounds of sync in a row that were not short.
+    pub chased: u32,
     /// Log rows per millisecond of the last large enough sync.
     pub sync_rate: f64,
     /// The last transaction that wrote to blue: snapshots must be younger before the swap.

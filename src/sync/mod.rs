@@ -44,12 +44,18 @@ const LEAST_ROWS: u32 = 200;
 /// Log rows in a batch at most: they are held in memory.
 const MOST_ROWS: u32 = 50_000;
 
+/// Complete rounds that were not short, one after the other, until that has to do: writers that are
+/// as fast as sync are not chased for ever.
+const MOST_CHASES: u32 = 20;
+
 /// What a round did.
 pub struct Round {
     /// Log rows consumed.
     pub read: i64,
     /// The log had no more rows for this snapshot.
     pub complete: bool,
+    /// Complete, and short: not much can have come in meanwhile.
+    pub in_step: bool,
     /// How long it took.
     pub took: Duration,
 }
@@ -64,7 +70,14 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
         let next = next_size(size, round.took, settings.batch_time).clamp(LEAST_ROWS, MOST_ROWS);
         deployment.progress.sync_rows = next.into();
     }
-    Ok(round)
+    let short = round.took * 4 <= settings.batch_time;
+    let chased = &mut deployment.progress.chased;
+    *chased = if round.complete && !short { *chased + 1 } else { 0 };
+    if *chased >= MOST_CHASES {
+        *chased = 0;
+        return Ok(Round { in_step: true, ..round });
+    }
+    Ok(Round { in_step: round.complete && short, ..round })
 }
 
 /// Everything that is in the log now, whatever it takes: under the swap's lock, after a count.
@@ -116,7 +129,7 @@ fn round(deployment: &mut Deployment, settings: &Settings, limit: i64) -> Result
         progress.sync_rate =
             if progress.sync_rate > 0.0 { (progress.sync_rate + rate) / 2.0 } else { rate };
     }
-    Ok(Round { read, complete: read < limit, took })
+    Ok(Round { read, complete: read < limit, in_step: false, took })
 }
 
 /// The error by which a batch that was cut in an unfortunate place is rolled back.
