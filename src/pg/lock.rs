@@ -85,13 +85,13 @@ pub fn retry<T>(
     mut attempt: impl FnMut(Duration) -> Result<T>,
 ) -> std::result::Result<T, Caught> {
     let mut limit = Duration::from_millis(10).min(longest);
-    let mut rest = Duration::from_millis(20);
+    let mut rest = Duration::from_millis(5);
     loop {
         match xact::subtransaction(|| attempt(limit)) {
             Ok(value) => return Ok(value),
             Err(caught) if caught.is_lock_failure() && Instant::now() + rest < until => {
                 xact::sleep(jitter(rest));
-                limit = (limit * 3 / 2).min(longest);
+                limit = (limit * 2).min(longest);
                 rest = (rest * 3 / 2).min(Duration::from_secs(1));
             }
             Err(caught) => return Err(caught),
