@@ -10,8 +10,8 @@ use bluegreen_tests::journal::Workload;
 use story::Scene;
 use story::course::{Course, repeats};
 
-/// Ten rests and what is between them make the 20 seconds.
-const REST: Duration = Duration::from_millis(2_000);
+/// Eight rests, in which writers are left alone, make 20 seconds.
+const REST: Duration = Duration::from_millis(2_600);
 
 #[test]
 fn writers_lose_nothing_and_see_no_error_when_a_table_is_rewritten_as_it_is() {

@@ -55,7 +55,7 @@ fn only_ordinary_tables_can_be_deployed() {
                 "42501",
                 &["pg_largeobject", "system"],
             ),
-            ("SELECT bg_prepare('bluegreen.deployment')", "0A000", &["deployment"]),
+            ("SELECT bg_prepare('bluegreen.deployment')", "42501", &["deployment", "system"]),
             ("SELECT bg_prepare('parted')", "0A000", &["parted", "partition"]),
             ("SELECT bg_prepare('a_part')", "0A000", &["a_part", "partition"]),
             ("SELECT bg_prepare('typed')", "0A000", &["typed", "type"]),
@@ -182,9 +182,9 @@ fn changes_are_the_actions_of_one_alter_table() {
         .run("CREATE TABLE other (id bigint PRIMARY KEY); ALTER TABLE other OWNER TO owner");
     let before = scene.inventory();
     for (changes, word) in [
-        ("ADD COLUMN a int; DROP TABLE other", ";"),
-        ("; DROP TABLE other", ";"),
-        ("ADD COLUMN a int; ALTER TABLE other ADD COLUMN b int", ";"),
+        ("ADD COLUMN a int; DROP TABLE other", "statement"),
+        ("; DROP TABLE other", "statement"),
+        ("ADD COLUMN a int; ALTER TABLE other ADD COLUMN b int", "statement"),
         ("RENAME TO people", "RENAME TO"),
         ("SET SCHEMA pg_temp", "SET SCHEMA"),
         ("OWNER TO mallory", "OWNER TO"),
@@ -211,7 +211,7 @@ fn changes_are_the_actions_of_one_alter_table() {
     // The server's own errors keep their place in the text.
     for (changes, part) in [
         ("ADD COLUMN phone textt", "textt"),
-        ("ADD COLUM phone text", "phone"),
+        ("ADD COLUM phone text", "character 17"),
         ("DROP COLUMN nothing", "nothing"),
         ("RENAME COLUMN nothing TO x", "nothing"),
         ("RENAME COLUMN name TO email", "email"),
@@ -242,17 +242,14 @@ fn changes_are_the_actions_of_one_alter_table() {
         Some(postgres::error::ErrorPosition::Original(position)) => {
             panic!("position {position} is one in the call, not in the changes")
         }
-        None => assert!(
-            error.message().contains("position")
-                || error.detail().is_some_and(|d| d.contains("position")),
-            "no position: {error:?}"
-        ),
+        None => assert!(error.message().contains("character 31"), "no position: {error:?}"),
     }
 }
 
 #[test]
 fn mappings_name_columns_that_are_there_and_keys_can_be_mapped_back() {
     let scene = Scene::users(3);
+    scene.table("keyed", "id bigint PRIMARY KEY, name text");
     let mut owner = scene.owner();
     each_is_refused(
         &scene,
@@ -276,20 +273,25 @@ fn mappings_name_columns_that_are_there_and_keys_can_be_mapped_back() {
             (r#"SELECT bg_prepare('users', forward => '["name"]')"#, "22023", &["forward"]),
             (r#"SELECT bg_prepare('users', forward => '{"name": 7}')"#, "22023", &["name"]),
             (
-                "SELECT bg_prepare('users', 'DROP COLUMN id, ADD COLUMN number bigint')",
+                "SELECT bg_prepare('keyed', 'DROP COLUMN id, ADD COLUMN number bigint')",
                 "55000",
                 &["id"],
             ),
             (
-                r#"SELECT bg_prepare('users', 'DROP COLUMN id, ADD COLUMN number bigint PRIMARY KEY',
+                r#"SELECT bg_prepare('keyed', 'DROP COLUMN id, ADD COLUMN number bigint PRIMARY KEY',
                     forward => '{"number": "id + 7"}')"#,
                 "55000",
                 &["id"],
             ),
-            ("SELECT bg_prepare('users', 'DROP CONSTRAINT users_pkey')", "55000", &["key"]),
+            ("SELECT bg_prepare('keyed', 'DROP CONSTRAINT keyed_pkey')", "55000", &["key"]),
             (
-                "SELECT bg_prepare('users', 'ALTER COLUMN id TYPE uuid USING gen_random_uuid()')",
-                "55000",
+                "SELECT bg_prepare('keyed', 'ALTER COLUMN id TYPE uuid USING gen_random_uuid()')",
+                "42804",
+                &["id"],
+            ),
+            (
+                "SELECT bg_prepare('keyed', 'ALTER COLUMN id TYPE bigint USING id / 2')",
+                "22023",
                 &["id"],
             ),
         ],
@@ -332,8 +334,8 @@ fn a_target_made_by_hand_has_to_fit() {
         &scene,
         &mut owner,
         &[
-            ("SELECT bg_prepare('users', target => 'no_name')", "55000", &["no_name", "must"]),
-            ("SELECT bg_prepare('users', target => 'no_key')", "55000", &["no_key", "key"]),
+            ("SELECT bg_prepare('users', target => 'no_name')", "23502", &["must"]),
+            ("SELECT bg_prepare('users', target => 'no_key')", "55000", &["key column id"]),
             ("SELECT bg_prepare('users', target => 'filled')", "55000", &["filled"]),
             ("SELECT bg_prepare('users', target => 'hung')", "0A000", &["hung"]),
             ("SELECT bg_prepare('users', target => 'users')", "22023", &["users"]),
@@ -435,7 +437,7 @@ fn callers_with_a_snapshot_of_their_own_are_refused() {
     let mut owner = scene.owner();
     for level in ["REPEATABLE READ", "SERIALIZABLE"] {
         let sql = format!("BEGIN ISOLATION LEVEL {level}; SELECT bg_prepare('users')");
-        each_is_refused(&scene, &mut owner, &[(&sql, "25001", &["READ COMMITTED"])]);
+        each_is_refused(&scene, &mut owner, &[(&sql, "25001", &["REPEATABLE READ"])]);
     }
     owner.run("SELECT bg_prepare('users')");
     for verb in ["bg_backfill", "bg_abort"] {
@@ -446,7 +448,7 @@ fn callers_with_a_snapshot_of_their_own_are_refused() {
     }
     owner.sync();
     let refusal = owner.refused("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT bg_swap('users')");
-    refusal.assert_is("25001", &["READ COMMITTED"]);
+    refusal.assert_is("25001", &["REPEATABLE READ"]);
     owner.run("ROLLBACK");
     owner.refused("BEGIN READ ONLY; SELECT bg_swap('users')");
     owner.run("ROLLBACK");

@@ -24,7 +24,8 @@ SELECT 'column ' || a.attrelid::regclass || '.' || a.attname || ' '
     || ' identity ' || a.attidentity::text || ' generated ' || a.attgenerated::text
     || ' default ' || coalesce(pg_get_expr(d.adbin, d.adrelid), '')
     || ' acl ' || coalesce(a.attacl::text, '') || ' statistics ' || a.attstattarget
-    || ' storage ' || a.attstorage::text || ' options ' || coalesce(a.attoptions::text, '')
+    || ' storage ' || a.attstorage::text || ' options ' || array_to_string(ARRAY(SELECT o FROM unnest(a.attoptions) o
+        WHERE o !~ '^pg_attver='), ' ')
     || ' comment ' || coalesce(col_description(a.attrelid, a.attnum), '')
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum

@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::person::{Person, Refusal};
 
+/// The rows that came back, or the error.
+pub type Said = Result<Vec<Vec<Option<String>>>, Refusal>;
+
 /// Something that somebody does while the test goes on.
 pub struct Errand {
     pub pid: i32,
     sql: String,
-    thread: JoinHandle<(Person, Result<(), Refusal>)>,
+    thread: JoinHandle<(Person, Said)>,
 }
 
 impl Errand {
@@ -18,7 +21,7 @@ impl Errand {
         let pid = person.pid();
         let said = sql.to_owned();
         let thread = std::thread::spawn(move || {
-            let result = person.try_run(&said);
+            let result = person.try_rows(&said);
             (person, result)
         });
         Self { pid, sql: sql.to_owned(), thread }
@@ -30,7 +33,7 @@ impl Errand {
 
     /// What came of it, once it has ended, within a minute and a half.
     #[track_caller]
-    pub fn result(self) -> (Person, Result<(), Refusal>) {
+    pub fn result(self) -> (Person, Said) {
         let deadline = Instant::now() + Duration::from_secs(90);
         while !self.thread.is_finished() {
             assert!(Instant::now() < deadline, "does not end: {}", self.sql);
@@ -56,7 +59,7 @@ impl Errand {
         let sql = self.sql.clone();
         match self.result() {
             (_, Err(refusal)) => refusal,
-            (person, Ok(())) => panic!("{} was not refused: {sql}", person.role),
+            (person, Ok(_)) => panic!("{} was not refused: {sql}", person.role),
         }
     }
 }

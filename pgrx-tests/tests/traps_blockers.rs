@@ -1,0 +1,184 @@
+//! Who stands in the way of a swap, and what becomes of them (traps.md, "Swap"). Each is a test named
+//! after it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod story;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bluegreen_tests::cluster::{Cluster, Options};
+use story::{Person, Scene, longest_wait_of_a_reader};
+
+/// `lock_timeout` is 200 ms; a reader may wait that long, and a loaded machine adds to it.
+const SHORT: Duration = Duration::from_secs(1);
+
+fn ready(scene: &Scene) -> Person {
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    owner
+}
+
+#[test]
+fn trap_29_whoever_holds_blue_stops_neither_green_nor_is_waited_for_without_end() {
+    let scene = Scene::users(100);
+    let mut owner = ready(&scene);
+    let mut holder = scene.admin();
+    // What a vacuum against wraparound would hold.
+    holder.run("BEGIN; LOCK TABLE public_blue.users IN SHARE UPDATE EXCLUSIVE MODE");
+    let holder_pid = holder.pid().to_string();
+
+    let mut refusal = None;
+    let longest = longest_wait_of_a_reader(&scene, "users", || {
+        refusal = Some(owner.refused("SELECT bg_swap('users', retry_for => '2 s')"));
+    });
+    let refusal = refusal.unwrap();
+    refusal.assert_is("55P03", &["users"]);
+    assert!(refusal.everything().contains(&holder_pid), "{refusal:?}");
+    assert!(longest < SHORT, "a reader of green waited {longest:?}");
+    let refusal = owner.refused("SET bluegreen.retry_for = '1 s'; SELECT bg_abort('users')");
+    refusal.assert_is("55P03", &["users"]);
+    assert_eq!(scene.status("phase"), "ready");
+
+    holder.run("COMMIT");
+    owner.swap();
+}
+
+#[test]
+fn trap_29_autovacuum_leaves_blue_alone_until_the_swap_and_then_does_what_it_did() {
+    let scene = Scene::users(100);
+    let options =
+        "SELECT coalesce(array_to_string(reloptions, ' '), '') FROM pg_class WHERE oid = ";
+    let mut admin = scene.admin();
+    admin.run("ALTER TABLE users SET (fillfactor = 70, autovacuum_vacuum_threshold = 77)");
+    let first = admin.text(&format!("{options} 'users'::regclass"));
+    let mut owner = ready(&scene);
+
+    let blue = admin.text(&format!("{options} 'public_blue.users'::regclass"));
+    assert!(blue.contains("autovacuum_enabled=false"), "{blue}");
+    assert!(blue.contains("fillfactor=70"), "{blue}");
+    owner.swap();
+    assert_eq!(admin.text(&format!("{options} 'users'::regclass")), first);
+    owner.revert();
+    assert_eq!(admin.text(&format!("{options} 'users'::regclass")), first);
+}
+
+#[test]
+fn trap_47_a_client_that_reads_blue_first_and_green_second_is_never_the_victim() {
+    let scene = Scene::users(100);
+    let _owner = ready(&scene);
+    let mut app = scene.app();
+    app.run("BEGIN; SELECT count(*) FROM public_blue.users");
+
+    let swap = scene.send("owner", "SELECT bg_swap('users', retry_for => '20 s')");
+    scene.until_queued(1);
+    for _ in 0..20 {
+        // In whichever state the swap's try is.
+        app.run("SELECT count(*) FROM users");
+        std::thread::sleep(Duration::from_millis(15));
+        app.run("COMMIT; BEGIN; SELECT count(*) FROM public_blue.users");
+        if swap.is_done() {
+            break;
+        }
+    }
+    app.run("COMMIT");
+    swap.done();
+
+    assert_eq!(scene.status("phase"), "swapped");
+}
+
+#[test]
+fn trap_43_an_autovacuum_in_the_way_is_cancelled_within_the_tries() {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let cluster = CLUSTER
+        .get_or_init(|| story::new_cluster(&Options::default().set("autovacuum_naptime", "1s")));
+    let scene = Scene::in_cluster(cluster);
+    scene.add_users(5000);
+    // A page in a tenth of a second: it would take ten seconds and more.
+    scene.admin().run(
+        "ALTER TABLE users SET (autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1,
+             autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0)",
+    );
+    let at_work = "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+        WHERE a.backend_type = 'autovacuum worker' AND l.relation = 'public.users'::regclass
+            AND l.mode = 'ShareUpdateExclusiveLock' AND l.granted)";
+    let mut owner = scene.owner();
+
+    scene.app().run("UPDATE users SET name = 'dead'");
+    scene.until(at_work);
+    owner.run("SELECT bg_prepare('users', 'ADD COLUMN phone text')");
+    owner.sync();
+    scene.app().run("UPDATE users SET name = 'dead again'");
+    owner.sync();
+    scene.until(at_work);
+    owner.run("SELECT bg_swap('users', retry_for => '5 s')");
+
+    assert_eq!(scene.status("phase"), "swapped");
+}
+
+#[test]
+fn trap_66_events_that_the_callers_transaction_has_deferred_are_told_with_a_remedy() {
+    let scene = Scene::empty();
+    scene.table("users", "id bigint PRIMARY KEY, n int UNIQUE DEFERRABLE INITIALLY DEFERRED");
+    scene.app().run("INSERT INTO users VALUES (1, 1), (2, 2)");
+    let mut owner = ready(&scene);
+
+    // A possible conflict is looked at again at the end of the transaction.
+    owner.run("BEGIN; UPDATE users SET n = 3 - n");
+    let refusal = owner.refused("SELECT bg_swap('users')");
+    assert_eq!(refusal.code, "55006", "{refusal:?}");
+    refusal.assert_names(&["users"]);
+    refusal.assert_helps();
+    owner.run("ROLLBACK");
+    owner.run("BEGIN; UPDATE users SET n = 3 - n; SET CONSTRAINTS ALL IMMEDIATE");
+    // It wrote the table itself: that is in the log, and not committed.
+    if owner.try_run("SELECT bg_swap('users')").is_ok() {
+        owner.run("COMMIT");
+        assert_eq!(owner.text("SELECT string_agg(n::text, ' ' ORDER BY id) FROM users"), "2 1");
+        owner.run("SELECT phone FROM users");
+    }
+}
+
+#[test]
+fn trap_66_a_prepared_transaction_is_named() {
+    let scene = Scene::users(10);
+    let mut owner = ready(&scene);
+    let mut app = scene.app();
+    app.run("BEGIN; UPDATE users SET name = 'prepared' WHERE id = 1");
+    let gid = format!("waiting in {}", scene.database);
+    app.run(&format!("PREPARE TRANSACTION '{gid}'"));
+
+    let blockers = owner.list("SELECT b::text FROM bg_blockers('users') b");
+    assert_eq!(blockers.len(), 1, "{blockers:?}");
+    assert!(blockers[0].contains(&gid), "{blockers:?}");
+    let refusal = owner.refused("SELECT bg_swap('users', retry_for => '500 ms')");
+    refusal.assert_is("55P03", &["users"]);
+    assert!(refusal.everything().contains(&gid), "{refusal:?}");
+
+    app.run(&format!("COMMIT PREPARED '{gid}'"));
+    owner.swap();
+    assert_eq!(owner.text("SELECT name FROM users WHERE id = 1"), "prepared");
+}
+
+#[test]
+fn trap_66_somebody_idle_in_a_transaction_is_named_and_left_alone() {
+    let scene = Scene::users(10);
+    let mut owner = ready(&scene);
+    let mut idle = scene.app();
+    idle.run("SET application_name = 'forgotten window'");
+    idle.run("BEGIN; UPDATE users SET name = 'idle' WHERE id = 1");
+    let pid = idle.pid().to_string();
+
+    let blockers = owner.list("SELECT b::text FROM bg_blockers('users') b");
+    assert_eq!(blockers.len(), 1, "{blockers:?}");
+    for word in [pid.as_str(), "app", "forgotten window"] {
+        assert!(blockers[0].contains(word), "no {word} in {blockers:?}");
+    }
+    let refusal = owner.refused("SELECT bg_swap('users', retry_for => '500 ms')");
+    refusal.assert_is("55P03", &["users"]);
+    assert!(refusal.everything().contains(&pid), "{refusal:?}");
+
+    idle.run("COMMIT");
+    owner.swap();
+    assert_eq!(owner.text("SELECT name FROM users WHERE id = 1"), "idle");
+}
