@@ -134,7 +134,7 @@ fn bg_blockers(
         Some(d) => (d.green(), d.blue(), d.progress.drain_xid),
         None => (source, source, 0),
     };
-    let rows: Vec<_> = catalog::blockers(green, blue, xid)?
+    let rows: Vec<_> = catalog::blockers(green, blue, xid, caller)?
         .into_iter()
         .map(|b| (b.pid, b.user, b.application, b.what, b.query, b.since.and_then(timestamp)))
         .collect();

@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::model::deployment::{Deployment, Side};
 use crate::model::key::Key;
+use crate::pg::acl;
+use crate::pg::lock::{self, Mode};
+use crate::pg::security;
 use crate::pg::spi::{self, Arg};
 
 /// Creates both logs and all triggers; green captures, blue is guarded. Runs as the extension.
@@ -39,6 +42,9 @@ pub fn install(deployment: &Deployment, unlogged: bool) -> Result<()> {
 fn register(deployment: &Deployment, side: Side, key: &Key, log: &QualifiedName) -> Result<()> {
     let oid = catalog::relation_oid(log)?
         .ok_or_else(|| Error::internal(format!("the log {} was not made", log.plain())))?;
+    // Default privileges may have given it to others.
+    let nobody = "SELECT 0::int2 AS attnum, NULL::pg_catalog.aclitem[] AS acl";
+    acl::replace(oid, security::current_user(), nobody, &[])?;
     let attnums: Vec<i64> = key.columns.iter().map(|k| k.attnum.into()).collect();
     spi::run(
         "INSERT INTO bluegreen.capture (relation, log, deployment, key) VALUES ($1, $2, $3, $4::int2[])",
@@ -56,11 +62,10 @@ fn register(deployment: &Deployment, side: Side, key: &Key, log: &QualifiedName)
 /// kept, because a new one takes longer than the lock should last.
 pub fn empty_log(log: &QualifiedName) -> Result<()> {
     const SMALL_BLOCKS: i64 = 128;
-    let blocks = match catalog::relation_oid(log)? {
-        Some(oid) => catalog::existing_table(oid)?.blocks,
-        None => 0,
-    };
-    let sql = if blocks > SMALL_BLOCKS {
+    let Some(oid) = catalog::relation_oid(log)? else { return Ok(()) };
+    let large = catalog::existing_table(oid)?.blocks > SMALL_BLOCKS;
+    // Never wait for a reader of the log while everyone waits for us.
+    let sql = if large && lock::relation_at_once(oid, Mode::AccessExclusive) {
         format!("TRUNCATE TABLE {log}")
     } else {
         format!("DELETE FROM {log}")

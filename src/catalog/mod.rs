@@ -168,8 +168,8 @@ pub struct Sequence {
     pub at_type_limit: bool,
     /// It counts upwards.
     pub ascending: bool,
-    /// Its options as SQL.
-    pub options: String,
+    /// Its options as SQL, one each, always in the same order.
+    pub options: Vec<String>,
 }
 
 /// Something that hangs on the table and is not carried over yet.
@@ -245,8 +245,13 @@ pub fn dependents(oid: u32) -> Result<Vec<Dependent>> {
 }
 
 /// Who holds what a swap would wait for.
-pub fn blockers(green: u32, blue: u32, drain_xid: u64) -> Result<Vec<Blocker>> {
-    let args = [Arg::Int(green.into()), Arg::Int(blue.into()), Arg::Int(drain_xid as i64)];
+pub fn blockers(green: u32, blue: u32, drain_xid: u64, caller: u32) -> Result<Vec<Blocker>> {
+    let args = [
+        Arg::Int(green.into()),
+        Arg::Int(blue.into()),
+        Arg::Int(drain_xid as i64),
+        Arg::Oid(caller),
+    ];
     spi::rows(include_str!("queries/blockers.sql"), &args)
 }
 

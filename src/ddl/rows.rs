@@ -215,11 +215,24 @@ impl Rows<'_> {
             }))
             .chain([format!("k.{goes}")])
             .collect();
+        // Of two keys that are equal and not the same, the one whose row goes somewhere has it.
+        let equal: Vec<_> = self
+            .mapping
+            .from_key
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(i, k)| {
+                let name = Ident::new(batch_key(i));
+                format!("e.{name} {} k.{name}", k.equals)
+            })
+            .collect();
         format!(
-            "DELETE FROM ONLY {} AS t USING {} k WHERE {} AND ({which}) RETURNING k.{kind}, {}",
+            "DELETE FROM ONLY {} AS t USING {} k WHERE {} AND ({which}) AND (k.{goes} IS NOT NULL OR NOT EXISTS (SELECT FROM {WORK} e WHERE e.{goes} IS NOT NULL AND {})) RETURNING k.{kind}, {}",
             self.to,
             self.with_mapped_key(WORK, batch_key),
             Self::join(&self.mapping.to_key, "t", "k", mapped_column),
+            equal.join(" AND "),
             returning.join(", "),
         )
     }

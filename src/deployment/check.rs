@@ -1,12 +1,15 @@
 //! bg_check: the checks, and a dry run of prepare that is rolled back.
 
+use crate::backfill::copy::{Copier, SqlCopier};
 use crate::catalog::{self, Dependent, Table};
 use crate::check::{self, Facts};
+use crate::ddl::rows::Rows;
 use crate::deployment::prepare::{self, Request};
 use crate::deployment::{guard, store};
 use crate::error::Result;
 use crate::ident::Ident;
 use crate::model::changes::Change;
+use crate::model::deployment::Deployment;
 use crate::model::finding::Finding;
 use crate::model::settings::Settings;
 use crate::pg::parse;
@@ -72,7 +75,9 @@ pub fn check(request: &Request, settings: &Settings) -> Result<Vec<Finding>> {
     }
     // An Err rolls the subtransaction back, so that nothing of the trial stays.
     let trial: std::result::Result<(), _> = xact::subtransaction(|| {
-        prepare::build(&table, request, &changes, &blue, 0, settings)?;
+        let d = prepare::build(&table, request, &changes, &blue, 0, settings)?;
+        findings.extend(about_mapping(&d));
+        try_first_block(&d)?;
         Err(crate::error::Error::internal(ROLLED_BACK))
     });
     if let Err(caught) = trial {
@@ -81,6 +86,53 @@ pub fn check(request: &Request, settings: &Settings) -> Result<Vec<Finding>> {
         }
     }
     Ok(findings)
+}
+
+/// Expressions that may give another value the next time, and columns whose values end with a
+/// hand-made target.
+fn about_mapping(d: &Deployment) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (way, mapping) in [("forward", &d.plan.forward), ("reverse", &d.plan.reverse)] {
+        for column in mapping.columns.iter().filter(|c| c.volatile) {
+            let name = crate::ident::plain(column.column.as_str());
+            found.push(Finding::warning(
+                "not_immutable",
+                &name,
+                format!(
+                    "the {way} mapping of {name} is not IMMUTABLE: {}",
+                    column.expression
+                ),
+                "Its value depends on the time or on settings; those of bg_prepare's caller are used. Give an IMMUTABLE expression if you can.",
+            ));
+        }
+    }
+    if d.plan.target.is_some() {
+        for column in &d.plan.reverse.side_only {
+            let name = crate::ident::plain(column.as_str());
+            found.push(Finding::warning(
+                "dropped_column",
+                &name,
+                format!("the target has no column {name}: its values go with the old table"),
+                "Add the column to the target, if that is not meant.",
+            ));
+        }
+    }
+    found
+}
+
+/// Runs the mapping over the first block as the copy will. Rows that do not fit are for the copy to
+/// tell; an expression that cannot run at all is told here.
+fn try_first_block(d: &Deployment) -> Result<()> {
+    let blue = d.blue_name();
+    let rows = Rows { mapping: &d.plan.forward, from: &d.source, to: &blue };
+    let tried = xact::subtransaction(|| {
+        let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
+        SqlCopier.copy(&rows, 0, 1)
+    });
+    match tried {
+        Err(caught) if !caught.is_data_error() => caught.raise(),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 const ROLLED_BACK: &str = "the trial of bg_check was rolled back";

@@ -9,7 +9,7 @@ use crate::deployment::{guard, store};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::model::deployment::{Deployment, Side};
-use crate::model::phase::{self, Event, Phase};
+use crate::model::phase::{Event, Phase};
 use crate::model::settings::Settings;
 use crate::pg::security::Identity;
 use crate::pg::spi;
@@ -42,7 +42,7 @@ pub fn exchange(
 ) -> Result<()> {
     let call = if event == Event::Swapped { "bg_swap" } else { "bg_revert" };
     guard::require_read_committed(call)?;
-    let after = phase::next(d.phase, event)?;
+    let after = guard::next_phase(d, event)?;
     require_committed_work(d, settings, call)?;
     refuse_misfits(d, misfits, call)?;
     let allowed = allowed_backlog(d, settings);
@@ -54,9 +54,11 @@ pub fn exchange(
     let began = Instant::now();
     let mut locked = Duration::ZERO;
     let mut tries = 0;
+    let locks = swap::locks(d)?;
     let exchanged = lock::retry(settings.lock_timeout, until, |limit| {
         tries += 1;
-        lock::all_within(&swap::locks(d), limit)?;
+        let _limited = lock::limited(limit)?;
+        lock::all_within(&locks, limit)?;
         let since = Instant::now();
         let mut copy = d.clone();
         under_lock(&mut copy, settings, after, misfits, allowed, call)?;
@@ -130,7 +132,8 @@ fn under_lock(
 
 /// How many log rows a drain of `max_final_drain` can take.
 fn allowed_backlog(d: &Deployment, settings: &Settings) -> i64 {
-    let rows = d.progress.sync_rate.max(LEAST_RATE) * settings.max_final_drain.as_secs_f64() * 1000.0;
+    let rows =
+        d.progress.sync_rate.max(LEAST_RATE) * settings.max_final_drain.as_secs_f64() * 1000.0;
     (rows as i64).max(LEAST_BACKLOG)
 }
 

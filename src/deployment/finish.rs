@@ -5,10 +5,10 @@ use std::time::Instant;
 use crate::capture;
 use crate::catalog;
 use crate::deployment::{guard, store};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
-use crate::model::deployment::Deployment;
-use crate::model::phase::{self, Event, Phase};
+use crate::model::deployment::{Deployment, Side};
+use crate::model::phase::{Event, Phase};
 use crate::model::settings::Settings;
 use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
@@ -18,16 +18,34 @@ use crate::swap;
 
 /// The new table stays.
 pub fn finish(d: &mut Deployment, settings: &Settings) -> Result<()> {
-    let after = phase::next(d.phase, Event::Finished)?;
+    let after = guard::next_phase(d, Event::Finished)?;
+    let (live, old) = {
+        let _us = Identity::extension()?;
+        (resolve(d.shadow, &d.source)?, resolve(d.origin, &d.blue_name())?)
+    };
+    let Some(live) = live else {
+        return Err(Error::state(format!(
+            "the live table {} is gone, so that {} has the last copy of its rows",
+            d.source.plain(),
+            d.blue_name().plain()
+        ))
+        .hint(format!("Bring the old table back with SELECT bg_abort({}).", d.id)));
+    };
     end(d, settings, after, "finish", |d| {
-        capture::remove(d, std::slice::from_ref(&d.source))?;
-        remove::drop_blue(d)
+        capture::remove(d, std::slice::from_ref(&live))?;
+        match &old {
+            Some(old) => spi::run(&format!("DROP TABLE {old} RESTRICT"), &[]).map(drop),
+            None => Ok(()),
+        }
     })
 }
 
 /// The old table stays. Works from names where the tables are gone or came back from a dump.
 pub fn abort(d: &mut Deployment, settings: &Settings) -> Result<()> {
-    let after = phase::next(d.phase, Event::Aborted)?;
+    if d.phase == Phase::Swapped && is_live_gone(d)? {
+        return bring_back(d, settings);
+    }
+    let after = guard::next_phase(d, Event::Aborted)?;
     let (origin, shadow) = {
         let _us = Identity::extension()?;
         (resolve(d.origin, &d.source)?, resolve(d.shadow, &d.blue_name())?)
@@ -43,6 +61,27 @@ pub fn abort(d: &mut Deployment, settings: &Settings) -> Result<()> {
                 spi::run(&format!("DROP TABLE {table} RESTRICT"), &[])?;
                 Ok(())
             }
+        }
+    })
+}
+
+fn is_live_gone(d: &Deployment) -> Result<bool> {
+    let _us = Identity::extension()?;
+    Ok(resolve(d.shadow, &d.source)?.is_none())
+}
+
+/// The live table was dropped after the swap: the old one goes back to its place, as it was synced
+/// last.
+fn bring_back(d: &mut Deployment, settings: &Settings) -> Result<()> {
+    let old = {
+        let _us = Identity::extension()?;
+        resolve(d.origin, &d.blue_name())?
+    };
+    end(d, settings, Phase::Aborted, "abort", |d| {
+        capture::remove(d, old.as_slice())?;
+        match &old {
+            Some(_) => remove::move_to(d.origin, &d.source.schema),
+            None => Ok(()),
         }
     })
 }
@@ -74,10 +113,22 @@ fn end(
     let class = guard::lock_table()?;
     let mut tables = [d.origin, d.shadow];
     tables.sort_unstable();
-    let locks: Vec<_> = tables.into_iter().map(|t| (t, Mode::AccessExclusive)).collect();
+    let logs = {
+        let _us = Identity::extension()?;
+        [
+            catalog::relation_oid(&d.log_of(Side::Origin))?,
+            catalog::relation_oid(&d.log_of(Side::Shadow))?,
+        ]
+    };
+    let locks: Vec<_> = tables
+        .into_iter()
+        .chain(logs.into_iter().flatten())
+        .map(|t| (t, Mode::AccessExclusive))
+        .collect();
     let until = began + settings.retry_for;
     let ended = lock::retry(settings.lock_timeout, until, |limit| {
         let _us = Identity::extension()?;
+        let _limited = lock::limited(limit)?;
         lock::all_within(&locks, limit)?;
         take_away(d)?;
         remove::drop_schemas(d, class)?;

@@ -9,7 +9,7 @@ use crate::deployment::store;
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::model::deployment::{Deployment, Side};
-use crate::model::phase::Phase;
+use crate::model::phase::{self, Event, Phase};
 use crate::pg::lock;
 use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
@@ -24,6 +24,13 @@ pub fn lock_table() -> Result<u32> {
     let _us = Identity::extension()?;
     catalog::relation_oid(&QualifiedName::new("bluegreen", "deployment"))?
         .ok_or_else(|| Error::internal("bluegreen.deployment does not exist"))
+}
+
+/// OID of `bluegreen.capture`, the class of the locks of tables that are being prepared.
+pub fn prepare_class() -> Result<u32> {
+    let _us = Identity::extension()?;
+    catalog::relation_oid(&QualifiedName::new("bluegreen", "capture"))?
+        .ok_or_else(|| Error::internal("bluegreen.capture does not exist"))
 }
 
 /// Refuses callers who see the database as it was.
@@ -64,6 +71,13 @@ pub fn find(relation: u32, caller: u32) -> Result<Deployment> {
     if let Some(deployment) = store::find(relation)? {
         require_owner(caller, deployment.owner, &deployment.source.plain())?;
         return Ok(deployment);
+    }
+    // A restored dump: the tables have other OIDs and the same names.
+    if let Some(table) = &table {
+        if let Some(deployment) = store::open_by_name(&table.qualified())? {
+            require_owner(caller, table.owner, &deployment.source.plain())?;
+            return Ok(deployment);
+        }
     }
     if let Some(deployment) = store::by_id(relation.into())?.filter(|_| table.is_none()) {
         require_owner(caller, deployment.owner, &deployment.source.plain())?;
@@ -115,7 +129,10 @@ pub fn check_definitions(d: &Deployment) -> Result<()> {
                 format!("table {name} of deployment {} no longer exists", d.id),
             )
             .hint(match d.phase {
-                Phase::Swapped => format!("Clean up with SELECT bg_finish({}).", d.id),
+                Phase::Swapped if is_green => {
+                    format!("Bring the old table back with SELECT bg_abort({}).", d.id)
+                }
+                Phase::Swapped => "Keep the live table with SELECT bg_finish(table).".to_owned(),
                 _ => format!("Clean up with SELECT bg_abort({}).", d.id),
             }));
         }
@@ -164,6 +181,12 @@ pub fn blue_fingerprint(d: &Deployment) -> Result<serde_json::Value> {
         .collect();
     parts.retain(|part, _| !ours.contains(part));
     Ok(now)
+}
+
+/// The phase after `event`, or a refusal that names the table.
+pub fn next_phase(d: &Deployment, event: Event) -> Result<Phase> {
+    phase::next(d.phase, event)
+        .map_err(|e| Error { message: format!("{}: {}", d.source.plain(), e.message), ..e })
 }
 
 /// Takes both fingerprints again, after a change of our own.

@@ -59,6 +59,16 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
         ))
         .hint(format!("If that table is gone, clean up with SELECT bg_abort({}).", other.id)));
     }
+    if !lock::deployment(guard::prepare_class()?, i64::from(request.source), settings.retry_for) {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            format!("another transaction is preparing {}", table.qualified().plain()),
+        )
+        .hint("Wait until it commits, then call again."));
+    }
+    if let Some(known) = store::find(request.source)?.filter(|d| d.phase.is_open()) {
+        return again(&known, &request);
+    }
     let changes = parse::parse_changes(&request.arguments.changes)?;
     let blue = schema::blue_name(&table.schema, &settings.schema_suffix)?;
     refuse(&table, &changes, &blue)?;
@@ -172,16 +182,14 @@ fn lock_green(table: &Table, settings: &Settings) -> Result<()> {
     match locked {
         Ok(()) => Ok(()),
         Err(caught) if caught.is_lock_failure() => {
+            let caller = guard::caller();
             let _us = Identity::extension()?;
-            let blockers = catalog::blockers(table.oid, table.oid, 0)?;
+            let blockers = catalog::blockers(table.oid, table.oid, 0, caller)?;
             let who: Vec<_> = blockers
                 .iter()
                 .map(|b| {
-                    format!(
-                        "pid {} {}",
-                        b.pid.unwrap_or_default(),
-                        b.what.as_deref().unwrap_or_default()
-                    )
+                    let pid = b.pid.map_or(String::new(), |pid| format!("pid {pid} "));
+                    format!("{pid}{}", b.what.as_deref().unwrap_or_default())
                 })
                 .collect();
             Err(Error::new(
@@ -227,6 +235,7 @@ pub fn build(
     let mappings = {
         let _owner = Identity::table_owner(table.owner, &request.session)?;
         mapping::decide(&Sides {
+            name: &table.qualified().plain(),
             origin: table.oid,
             shadow,
             changes,
@@ -253,7 +262,7 @@ pub fn build(
     }
     let not_valid = create::take_off_not_valid(table.oid, shadow, &name)?;
     autovacuum_enabled = create::switch_autovacuum_off(&catalog::existing_table(shadow)?, &name)?;
-    schema::ensure_blue(blue, &table.schema, class)?;
+    schema::ensure_blue(blue, &table.schema, class, settings.retry_for)?;
     remove::move_to(shadow, blue)?;
     for statistics in catalog::statistics(shadow)? {
         let (schema, name) = (&statistics.schema, &statistics.name);
@@ -303,6 +312,7 @@ fn take_target(
     crossing: &Ident,
     settings: &Settings,
 ) -> Result<(u32, Vec<(i16, Option<String>)>)> {
+    create::check_target(green, &catalog::existing_table(target)?)?;
     let until = Instant::now() + settings.retry_for;
     lock::retry(settings.lock_timeout, until, |limit| {
         lock::all_within(&[(target, Mode::AccessExclusive)], limit)

@@ -83,6 +83,10 @@ impl<N: Fn(&str)> Runner<'_, N> {
                 break;
             }
         }
+        if phase == Phase::Aborted {
+            return Err(Error::state("the deployment was aborted by another session")
+                .hint("Begin a new one with SELECT bg_prepare(table, changes)."));
+        }
         if phase == Phase::Ready && until != Until::Ready {
             phase = self.swap()?;
         }
@@ -170,7 +174,7 @@ impl<N: Fn(&str)> Runner<'_, N> {
                     store::record(&d, &step)?;
                 }
                 self.procedure.commit();
-                caught.raise()
+                Err(resumable(caught.error))
             }
         }
     }
@@ -222,6 +226,15 @@ pub fn is_alive(pid: i32, since: &str) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity
                         WHERE pid = $1::int8 AND backend_start = $2::timestamptz)";
     Ok(spi::one::<bool>(sql, &[Arg::Int(pid.into()), Arg::Text(since)])?.unwrap_or(false))
+}
+
+/// Says how to go on after a time limit or a cancel.
+fn resumable(error: Error) -> Error {
+    if error.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED && error.hint.is_none() {
+        error.hint("Committed batches stay: CALL bg_run again with the same arguments and it goes on. statement_timeout counts for the whole CALL; SET statement_timeout = 0 for it.")
+    } else {
+        error
+    }
 }
 
 /// Errors of a swap that another committed sync, or a moment's wait, may cure.

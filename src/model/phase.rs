@@ -81,8 +81,11 @@ fn wrong_phase(phase: Phase, event: Event) -> Error {
         Event::Finished => "finished",
         Event::Aborted => "aborted",
     };
-    Error::state(format!("the deployment is in phase {phase} and cannot be {verb}"))
-        .hint(phase.possible())
+    Error::state(format!(
+        "the deployment is in phase {phase} and cannot be {verb}; possible now: {}",
+        phase.calls()
+    ))
+    .hint(phase.possible())
 }
 
 impl Phase {
@@ -93,6 +96,16 @@ impl Phase {
                 true
             }
             Phase::Finished | Phase::Aborted => false,
+        }
+    }
+
+    /// The calls that this phase allows.
+    fn calls(self) -> &'static str {
+        match self {
+            Phase::Prepared | Phase::Copying | Phase::Indexing => "bg_run, bg_abort",
+            Phase::Ready => "bg_run, bg_swap, bg_abort",
+            Phase::Swapped => "bg_run, bg_revert, bg_finish",
+            Phase::Finished | Phase::Aborted => "bg_prepare",
         }
     }
 

@@ -35,6 +35,20 @@ pub fn relation(oid: u32, mode: Mode) {
     unsafe { pg_sys::LockRelationOid(pg_sys::Oid::from(oid), mode.raw()) };
 }
 
+/// Locks a relation if nobody stands in the way.
+pub fn relation_at_once(oid: u32, mode: Mode) -> bool {
+    // SAFETY: takes a lock or not; the OID need not exist.
+    unsafe { pg_sys::ConditionalLockRelationOid(pg_sys::Oid::from(oid), mode.raw()) }
+}
+
+/// No lock is waited for longer than `limit` while the guard lives.
+pub fn limited(limit: Duration) -> Result<SettingsLevel> {
+    let level = SettingsLevel::open();
+    security::set("deadlock_timeout", &format!("{}ms", (limit.as_millis() / 2).clamp(1, 1000)))?;
+    security::set("lock_timeout", &format!("{}ms", limit.as_millis().max(1)))?;
+    Ok(level)
+}
+
 /// Takes the deployment's lock until the end of the transaction, waiting at most `wait`.
 /// `table` is the OID of `bluegreen.deployment`, whose object locks nobody else uses.
 pub fn deployment(table: u32, id: i64, wait: Duration) -> bool {
@@ -66,9 +80,7 @@ pub fn deployment(table: u32, id: i64, wait: Duration) -> bool {
 /// subtransaction. deadlock_timeout is set below the limit, or autovacuum would never give way.
 pub fn all_within(relations: &[(u32, Mode)], limit: Duration) -> Result<()> {
     let end = Instant::now() + limit;
-    let _level = SettingsLevel::open();
-    let deadlock = (limit.as_millis() / 2).clamp(1, 1000);
-    security::set("deadlock_timeout", &format!("{deadlock}ms"))?;
+    let _level = limited(limit)?;
     for (oid, mode) in relations {
         let left = end.saturating_duration_since(Instant::now()).as_millis().max(1);
         security::set("lock_timeout", &format!("{left}ms"))?;

@@ -23,6 +23,10 @@ thread_local! {
 const PINNED: &[(&str, &str)] = &[
     ("search_path", "pg_catalog, pg_temp"),
     ("row_security", "off"),
+    ("session_replication_role", "origin"),
+    ("default_tablespace", ""),
+    ("default_table_access_method", "heap"),
+    ("lc_messages", "C"),
     ("jit", "off"),
     ("max_parallel_workers_per_gather", "0"),
     ("enable_tidscan", "on"),

@@ -245,9 +245,8 @@ pub fn rows<T: DeserializeOwned>(query: &str, args: &[Arg<'_>]) -> Result<Vec<T>
         "SELECT coalesce(pg_catalog.json_agg(pg_catalog.row_to_json(q)), '[]')::text FROM (\n{query}\n) q"
     );
     let text: String = one_kept(&sql, args)?.unwrap_or_default();
-    serde_json::from_str(&text).map_err(|e| {
-        Error::internal(format!("a catalog row has an unexpected form: {e}")).detail(text)
-    })
+    serde_json::from_str(&text)
+        .map_err(|e| Error::internal(format!("a catalog row has an unexpected form: {e}")))
 }
 
 /// Like [`rows`], for exactly one row.

@@ -2,20 +2,29 @@
 
 use serde_json::Value;
 
+/// The part that changes with every rewrite.
+const FILE: &str = "file";
+/// The parts that change with every change of a column's catalog row.
+const REWRITTEN: &str = "rewritten column ";
+
 /// The parts that were added, removed or changed, in words.
 pub fn differences(recorded: &Value, now: &Value) -> Vec<String> {
     let (Some(recorded), Some(now)) = (recorded.as_object(), now.as_object()) else {
         return vec!["the definition cannot be compared".to_owned()];
     };
+    // A rewrite may have put other values into a column whose definition is the same again. A new
+    // file alone (VACUUM FULL) or a new catalog row alone (GRANT) changes no value.
+    let rewritten = recorded.get(FILE) != now.get(FILE);
+    let counts = |part: &str| part != FILE && (rewritten || !part.starts_with(REWRITTEN));
     let mut found = Vec::new();
-    for (part, value) in now {
+    for (part, value) in now.iter().filter(|(part, _)| counts(part)) {
         match recorded.get(part) {
             None => found.push(format!("{part} was added")),
             Some(before) if before != value => found.push(format!("{part} was changed")),
             Some(_) => {}
         }
     }
-    for part in recorded.keys().filter(|part| !now.contains_key(*part)) {
+    for part in recorded.keys().filter(|part| counts(part) && !now.contains_key(*part)) {
         found.push(format!("{part} was removed"));
     }
     found.sort();
@@ -31,6 +40,17 @@ pub fn capture_is_broken(differences: &[String]) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_rewrite_counts_only_together_with_a_changed_column() {
+        let before = json!({"file": "1", "rewritten column a": "10"});
+        let vacuumed = json!({"file": "2", "rewritten column a": "10"});
+        let granted = json!({"file": "1", "rewritten column a": "11"});
+        let retyped = json!({"file": "2", "rewritten column a": "11"});
+        assert!(differences(&before, &vacuumed).is_empty());
+        assert!(differences(&before, &granted).is_empty());
+        assert_eq!(differences(&before, &retyped), vec!["rewritten column a was changed"]);
+    }
 
     #[test]
     fn what_was_added_removed_and_changed_is_named() {

@@ -11,7 +11,8 @@ use crate::model::deployment::{RecordedConstraint, RecordedIndex};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 
-/// Makes an empty copy of `green` in `schema`; returns its OID. Runs as the extension.
+/// Makes an empty copy of `green` in `schema`; returns its OID. Runs as the extension, but for CREATE
+/// TABLE itself: it evaluates index predicates of the user's.
 pub fn like(green: &Table, schema: &Ident) -> Result<u32> {
     let source = green.qualified();
     let table = QualifiedName { schema: schema.clone(), name: green.name.clone() };
@@ -25,15 +26,19 @@ pub fn like(green: &Table, schema: &Ident) -> Result<u32> {
     if !options.is_empty() {
         sql.push_str(&format!(" WITH ({})", options.join(", ")));
     }
-    if let Some(tablespace) = &green.tablespace {
-        sql.push_str(&format!(" TABLESPACE {tablespace}"));
+    {
+        let _owner = Identity::table_owner(green.owner, &BTreeMap::new())?;
+        spi::run(&sql, &[])?;
     }
-    spi::run(&sql, &[])?;
+    if let Some(tablespace) = &green.tablespace {
+        // The owner need not have CREATE on it.
+        spi::run(&format!("ALTER TABLE {table} SET TABLESPACE {tablespace}"), &[])?;
+    }
     let shadow = catalog::relation_oid(&table)?
         .ok_or_else(|| Error::internal("the shadow table was not made"))?;
     add_what_like_leaves_out(green, &table)?;
     rename_parts(green, shadow, schema)?;
-    spi::run(&format!("ALTER TABLE {table} OWNER TO {}", green.owner_name), &[])?;
+    add_what_like_leaves_out_of_indexes(green.oid, &table)?;
     Ok(shadow)
 }
 
@@ -58,6 +63,26 @@ fn add_what_like_leaves_out(green: &Table, table: &QualifiedName) -> Result<()> 
             let options = ddl::options(&public, "").join(", ");
             let sql = format!("ALTER TABLE {table} ALTER COLUMN {} SET ({options})", column.name);
             spi::run(&sql, &[])?;
+        }
+    }
+    Ok(())
+}
+
+/// Comments on key constraints, statistics targets of index columns. The names are green's by now.
+fn add_what_like_leaves_out_of_indexes(green: u32, table: &QualifiedName) -> Result<()> {
+    for index in catalog::indexes(green)? {
+        let recorded = index.recorded;
+        let name = QualifiedName { schema: table.schema.clone(), name: recorded.name };
+        for (column, target) in &recorded.statistics {
+            spi::run(
+                &format!("ALTER INDEX {name} ALTER COLUMN {column} SET STATISTICS {target}"),
+                &[],
+            )?;
+        }
+        if let Some(RecordedConstraint { name, comment: Some(comment), .. }) = &recorded.constraint
+        {
+            let comment = literal(comment);
+            spi::run(&format!("COMMENT ON CONSTRAINT {name} ON {table} IS {comment}"), &[])?;
         }
     }
     Ok(())
@@ -226,12 +251,16 @@ pub fn check_target(green: &Table, target: &Table) -> Result<()> {
         Some("belongs to another owner than the table that it replaces")
     } else if target.persistence != green.persistence {
         Some("is unlogged where the table that it replaces is not, or the other way round")
-    } else if target.blocks > 0 && has_rows(target)? {
-        Some("is not empty")
+    } else if target.is_system {
+        Some("is a system table")
     } else {
         None
     };
     match fact {
+        None if target.blocks > 0 && has_rows(target)? => {
+            Err(Error::state(format!("target {name} is not empty"))
+                .hint("TRUNCATE it first: its rows come from the table that it replaces."))
+        }
         None => Ok(()),
         Some(fact) => Err(Error::new(
             pgrx::PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,

@@ -14,6 +14,8 @@ use crate::pg::xact;
 
 /// The two sides with what the user said about them.
 pub struct Sides<'a> {
+    /// The table's name, for messages.
+    pub name: &'a str,
     /// OID of the origin.
     pub origin: u32,
     /// OID of the shadow.
@@ -357,9 +359,10 @@ fn no_key(sides: &Sides<'_>) -> Error {
     let error = Error::new(
         pgrx::PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         match sides.key {
-            None => "the table has no key by which its rows could be followed".to_owned(),
+            None => format!("{} has no key by which its rows could be followed", sides.name),
             Some(names) => format!(
-                "the table has no unique index on exactly ({}) with all columns NOT NULL",
+                "{} has no unique index on exactly ({}) with all columns NOT NULL",
+                sides.name,
                 names.join(", ")
             ),
         },

@@ -12,12 +12,6 @@ use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 use crate::shadow::schema;
 
-/// Drops the offline table.
-pub fn drop_blue(deployment: &Deployment) -> Result<()> {
-    spi::run(&format!("DROP TABLE IF EXISTS {} RESTRICT", deployment.blue_name()), &[])?;
-    Ok(())
-}
-
 /// Gives a hand-made target back as it came: empty, with its indexes, under its own name.
 pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
     let blue = deployment.blue_name();
@@ -41,10 +35,20 @@ pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
         }
     }
     for pair in &plan.sequences {
-        if let Some(default) = &pair.given_default {
+        // Its serial called a sequence of its own before it was pointed to the live one.
+        let own = match (&pair.given_default, pair.spare) {
+            (Some(_), Some(spare)) => catalog::table(spare)?,
+            _ => None,
+        };
+        if let Some(own) = own {
             let column = &pair.shadow_column;
-            let sql = format!("ALTER TABLE {blue} ALTER COLUMN {column} SET DEFAULT {default}");
-            spi::run(&sql, &[])?;
+            let sequence = literal(&own.qualified().to_string());
+            spi::run(
+                &format!(
+                    "ALTER TABLE {blue} ALTER COLUMN {column} SET DEFAULT pg_catalog.nextval({sequence}::pg_catalog.regclass)"
+                ),
+                &[],
+            )?;
         }
     }
     restore_autovacuum(deployment, &blue)?;

@@ -46,10 +46,16 @@ pub fn check_blue(blue: &Ident) -> Result<bool> {
 }
 
 /// Makes the blue schema if it is not there, with USAGE for those who have it on the source schema.
-pub fn ensure_blue(blue: &Ident, source: &Ident, lock_table: u32) -> Result<u32> {
+pub fn ensure_blue(blue: &Ident, source: &Ident, lock_table: u32, wait: Duration) -> Result<u32> {
     if !check_blue(blue)? {
         // One at a time: two would collide on the name.
-        lock::deployment(lock_table, 0, Duration::from_secs(10));
+        if !lock::deployment(lock_table, 0, wait) {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+                format!("another transaction is making schema {}", plain(blue.as_str())),
+            )
+            .hint("Wait until it commits, then call again."));
+        }
         if !check_blue(blue)? {
             spi::run(&format!("CREATE SCHEMA {blue}"), &[])?;
             spi::run(&format!("COMMENT ON SCHEMA {blue} IS {}", literal(MARK)), &[])?;

@@ -33,7 +33,12 @@ pub fn decide(
             point_to(table, name, &live)?;
             given_default = default;
         }
-        let other_options = own.filter(|s| s.options != live.options);
+        // Only what the change makes different: the rest may be altered meanwhile.
+        let differing = |side: &[String], other: &[String]| {
+            let all = side.iter().zip(other).filter(|(a, b)| a != b).map(|(a, _)| a.as_str());
+            let all: Vec<_> = all.collect();
+            (!all.is_empty()).then(|| all.join(" "))
+        };
         found.push(SequencePair {
             origin_column: live.column.clone(),
             shadow_column: name.clone(),
@@ -41,8 +46,8 @@ pub fn decide(
             spare: own.map(|s| s.oid),
             origin_kind: live.kind,
             shadow_kind: own.map_or('a', |s| s.kind),
-            shadow_options: other_options.map(|s| s.options.clone()),
-            origin_options: other_options.map(|_| live.options.clone()),
+            shadow_options: own.and_then(|s| differing(&s.options, &live.options)),
+            origin_options: own.and_then(|s| differing(&live.options, &s.options)),
             given_default,
         });
     }

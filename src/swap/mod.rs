@@ -23,13 +23,13 @@ use crate::model::deployment::{Deployment, Side};
 use crate::pg::acl;
 use crate::pg::lock::Mode;
 use crate::pg::relation;
-use crate::pg::security::Identity;
+use crate::pg::security::{self, Identity};
 use crate::pg::snapshot;
 use crate::pg::spi;
 use crate::pg::xact;
 
 /// Everything that the swap locks, in the order in which it does.
-pub fn locks(deployment: &Deployment) -> Vec<(u32, Mode)> {
+pub fn locks(deployment: &Deployment) -> Result<Vec<(u32, Mode)>> {
     let mut tables = [deployment.origin, deployment.shadow];
     tables.sort_unstable();
     let tables = tables.into_iter().map(|oid| (oid, Mode::AccessExclusive));
@@ -40,7 +40,15 @@ pub fn locks(deployment: &Deployment) -> Vec<(u32, Mode)> {
         .iter()
         .filter(|p| p.shadow_options.is_some())
         .map(|p| (p.live, Mode::ShareRowExclusive));
-    tables.chain(sequences).collect()
+    // Sequences that only one side has go with it, which a session that has called nextval holds up.
+    let paired =
+        |oid: u32| deployment.plan.sequences.iter().any(|p| p.live == oid || p.spare == Some(oid));
+    let _us = Identity::extension()?;
+    let mut others = catalog::sequences(deployment.origin)?;
+    others.extend(catalog::sequences(deployment.shadow)?);
+    let others =
+        others.into_iter().filter(|s| !paired(s.oid)).map(|s| (s.oid, Mode::AccessExclusive));
+    Ok(tables.chain(sequences).chain(others).collect())
 }
 
 /// Waits until no snapshot of others is older than the last committed drain. They would read blue
@@ -49,9 +57,12 @@ pub fn wait_for_snapshots(deployment: &Deployment, until: Instant) -> Result<()>
     let xid = deployment.progress.drain_xid;
     // Most are gone in a moment, and each millisecond brings new changes to drain.
     let mut rest = Duration::from_millis(1);
+    // Those who are there now: whoever comes later sees the drain, even if an old writer elsewhere
+    // holds its xmin back.
+    let there = snapshot::holders_older_than(xid);
     loop {
         let holders = snapshot::holders_older_than(xid);
-        if holders.is_empty() {
+        if !holders.iter().any(|h| there.contains(h)) {
             return Ok(());
         }
         if Instant::now() >= until {
@@ -74,9 +85,10 @@ pub fn wait_for_snapshots(deployment: &Deployment, until: Instant) -> Result<()>
 
 /// Who stands in the way, a line each.
 pub fn describe_blockers(deployment: &Deployment) -> Result<Vec<String>> {
+    let caller = security::current_user();
     let _us = Identity::extension()?;
-    let blockers =
-        catalog::blockers(deployment.green(), deployment.blue(), deployment.progress.drain_xid)?;
+    let (green, blue) = (deployment.green(), deployment.blue());
+    let blockers = catalog::blockers(green, blue, deployment.progress.drain_xid, caller)?;
     Ok(blockers
         .into_iter()
         .map(|b| {

@@ -6,6 +6,7 @@ use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::{Deployment, Side};
 use crate::pg::relation;
 use crate::pg::spi;
+use crate::pg::xact;
 
 /// Takes the ownership off all paired sequences, so that SET SCHEMA leaves them where they are.
 pub fn release(deployment: &Deployment) {
@@ -41,7 +42,15 @@ pub fn own(deployment: &Deployment) -> Result<()> {
         if let Some(options) = options {
             let sequence = catalog::existing_table(pair.live)?;
             let name = QualifiedName { schema: sequence.schema, name: sequence.name };
-            spi::run(&format!("ALTER SEQUENCE {name} {options}"), &[])?;
+            // A sequence that has passed the old bound keeps the wider one: a narrower column refuses
+            // its values, which is better than to refuse the revert.
+            match xact::subtransaction(|| {
+                spi::run(&format!("ALTER SEQUENCE {name} {options}"), &[])
+            }) {
+                Ok(_) => {}
+                Err(caught) if xact::sqlstate(caught.error.code) == "22023" => {}
+                Err(caught) => return caught.raise(),
+            }
         }
     }
     Ok(())

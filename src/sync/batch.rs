@@ -117,7 +117,9 @@ fn read(rows: &Rows, key: &Key, limit: i64) -> Batch {
             }
         })
         .collect();
-    fold(if key.deferrable { split_moves(entries) } else { entries }, &values, limit)
+    let count = entries.iter().filter(|e| e.operation != b'M').count() as i64;
+    let entries = if key.deferrable { split_moves(entries) } else { entries };
+    fold(entries, &values, count, count < limit)
 }
 
 /// A deferrable key may be held by two rows for a while, so that nobody can tell from the keys which of
@@ -137,9 +139,8 @@ fn split_moves(entries: Vec<Entry>) -> Vec<Entry> {
 
 /// Misfits come first, as updates of their rows: in the last batch of the log all of them, before
 /// that only those whose keys the events touch.
-fn fold(entries: Vec<Entry>, values: &[KeyValues], limit: i64) -> Batch {
+fn fold(entries: Vec<Entry>, values: &[KeyValues], count: i64, last: bool) -> Batch {
     let (marked, events): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.operation == b'M');
-    let last = (events.len() as i64) < limit;
     let touched: HashSet<usize> =
         events.iter().flat_map(|e| e.old.into_iter().chain([e.key])).collect();
     let misfits: Vec<Entry> = marked
@@ -185,8 +186,8 @@ fn fold(entries: Vec<Entry>, values: &[KeyValues], limit: i64) -> Batch {
         .collect();
     Batch {
         items,
-        events: events.len() as i64,
-        places: events.into_iter().map(|e| e.place).collect(),
+        events: count,
+        places: events.into_iter().map(|e| e.place).filter(|p| !p.is_empty()).collect(),
         misfits: misfits.into_iter().map(|m| (m.key, m.position, m.place)).collect(),
     }
 }

@@ -1,8 +1,11 @@
--- $1 green, $2 blue, $3 the last transaction that wrote to blue (0: none).
+-- $1 green, $2 blue, $3 the last transaction that wrote to blue (0: none), $4 who asks: query texts of
+-- other roles are shown as pg_stat_activity shows them.
 SELECT * FROM (
     SELECT a.pid::int4 AS pid, a.usename::text AS "user", a.application_name AS application,
            pg_catalog.format('holds %s on %s', l.mode, l.relation::regclass) AS what,
-           a.query, extract(epoch FROM a.xact_start)::float8 AS since
+           CASE WHEN pg_catalog.pg_has_role($4, a.usesysid, 'USAGE')
+                  OR pg_catalog.pg_has_role($4, 'pg_read_all_stats', 'USAGE') THEN a.query
+                ELSE '<insufficient privilege>' END AS query, extract(epoch FROM a.xact_start)::float8 AS since
       FROM pg_catalog.pg_locks l
       JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
      WHERE l.locktype = 'relation' AND l.granted
@@ -11,7 +14,10 @@ SELECT * FROM (
        AND l.relation::int8 IN ($1::int8, $2::int8) AND l.pid <> pg_catalog.pg_backend_pid()
     UNION ALL
     SELECT a.pid, a.usename::text, a.application_name,
-           'holds a snapshot older than the last sync', a.query, extract(epoch FROM a.xact_start)::float8
+           'holds a snapshot older than the last sync',
+           CASE WHEN pg_catalog.pg_has_role($4, a.usesysid, 'USAGE')
+                  OR pg_catalog.pg_has_role($4, 'pg_read_all_stats', 'USAGE') THEN a.query
+                ELSE '<insufficient privilege>' END, extract(epoch FROM a.xact_start)::float8
       FROM pg_catalog.pg_stat_activity a
      WHERE $3::int8 > 0 AND a.backend_xmin IS NOT NULL
        AND a.datname = pg_catalog.current_database()

@@ -18,12 +18,18 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
       FROM pg_catalog.pg_class c WHERE c.oid = $1
     UNION ALL
     SELECT 'column ' || a.attname,
-           pg_catalog.concat_ws(' ', a.attnum, a.xmin, pg_catalog.format_type(a.atttypid, a.atttypmod),
+           pg_catalog.concat_ws(' ', a.attnum, pg_catalog.format_type(a.atttypid, a.atttypmod),
                a.attcollation, a.attnotnull, a.attidentity, a.attgenerated, a.attstorage,
                a.attcompression, a.attacl, a.attstattarget,
                pg_catalog.pg_get_expr(d.adbin, d.adrelid))
       FROM pg_catalog.pg_attribute a
       LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+     WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT 'file', c.relfilenode::text FROM pg_catalog.pg_class c WHERE c.oid = $1
+    UNION ALL
+    SELECT 'rewritten column ' || a.attname, a.xmin::text
+      FROM pg_catalog.pg_attribute a
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
     UNION ALL
     SELECT 'constraint ' || k.conname,

@@ -8,9 +8,9 @@ SELECT a.attnum::int4 AS attnum, a.attname::text AS column, s.oid::int8 AS oid,
                                                ELSE q.seqmin + 1 END)
             AS at_type_limit,
        q.seqincrement > 0 AS ascending,
-       pg_catalog.format('AS %s INCREMENT BY %s MINVALUE %s MAXVALUE %s CACHE %s %s',
-           pg_catalog.format_type(q.seqtypid, NULL), q.seqincrement, q.seqmin, q.seqmax, q.seqcache,
-           CASE WHEN q.seqcycle THEN 'CYCLE' ELSE 'NO CYCLE' END) AS options
+       ARRAY['AS ' || pg_catalog.format_type(q.seqtypid, NULL), 'INCREMENT BY ' || q.seqincrement,
+             'MINVALUE ' || q.seqmin, 'MAXVALUE ' || q.seqmax, 'CACHE ' || q.seqcache,
+             CASE WHEN q.seqcycle THEN 'CYCLE' ELSE 'NO CYCLE' END] AS options
   FROM pg_catalog.pg_depend d
   JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
   JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
