@@ -182,3 +182,99 @@ fn trap_66_somebody_idle_in_a_transaction_is_named_and_left_alone() {
     owner.swap();
     assert_eq!(owner.text("SELECT name FROM users WHERE id = 1"), "idle");
 }
+
+#[test]
+fn trap_44_somebody_who_holds_the_log_does_not_make_the_swap_hold_the_live_table() {
+    let scene = Scene::users(60_000);
+    let mut owner = ready(&scene);
+    // A log of more than a few pages.
+    for _ in 0..2 {
+        scene.app().run("UPDATE users SET name = 'x'");
+        owner.sync();
+    }
+    let mut watcher = scene.admin();
+    watcher.run("BEGIN");
+    for log in watcher.list(
+        "SELECT oid::regclass FROM pg_class WHERE relnamespace = 'bluegreen'::regnamespace
+             AND relkind = 'r' AND relname ~ '^(forward|reverse)_'",
+    ) {
+        watcher.run(&format!("LOCK TABLE {log} IN ACCESS SHARE MODE"));
+    }
+
+    for (call, until) in [
+        ("SELECT bg_swap('users', retry_for => '2 s')", "swapped"),
+        ("SET bluegreen.retry_for = '2s'; SELECT bg_finish('users')", "finished"),
+    ] {
+        let mut result = Ok(());
+        let longest = longest_wait_of_a_reader(&scene, "users", || {
+            let errand = scene.send("owner", call);
+            let deadline = std::time::Instant::now() + Duration::from_secs(8);
+            while !errand.is_done() && std::time::Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            assert!(errand.is_done(), "{call} waits for the log without end");
+            result = errand.result().1.map(|_| ());
+        });
+        assert!(longest < SHORT, "{call}: a reader waited {longest:?}");
+        if let Err(refusal) = result {
+            assert_eq!(refusal.code, "55P03", "{call}: {refusal:?}");
+            watcher.run("COMMIT");
+            owner.run(&format!("CALL bg_run('users', '{until}')"));
+            watcher.run("BEGIN");
+        }
+    }
+}
+
+#[test]
+fn trap_38_a_writer_elsewhere_does_not_make_every_young_snapshot_an_old_one() {
+    let scene = Scene::users(10);
+    scene.table("other", "id int");
+    let mut owner = ready(&scene);
+    // It has a transaction id, and no snapshot, for as long as it likes.
+    let mut writer = scene.app();
+    writer.run("BEGIN; INSERT INTO other VALUES (1)");
+    scene.app().run("UPDATE users SET name = 'x'");
+    owner.sync();
+
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let swapped = std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                let mut busy = scene.app();
+                while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                    busy.run("SELECT pg_sleep(0.02)");
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        let swapped = owner.try_run("SELECT bg_swap('users', retry_for => '5 s')");
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        swapped
+    });
+
+    if let Err(refusal) = swapped {
+        panic!("the swap is impossible beside a long writer: {refusal:?}");
+    }
+}
+
+#[test]
+fn two_who_prepare_at_once_do_not_get_the_servers_own_errors() {
+    let scene = Scene::users(10);
+    scene.table("accounts", "id bigint PRIMARY KEY");
+    let mut first = scene.owner();
+    first.run("BEGIN; SELECT bg_prepare('users')");
+    let mut second = scene.owner();
+    second.run("SET bluegreen.retry_for = '1s'");
+
+    // Both need the blue schema, which is not there yet.
+    let start = std::time::Instant::now();
+    let refusal = second.refused("SELECT bg_prepare('accounts')");
+    refusal.assert_is("55P03", &["public"]);
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    let same = scene.send("owner", "SELECT bg_prepare('users')");
+    std::thread::sleep(Duration::from_millis(300));
+    first.run("COMMIT");
+    // The same call twice: done already.
+    same.done();
+    second.run("SELECT bg_prepare('accounts')");
+}
