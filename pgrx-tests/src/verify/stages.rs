@@ -84,7 +84,7 @@ pub(super) fn install(workspace: &Workspace, log: &Path) -> Result<bool> {
 
 pub(super) fn client(workspace: &Workspace, log: &Path, repeat: u32) -> Result<bool> {
     let mut test = cargo(workspace, Tree::Release)?;
-    test.args(["test", "--release", "--package", "pg_bluegreen-tests", "--no-fail-fast"])
+    test.args(["test", "--profile", "client", "--package", "pg_bluegreen-tests", "--no-fail-fast"])
         .env("BLUEGREEN_REPEAT", repeat.to_string());
     watch(&mut test, log)
 }
