@@ -243,6 +243,25 @@ impl Rows<'_> {
     /// Keys of the batch differ in their bytes but may be equal (1.0 and 1.00): one that is gone
     /// gives way to one that is not.
     pub fn write(&self, conflict: Conflict, kept: bool) -> String {
+        let mut sql = format!(
+            "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM ONLY {} AS g JOIN {WORK} w ON {} WHERE {}",
+            self.to,
+            self.columns(),
+            self.expressions(),
+            self.from,
+            self.from_join("w", batch_key),
+            self.is_written(kept),
+        );
+        match conflict {
+            Conflict::Update => sql.push_str(&self.on_conflict_update()),
+            Conflict::Skip => sql.push_str(SKIP),
+            Conflict::Fail => {}
+        }
+        sql
+    }
+
+    /// Which rows of [`WORK`] are written by [`Rows::write`].
+    fn is_written(&self, kept: bool) -> String {
         let same = |alias: &str, column: fn(usize) -> String| {
             let columns = self.mapping.from_key.columns.iter().enumerate();
             let all: Vec<_> = columns
@@ -254,27 +273,79 @@ impl Rows<'_> {
             all.join(" AND ")
         };
         let kind = Ident::new(KIND);
-        let mut sql = format!(
-            "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM ONLY {} AS g JOIN {WORK} w ON {} WHERE (w.{kind} <> 'g' OR NOT EXISTS (SELECT FROM {WORK} e WHERE e.{kind} <> 'g' AND {}))",
-            self.to,
-            self.columns(),
-            self.expressions(),
-            self.from,
-            self.from_join("w", batch_key),
-            same("e", batch_key),
+        let mut condition = format!(
+            "(w.{kind} <> 'g' OR NOT EXISTS (SELECT FROM {WORK} e WHERE e.{kind} <> 'g' AND {}))",
+            same("e", batch_key)
         );
         if kept {
-            sql.push_str(&format!(
+            condition.push_str(&format!(
                 " AND NOT EXISTS (SELECT FROM {KEPT} k WHERE {})",
                 same("k", goes_key)
             ));
         }
-        match conflict {
-            Conflict::Update => sql.push_str(&self.on_conflict_update()),
-            Conflict::Skip => sql.push_str(SKIP),
-            Conflict::Fail => {}
-        }
-        sql
+        condition
+    }
+
+    /// The same in two steps, for a table with columns that green has no value for: INSERT … ON
+    /// CONFLICT would check their NOT NULL before it sees that the row is there. First the rows that
+    /// blue has are updated, then the others are inserted.
+    pub fn update_then_insert(&self, kept: bool) -> [String; 2] {
+        let written: Vec<_> = self
+            .mapping
+            .columns
+            .iter()
+            .filter(|c| !self.mapping.fixed.contains(&c.column))
+            .collect();
+        let value = |i: usize| Ident::new(format!("bluegreen.v{}", i + 1));
+        let values =
+            written.iter().enumerate().map(|(i, c)| format!("{} AS {}", c.expression, value(i)));
+        let keys = self.mapping.key_expressions.iter().enumerate();
+        let values: Vec<_> =
+            values.chain(keys.map(|(i, e)| format!("{e} AS {}", mapped_column(i)))).collect();
+        let sets: Vec<_> = written
+            .iter()
+            .enumerate()
+            .map(|(i, c)| format!("{} = s.{}", c.column, value(i)))
+            .collect();
+        let from = format!(
+            "FROM ONLY {} AS g JOIN {WORK} w ON {} WHERE {}",
+            self.from,
+            self.from_join("w", batch_key),
+            self.is_written(kept)
+        );
+        let same_key = Self::join(&self.mapping.to_key, "t", "s", mapped_column);
+        let inserted: Vec<_> = self
+            .mapping
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(i, c)| format!("{} AS {}", c.expression, value(i)))
+            .chain(
+                self.mapping
+                    .key_expressions
+                    .iter()
+                    .enumerate()
+                    .map(|(i, e)| format!("{e} AS {}", mapped_column(i))),
+            )
+            .collect();
+        let names: Vec<_> =
+            (0..self.mapping.columns.len()).map(|i| format!("s.{}", value(i))).collect();
+        [
+            format!(
+                "UPDATE ONLY {} AS t SET {} FROM (SELECT {} {from}) s WHERE {same_key}",
+                self.to,
+                sets.join(", "),
+                values.join(", ")
+            ),
+            format!(
+                "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM (SELECT {} {from}) s WHERE NOT EXISTS (SELECT FROM ONLY {} AS t WHERE {same_key})",
+                self.to,
+                self.columns(),
+                names.join(", "),
+                inserted.join(", "),
+                self.to
+            ),
+        ]
     }
 
     fn on_conflict_update(&self) -> String {

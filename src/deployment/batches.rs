@@ -40,6 +40,9 @@ pub fn next(d: &mut Deployment, settings: &Settings) -> Result<Batch> {
             let round = sync::step(d, settings)?;
             batch.in_step = round.in_step;
             batch.worked = round.read > 0;
+            if batch.in_step {
+                sync::shorten_log(d, settings)?;
+            }
             note_synced(d, &batch);
         }
         Phase::Finished | Phase::Aborted => return Ok(Batch { in_step: true, worked: false }),

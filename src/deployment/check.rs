@@ -106,6 +106,14 @@ fn about_mapping(d: &Deployment) -> Vec<Finding> {
             ));
         }
     }
+    if d.plan.forward.from_key.deferrable {
+        found.push(Finding::warning(
+            "deferrable_key",
+            &d.plan.forward.from_key.index,
+            "rows are followed by a deferrable key: columns that only one table has are reset by an update of the key",
+            "Give another unique key with key => ARRAY['column'], or make this one NOT DEFERRABLE.",
+        ));
+    }
     if d.plan.target.is_some() {
         for column in &d.plan.reverse.side_only {
             let name = crate::ident::plain(column.as_str());

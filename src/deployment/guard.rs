@@ -95,7 +95,7 @@ pub fn find(relation: u32, caller: u32) -> Result<Deployment> {
 /// Takes the deployment's lock until the transaction ends, and reads the state again under it.
 pub fn lock(id: i64) -> Result<Deployment> {
     let class = lock_table()?;
-    if !lock::deployment(class, id, WAIT) {
+    if !lock::deployment(class, id, WAIT)? {
         let _us = Identity::extension()?;
         let sql = "SELECT pg_catalog.string_agg(l.pid::text, ', ') FROM pg_catalog.pg_locks l
                     WHERE l.locktype = 'object' AND l.classid = $1 AND l.objid = $2::int8::oid

@@ -59,7 +59,7 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
         ))
         .hint(format!("If that table is gone, clean up with SELECT bg_abort({}).", other.id)));
     }
-    if !lock::deployment(guard::prepare_class()?, i64::from(request.source), settings.retry_for) {
+    if !lock::deployment(guard::prepare_class()?, request.source.into(), settings.retry_for)? {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
             format!("another transaction is preparing {}", table.qualified().plain()),
@@ -225,6 +225,7 @@ pub fn build(
         schema::check_blue(blue)?;
         let owner = &table.owner_name;
         spi::run(&format!("CREATE SCHEMA {crossing}"), &[])?;
+        schema::revoke_all(&crossing)?;
         spi::run(&format!("GRANT USAGE, CREATE ON SCHEMA {crossing} TO {owner}"), &[])?;
         (shadow, given_rights) = match request.target {
             None => (create::like(table, &crossing)?, Vec::new()),

@@ -51,11 +51,12 @@ pub fn limited(limit: Duration) -> Result<SettingsLevel> {
 
 /// Takes the deployment's lock until the end of the transaction, waiting at most `wait`.
 /// `table` is the OID of `bluegreen.deployment`, whose object locks nobody else uses.
-pub fn deployment(table: u32, id: i64, wait: Duration) -> bool {
-    let end = Instant::now() + wait;
-    loop {
+/// It queues, so that it comes after the batch of a run that is under way.
+pub fn deployment(table: u32, id: i64, wait: Duration) -> Result<bool> {
+    let locked = xact::subtransaction(|| {
+        let _limited = limited(wait)?;
         // SAFETY: a lock tag of class "object", filled as SET_LOCKTAG_OBJECT does.
-        let result = unsafe {
+        unsafe {
             let tag = pg_sys::LOCKTAG {
                 locktag_field1: pg_sys::MyDatabaseId.to_u32(),
                 locktag_field2: table,
@@ -64,15 +65,14 @@ pub fn deployment(table: u32, id: i64, wait: Duration) -> bool {
                 locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
                 locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
             };
-            pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, true)
-        };
-        if result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
-            return true;
+            pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, false);
         }
-        if Instant::now() >= end {
-            return false;
-        }
-        xact::sleep(Duration::from_millis(20));
+        Ok(())
+    });
+    match locked {
+        Ok(()) => Ok(true),
+        Err(caught) if caught.is_lock_failure() => Ok(false),
+        Err(caught) => caught.raise(),
     }
 }
 

@@ -49,7 +49,7 @@ pub fn check_blue(blue: &Ident) -> Result<bool> {
 pub fn ensure_blue(blue: &Ident, source: &Ident, lock_table: u32, wait: Duration) -> Result<u32> {
     if !check_blue(blue)? {
         // One at a time: two would collide on the name.
-        if !lock::deployment(lock_table, 0, wait) {
+        if !lock::deployment(lock_table, 0, wait)? {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
                 format!("another transaction is making schema {}", plain(blue.as_str())),
@@ -59,10 +59,27 @@ pub fn ensure_blue(blue: &Ident, source: &Ident, lock_table: u32, wait: Duration
         if !check_blue(blue)? {
             spi::run(&format!("CREATE SCHEMA {blue}"), &[])?;
             spi::run(&format!("COMMENT ON SCHEMA {blue} IS {}", literal(MARK)), &[])?;
+            revoke_all(blue)?;
         }
     }
     copy_usage(blue, source)?;
     catalog::schema_oid(blue)?.ok_or_else(|| Error::internal("the blue schema was not made"))
+}
+
+/// Takes away what default privileges gave to others on a schema that we have made.
+pub fn revoke_all(schema: &Ident) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Grantee {
+        role: String,
+    }
+    let sql = "SELECT DISTINCT CASE WHEN e.grantee = 0 THEN 'PUBLIC'
+                           ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(e.grantee)) END AS role
+                 FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) e
+                WHERE n.nspname = $1 AND e.grantee <> n.nspowner";
+    for grantee in spi::rows::<Grantee>(sql, &[Arg::Text(schema.as_str())])? {
+        spi::run(&format!("REVOKE ALL ON SCHEMA {schema} FROM {}", grantee.role), &[])?;
+    }
+    Ok(())
 }
 
 fn copy_usage(blue: &Ident, source: &Ident) -> Result<()> {
@@ -95,7 +112,7 @@ fn copy_usage(blue: &Ident, source: &Ident) -> Result<()> {
 /// Drops the blue schema when nothing is left in it.
 pub fn drop_blue_if_empty(blue: &Ident, lock_table: u32) -> Result<()> {
     let Some(oid) = catalog::schema_oid(blue)? else { return Ok(()) };
-    if !lock::deployment(lock_table, 0, Duration::from_secs(1)) {
+    if !lock::deployment(lock_table, 0, Duration::from_secs(1))? {
         return Ok(());
     }
     let used = "SELECT EXISTS (SELECT FROM pg_catalog.pg_depend d

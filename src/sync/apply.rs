@@ -160,16 +160,20 @@ impl Writer<'_> {
 
     fn put(&self, work: &Work, kept: Option<&Work>, conflict: Conflict) -> Result<()> {
         let side_only = !self.rows.mapping.side_only.is_empty();
-        let Some(kept) = kept.filter(|_| side_only) else {
-            spi::run_with(&self.rows.write(conflict, false), &[], self.options(&[work]))?;
-            return Ok(());
+        let kept = kept.filter(|_| side_only);
+        let mut statements = if side_only && conflict == Conflict::Update {
+            self.rows.update_then_insert(kept.is_some()).to_vec()
+        } else {
+            vec![self.rows.write(conflict, kept.is_some())]
         };
-        for sql in [
-            self.rows.write(conflict, true),
-            self.rows.put_back(&self.all_columns, conflict),
-            self.rows.put_back_in_transit(&self.all_columns, conflict),
-        ] {
-            spi::run_with(&sql, &[], self.options(&[work, kept]))?;
+        let mut read = vec![work];
+        if let Some(kept) = kept {
+            read.push(kept);
+            statements.push(self.rows.put_back(&self.all_columns, conflict));
+            statements.push(self.rows.put_back_in_transit(&self.all_columns, conflict));
+        }
+        for sql in statements {
+            spi::run_with(&sql, &[], self.options(&read))?;
         }
         Ok(())
     }

@@ -57,14 +57,20 @@ pub fn with_events<T>(
         .collect();
     let keys = keys.join(", ");
     let log = deployment.log();
+    let us = Identity::extension()?;
+    // Without misfits the log is read only once.
+    let marked = spi::one_kept::<bool>(
+        "SELECT EXISTS (SELECT FROM bluegreen.misfit WHERE deployment = $1 AND NOT set_aside)",
+        &[Arg::Int(deployment.id)],
+    )?;
+    let marked = if marked == Some(true) { "true" } else { "false" };
     let sql = format!(
         "SELECT ctid::text, position, op::text, {keys} FROM (
-             (SELECT ctid, position, op, {keys} FROM {log} WHERE op = 'M')
+             (SELECT ctid, position, op, {keys} FROM {log} WHERE op = 'M' AND {marked})
              UNION ALL
              (SELECT ctid, position, op, {keys} FROM {log} WHERE op <> 'M'
                ORDER BY position, n, ctid LIMIT $1)) l"
     );
-    let us = Identity::extension()?;
     spi::with_rows(
         &sql,
         &[Arg::Int(limit)],

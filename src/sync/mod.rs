@@ -44,6 +44,9 @@ const LEAST_ROWS: u32 = 200;
 /// Log rows in a batch at most: they are held in memory.
 const MOST_ROWS: u32 = 50_000;
 
+/// Blocks from which on a log is long.
+const LONG_BLOCKS: i64 = 1024;
+
 /// Complete rounds that were not short, one after the other, until that has to do: writers that are
 /// as fast as sync are not chased for ever.
 const MOST_CHASES: u32 = 20;
@@ -78,6 +81,26 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
         return Ok(Round { in_step: true, ..round });
     }
     Ok(Round { in_step: round.complete && short, ..round })
+}
+
+/// Gives a long log back to the system once it is drained: each round reads it whole, dead rows too.
+/// Only when nobody is writing at this moment; the few rows that came in last are synced before.
+pub fn shorten_log(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
+    let oid = log_oid(deployment)?;
+    let blocks = {
+        let _us = Identity::extension()?;
+        catalog::existing_table(oid)?.blocks
+    };
+    if blocks < LONG_BLOCKS || !lock::relation_at_once(oid, Mode::AccessExclusive) {
+        return Ok(());
+    }
+    let rest = round(deployment, settings, MOST_ROWS.into())?;
+    let _us = Identity::extension()?;
+    let sql = format!("SELECT NOT EXISTS (SELECT FROM {})", deployment.log());
+    if rest.complete && spi::one::<bool>(&sql, &[])? == Some(true) {
+        spi::run(&format!("TRUNCATE TABLE {}", deployment.log()), &[])?;
+    }
+    Ok(())
 }
 
 /// Everything that is in the log now, whatever it takes: under the swap's lock, after a count.
