@@ -19,7 +19,7 @@ use story::course::seed;
 use story::{Person, Scene};
 
 /// How many runners are killed.
-const KILLS: usize = 33;
+const KILLS: usize = 30;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
@@ -155,7 +155,9 @@ impl Round {
         until: &str,
         there: impl Fn(&str) -> bool,
     ) {
-        while let Some(at) = plan.iter().position(|(_, planned)| *planned == point) {
+        while self.killed() < KILLS
+            && let Some(at) = plan.iter().position(|(_, planned)| *planned == point)
+        {
             let (way, _) = plan[at];
             let call = format!("CALL bg_run('users', '{until}')");
             let mut eye = self.owner();
@@ -221,8 +223,15 @@ impl Round {
         let cluster = self.scene.cluster;
         match way {
             Way::Kill => {
+                let mut canary = self.scene.admin();
                 // It may have ended this very moment.
-                let _ = cluster.kill_backend(pid, Signal::SIGKILL);
+                if cluster.kill_backend(pid, Signal::SIGKILL).is_ok() {
+                    // Until the server has noticed, it lets new sessions in, and ends them then.
+                    let end = Instant::now() + Duration::from_secs(3);
+                    while canary.try_run("SELECT 1").is_ok() && Instant::now() < end {
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
+                }
             }
             Way::Terminate => {
                 self.scene.admin().run(&format!("SELECT pg_terminate_backend({pid})"));

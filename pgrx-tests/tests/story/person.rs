@@ -1,6 +1,7 @@
 //! Somebody with a session, who says SQL and is told what came of it.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bluegreen_tests::cluster::Cluster;
 use postgres::error::DbError;
@@ -81,15 +82,24 @@ impl Person {
     pub fn connect(cluster: &Cluster, role: &str, database: &str) -> Self {
         let notices = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&notices);
-        // First with the patience that a starting server needs.
-        drop(cluster.connect(role, database).expect("a connection"));
-        let client = cluster
-            .config(role, database)
-            .notice_callback(move |notice| {
-                heard.lock().unwrap().push(Refusal::from_server(&notice));
-            })
-            .connect(NoTls)
-            .expect("a connection");
+        let mut config = cluster.config(role, database);
+        config.notice_callback(move |notice| {
+            heard.lock().unwrap().push(Refusal::from_server(&notice));
+        });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let client = loop {
+            match config.connect(NoTls) {
+                Ok(client) => break client,
+                // The server is starting or recovering.
+                Err(error)
+                    if error.code().is_none_or(|code| code.code() == "57P03")
+                        && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(error) => panic!("{role} cannot connect: {error:?}"),
+            }
+        };
         Self { client, role: role.to_owned(), notices }
     }
 
