@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::watch::watch;
+use super::watch::{LIMIT, watch};
 use crate::cluster::Account;
 use crate::setup::command::{cargo, cargo_pgrx};
 use crate::setup::{self, Tree, Workspace};
@@ -20,7 +20,7 @@ const TEST_FEATURES: &str = "pg15 pg_test failpoints";
 pub(super) fn format(workspace: &Workspace, log: &Path) -> Result<bool> {
     let mut fmt = cargo(workspace, Tree::PgTest)?;
     fmt.args(["fmt", "--all", "--check"]);
-    watch(&mut fmt, log)
+    watch(&mut fmt, log, LIMIT)
 }
 
 pub(super) fn lints(workspace: &Workspace, log: &Path) -> Result<bool> {
@@ -39,7 +39,7 @@ pub(super) fn lints(workspace: &Workspace, log: &Path) -> Result<bool> {
 
     let mut passed = true;
     for command in [&mut extension, &mut release, &mut tests] {
-        passed &= watch(command, log)?;
+        passed &= watch(command, log, LIMIT)?;
     }
     let found = source::unsafe_outside_pg(&source::read_all(&workspace.root().join("src"))?);
     for line in &found {
@@ -69,7 +69,7 @@ pub(super) fn unit(workspace: &Workspace, log: &Path) -> Result<bool> {
             test
         }
     };
-    watch(&mut test, log)
+    watch(&mut test, log, LIMIT)
 }
 
 pub(super) fn install(workspace: &Workspace, log: &Path) -> Result<bool> {
@@ -86,7 +86,7 @@ pub(super) fn client(workspace: &Workspace, log: &Path, repeat: u32) -> Result<b
     let mut test = cargo(workspace, Tree::Release)?;
     test.args(["test", "--profile", "client", "--package", "pg_bluegreen-tests", "--no-fail-fast"])
         .env("BLUEGREEN_REPEAT", repeat.to_string());
-    watch(&mut test, log)
+    watch(&mut test, log, LIMIT * repeat)
 }
 
 /// The same command as another account, in the same place and environment.
