@@ -99,7 +99,7 @@ impl Rows<'_> {
             .join(" AND ")
     }
 
-    fn from_join(&self, alias: &str, column: fn(usize) -> String) -> String {
+    fn key_join(&self, alias: &str, column: fn(usize) -> String) -> String {
         Self::join(&self.mapping.from_key, "g", alias, |i| Ident::new(column(i)))
     }
 
@@ -192,7 +192,7 @@ impl Rows<'_> {
         let gone = format!(
             "k.{kind} = 'g' AND NOT EXISTS (SELECT FROM ONLY {} AS g WHERE {})",
             self.from,
-            self.from_join("k", batch_key),
+            self.key_join("k", batch_key),
         );
         let goes = Ident::new(GOES_ID);
         let which = if replace {
@@ -249,7 +249,7 @@ impl Rows<'_> {
             self.columns(),
             self.expressions(),
             self.from,
-            self.from_join("w", batch_key),
+            self.key_join("w", batch_key),
             self.is_written(kept),
         );
         match conflict {
@@ -310,7 +310,7 @@ impl Rows<'_> {
         let from = format!(
             "FROM ONLY {} AS g JOIN {WORK} w ON {} WHERE {}",
             self.from,
-            self.from_join("w", batch_key),
+            self.key_join("w", batch_key),
             self.is_written(kept)
         );
         let same_key = Self::join(&self.mapping.to_key, "t", "s", mapped_column);
@@ -383,7 +383,7 @@ impl Rows<'_> {
             self.expressions(),
             kept.join(", "),
             self.from,
-            self.from_join("k", goes_key),
+            self.key_join("k", goes_key),
         ) + conflict.clause()
     }
 
@@ -409,7 +409,7 @@ impl Rows<'_> {
             ),
             Ident::new(GOES_ID),
             self.from,
-            self.from_join("k", goes_key)
+            self.key_join("k", goes_key)
         ) + conflict.clause()
     }
 
@@ -420,7 +420,7 @@ impl Rows<'_> {
             Ident::new(ID),
             self.with_mapped_key(WORK, batch_key),
             self.from,
-            self.from_join("k", batch_key),
+            self.key_join("k", batch_key),
             self.to,
             Self::join(&self.mapping.to_key, "t", "k", mapped_column)
         )
@@ -446,7 +446,7 @@ impl Rows<'_> {
         format!(
             "SELECT 1 FROM {WORK} w JOIN ONLY {} AS g ON {}",
             self.from,
-            self.from_join("w", batch_key)
+            self.key_join("w", batch_key)
         )
     }
 
@@ -455,7 +455,7 @@ impl Rows<'_> {
         format!(
             "DELETE FROM ONLY {} AS g USING {WORK} w WHERE {}",
             self.from,
-            self.from_join("w", batch_key)
+            self.key_join("w", batch_key)
         )
     }
 
@@ -476,7 +476,7 @@ impl Rows<'_> {
             "SELECT pg_catalog.jsonb_build_object({})::text, pg_catalog.to_jsonb(g.*)::text FROM {WORK} w LEFT JOIN ONLY {} AS g ON {}",
             key.join(", "),
             self.from,
-            self.from_join("w", batch_key)
+            self.key_join("w", batch_key)
         )
     }
 }

@@ -80,10 +80,10 @@ pub fn check(request: &Request, settings: &Settings) -> Result<Vec<Finding>> {
         try_first_block(&d)?;
         Err(crate::error::Error::internal(ROLLED_BACK))
     });
-    if let Err(caught) = trial {
-        if caught.error.message != ROLLED_BACK {
-            findings.push(as_finding(&name, caught)?);
-        }
+    if let Err(caught) = trial
+        && caught.error.message != ROLLED_BACK
+    {
+        findings.push(as_finding(&name, caught)?);
     }
     Ok(findings)
 }

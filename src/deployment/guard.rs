@@ -73,11 +73,11 @@ pub fn find(relation: u32, caller: u32) -> Result<Deployment> {
         return Ok(deployment);
     }
     // A restored dump: the tables have other OIDs and the same names.
-    if let Some(table) = &table {
-        if let Some(deployment) = store::open_by_name(&table.qualified())? {
-            require_owner(caller, table.owner, &deployment.source.plain())?;
-            return Ok(deployment);
-        }
+    if let Some(table) = &table
+        && let Some(deployment) = store::open_by_name(&table.qualified())?
+    {
+        require_owner(caller, table.owner, &deployment.source.plain())?;
+        return Ok(deployment);
     }
     if let Some(deployment) = store::by_id(relation.into())?.filter(|_| table.is_none()) {
         require_owner(caller, deployment.owner, &deployment.source.plain())?;

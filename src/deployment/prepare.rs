@@ -306,13 +306,16 @@ pub fn build(
     })
 }
 
+/// Rights by attribute number, 0 for the table.
+type GivenRights = Vec<(i16, Option<String>)>;
+
 /// Takes a hand-made table over: its rights are noted, it gets green's name in our schema.
 fn take_target(
     green: &Table,
     target: u32,
     crossing: &Ident,
     settings: &Settings,
-) -> Result<(u32, Vec<(i16, Option<String>)>)> {
+) -> Result<(u32, GivenRights)> {
     create::check_target(green, &catalog::existing_table(target)?)?;
     let until = Instant::now() + settings.retry_for;
     lock::retry(settings.lock_timeout, until, |limit| {

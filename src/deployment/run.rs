@@ -183,10 +183,11 @@ impl<N: Fn(&str)> Runner<'_, N> {
     fn claim(&mut self) -> Result<()> {
         let me = self.me()?;
         let done = self.transaction(Flush::Later, |d, _| {
-            if let Some((pid, since)) = &d.progress.runner {
-                if d.progress.runner.as_ref() != Some(&me) && is_alive(*pid, since)? {
-                    return Ok(Err(*pid));
-                }
+            if let Some((pid, since)) = &d.progress.runner
+                && d.progress.runner.as_ref() != Some(&me)
+                && is_alive(*pid, since)?
+            {
+                return Ok(Err(*pid));
             }
             d.progress.runner = Some(me);
             store::save(d)?;

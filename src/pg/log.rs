@@ -117,19 +117,17 @@ pub unsafe extern "C-unwind" fn bluegreen_capture(
 #[pg_guard]
 pub unsafe extern "C-unwind" fn bluegreen_guard(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: as in `bluegreen_capture`.
-    if let Some(data) = unsafe { trigger_data(fcinfo) } {
-        if !security::is_writing() {
-            // SAFETY: the relation is open while its trigger fires.
-            let (schema, name) = unsafe { names(data.tg_relation) };
-            let report = Error::new(
-                PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
-                format!(
-                    "{schema}.{name} is the offline (blue) table of a deployment and is read-only"
-                ),
-            )
-            .hint("Write to the live table; its changes are brought here.");
-            pgrx::pg_sys::panic::ErrorReport::from(report).report(pgrx::PgLogLevel::ERROR);
-        }
+    if let Some(data) = unsafe { trigger_data(fcinfo) }
+        && !security::is_writing()
+    {
+        // SAFETY: the relation is open while its trigger fires.
+        let (schema, name) = unsafe { names(data.tg_relation) };
+        let report = Error::new(
+            PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            format!("{schema}.{name} is the offline (blue) table of a deployment and is read-only"),
+        )
+        .hint("Write to the live table; its changes are brought here.");
+        pgrx::pg_sys::panic::ErrorReport::from(report).report(pgrx::PgLogLevel::ERROR);
     }
     pg_sys::Datum::from(0)
 }

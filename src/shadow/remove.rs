@@ -102,10 +102,10 @@ pub fn restore_autovacuum(deployment: &Deployment, table: &QualifiedName) -> Res
 /// Moves a table with what belongs to it to another schema.
 pub fn move_to(table: u32, schema: &crate::ident::Ident) -> Result<()> {
     let from = catalog::existing_table(table)?.schema_oid;
-    if let Some(to) = catalog::schema_oid(schema)? {
-        if from != to {
-            relation::set_schema(table, from, to);
-        }
+    if let Some(to) = catalog::schema_oid(schema)?
+        && from != to
+    {
+        relation::set_schema(table, from, to);
     }
     Ok(())
 }
