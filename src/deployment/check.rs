@@ -110,7 +110,7 @@ fn about_mapping(d: &Deployment) -> Vec<Finding> {
         found.push(Finding::warning(
             "deferrable_key",
             &d.plan.forward.from_key.index,
-            "rows are followed by a deferrable key: columns that only one table has are reset by an update of the key",
+            "rows are followed by a deferrable key: columns that only one table has may be reset by an update of the key",
             "Give another unique key with key => ARRAY['column'], or make this one NOT DEFERRABLE.",
         ));
     }

@@ -23,7 +23,10 @@ impl Caught {
     /// The row is at fault, not the server, the connection or us.
     pub fn is_data_error(&self) -> bool {
         let code = sqlstate(self.error.code);
+        // XX000 also stands for every code of a user's own, which pgrx does not know.
         matches!(&code[..2], "0A" | "21" | "22" | "23" | "2F" | "38" | "39" | "44" | "54" | "P0")
+            || code == "55000"
+            || (code == "XX000" && !self.is_lock_failure())
     }
 
     /// A row collides with another one on a unique or exclusion constraint.

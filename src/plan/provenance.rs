@@ -5,7 +5,7 @@
 //! has come from: they stay with their row through updates of the key, and a deletion followed by
 //! a new row of the same key resets them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// What happened to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,31 +41,38 @@ pub enum Origin {
 }
 
 /// The fate of each key that the events name, in the order of its first mention.
-pub fn fold(events: &[Event]) -> Vec<(usize, Origin)> {
+///
+/// A row that comes to a key replaces what was there: it has gone before. Only a `deferrable` key may
+/// be held by two rows for a while, in one statement; then an event means the one that came first.
+pub fn fold(events: &[Event], deferrable: bool) -> Vec<(usize, Origin)> {
     let mut order = Vec::new();
-    let mut now: HashMap<usize, Origin> = HashMap::new();
+    let mut held: HashMap<usize, VecDeque<Origin>> = HashMap::new();
     for event in events {
         for key in event.old.into_iter().chain([event.key]) {
-            now.entry(key).or_insert_with(|| {
+            held.entry(key).or_insert_with(|| {
                 order.push(key);
-                Origin::From(key)
+                VecDeque::from([Origin::From(key)])
             });
         }
-        match (event.operation, event.old) {
-            (Operation::Insert, _) => {
-                now.insert(event.key, Origin::Fresh);
-            }
+        let arrives = match (event.operation, event.old) {
+            (Operation::Insert, _) => Origin::Fresh,
+            (Operation::Update, None) => continue,
             (Operation::Delete, _) => {
-                now.insert(event.key, Origin::Gone);
+                held.entry(event.key).or_default().pop_front();
+                continue;
             }
-            (Operation::Update, None) => {}
             (Operation::Update, Some(old)) => {
-                let origin = now.insert(old, Origin::Gone).unwrap_or(Origin::From(old));
-                now.insert(event.key, origin);
+                held.entry(old).or_default().pop_front().unwrap_or(Origin::Fresh)
             }
+        };
+        let rows = held.entry(event.key).or_default();
+        if !deferrable {
+            rows.clear();
         }
+        rows.push_back(arrives);
     }
-    order.into_iter().map(|key| (key, now[&key])).collect()
+    let last = |key: usize| held.get(&key).and_then(VecDeque::back).copied();
+    order.into_iter().map(|key| (key, last(key).unwrap_or(Origin::Gone))).collect()
 }
 
 #[cfg(test)]
@@ -87,24 +94,30 @@ mod tests {
 
     #[test]
     fn a_chain_of_key_updates_leads_back_to_the_first_key() {
-        let fate = fold(&[rekey(1, 2), update(2), rekey(2, 3)]);
+        let fate = fold(&[rekey(1, 2), update(2), rekey(2, 3)], false);
         assert_eq!(fate, vec![(1, Origin::Gone), (2, Origin::Gone), (3, Origin::From(1))]);
     }
 
     #[test]
     fn a_deleted_and_inserted_row_is_fresh() {
-        assert_eq!(fold(&[delete(5), insert(5)]), vec![(5, Origin::Fresh)]);
-        assert_eq!(fold(&[insert(5), delete(5)]), vec![(5, Origin::Gone)]);
+        assert_eq!(fold(&[delete(5), insert(5)], false), vec![(5, Origin::Fresh)]);
+        assert_eq!(fold(&[insert(5), delete(5)], false), vec![(5, Origin::Gone)]);
     }
 
     #[test]
     fn two_rows_that_exchange_keys_through_a_third_keep_their_origins() {
-        let fate = fold(&[rekey(1, 9), rekey(2, 1), rekey(9, 2)]);
+        let fate = fold(&[rekey(1, 9), rekey(2, 1), rekey(9, 2)], false);
         assert_eq!(fate, vec![(1, Origin::From(2)), (9, Origin::Gone), (2, Origin::From(1)),]);
     }
 
     #[test]
+    fn rows_of_a_deferrable_key_may_change_places_at_once() {
+        let fate = fold(&[rekey(1, 3), rekey(2, 2), rekey(3, 1)], true);
+        assert_eq!(fate, vec![(1, Origin::From(3)), (3, Origin::From(1)), (2, Origin::From(2))]);
+    }
+
+    #[test]
     fn an_update_alone_stays_where_it_is() {
-        assert_eq!(fold(&[update(4), update(4)]), vec![(4, Origin::From(4))]);
+        assert_eq!(fold(&[update(4), update(4)], false), vec![(4, Origin::From(4))]);
     }
 }

@@ -124,28 +124,12 @@ fn read(rows: &Rows, key: &Key, limit: i64) -> Batch {
         })
         .collect();
     let count = entries.iter().filter(|e| e.operation != b'M').count() as i64;
-    let entries = if key.deferrable { split_moves(entries) } else { entries };
-    fold(entries, &values, count, count < limit)
-}
-
-/// A deferrable key may be held by two rows for a while, so that nobody can tell from the keys which of
-/// them an event means: a key update is then a deletion and a new row.
-fn split_moves(entries: Vec<Entry>) -> Vec<Entry> {
-    let mut split = Vec::with_capacity(entries.len());
-    for mut entry in entries {
-        if let Some(old) = entry.old.take() {
-            let place = String::new();
-            split.push(Entry { place, operation: b'D', key: old, old: None, ..entry });
-            entry.operation = if entry.operation == b'M' { b'M' } else { b'I' };
-        }
-        split.push(entry);
-    }
-    split
+    fold(entries, &values, key.deferrable, count < limit)
 }
 
 /// Misfits come first, as updates of their rows: in the last batch of the log all of them, before
 /// that only those whose keys the events touch.
-fn fold(entries: Vec<Entry>, values: &[KeyValues], count: i64, last: bool) -> Batch {
+fn fold(entries: Vec<Entry>, values: &[KeyValues], deferrable: bool, last: bool) -> Batch {
     let (marked, events): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.operation == b'M');
     let touched: HashSet<usize> =
         events.iter().flat_map(|e| e.old.into_iter().chain([e.key])).collect();
@@ -168,7 +152,7 @@ fn fold(entries: Vec<Entry>, values: &[KeyValues], count: i64, last: bool) -> Ba
             old: e.old,
         })
         .collect();
-    let fates = provenance::fold(&story);
+    let fates = provenance::fold(&story, deferrable);
     let goes: HashMap<usize, usize> = fates
         .iter()
         .filter_map(|(key, origin)| match origin {
@@ -192,8 +176,8 @@ fn fold(entries: Vec<Entry>, values: &[KeyValues], count: i64, last: bool) -> Ba
         .collect();
     Batch {
         items,
-        events: count,
-        places: events.into_iter().map(|e| e.place).filter(|p| !p.is_empty()).collect(),
+        events: events.len() as i64,
+        places: events.into_iter().map(|e| e.place).collect(),
         misfits: misfits.into_iter().map(|m| (m.key, m.position, m.place)).collect(),
     }
 }

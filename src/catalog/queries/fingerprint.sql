@@ -2,10 +2,14 @@
 SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
   FROM (
     SELECT 'table' AS part, pg_catalog.concat_ws(' ', n.nspname, c.relname, c.relkind,
-               c.relpersistence, c.relrowsecurity, c.relforcerowsecurity, c.relreplident,
-               c.relispartition, c.reltablespace, c.relam) AS value
+               c.relpersistence, c.relispartition, c.reltablespace, c.relam) AS value
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE c.oid = $1
+    UNION ALL
+    SELECT 'replica identity', c.relreplident::text FROM pg_catalog.pg_class c WHERE c.oid = $1
+    UNION ALL
+    SELECT 'row level security', pg_catalog.concat_ws(' ', c.relrowsecurity, c.relforcerowsecurity)
+      FROM pg_catalog.pg_class c WHERE c.oid = $1
     UNION ALL
     SELECT 'owner', pg_catalog.pg_get_userbyid(c.relowner)::text
       FROM pg_catalog.pg_class c WHERE c.oid = $1
