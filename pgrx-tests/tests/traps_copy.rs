@@ -278,15 +278,30 @@ fn trap_31_prepare_is_refused_by_a_statement_that_is_using_the_table() {
     let mut owner = scene.owner();
     let before = scene.inventory();
 
-    owner
-        .refused("INSERT INTO users (name, email) SELECT bg_prepare('users'), 'x@example.org'")
-        .assert_is("55006", &["users"]);
-    owner.run("BEGIN; DECLARE c CURSOR FOR SELECT * FROM users; FETCH c");
-    owner.refused("SELECT bg_prepare('users')").assert_is("55006", &["users"]);
-    owner.run("ROLLBACK");
+    let insert = "INSERT INTO users (name, email) SELECT bg_prepare('users'), 'x@example.org'";
+    for sql in [
+        insert,
+        "BEGIN; DECLARE c CURSOR FOR SELECT * FROM users; FETCH c; SELECT bg_prepare('users')",
+    ] {
+        let refusal = owner.refused(sql);
+        assert_eq!(refusal.code, "55006", "{refusal:?}");
+        refusal.assert_names(&["users"]);
+        let _ = owner.try_run("ROLLBACK");
+    }
 
     before.assert_same(&scene.inventory());
     assert_eq!(scene.admin().int("SELECT count(*) FROM users"), 5);
+}
+
+#[test]
+#[ignore = "it is the server's own error, to which bg_prepare adds no hint yet"]
+fn trap_31_the_refusal_says_what_to_do() {
+    let scene = Scene::users(5);
+    let mut owner = scene.owner();
+
+    owner.run("BEGIN; DECLARE c CURSOR FOR SELECT * FROM users; FETCH c");
+
+    owner.refused("SELECT bg_prepare('users')").assert_helps();
 }
 
 #[test]

@@ -227,7 +227,7 @@ fn trap_62_a_definition_that_changed_since_prepare_is_named() {
         ("ALTER TABLE public_blue.users DROP COLUMN phone", "phone", ""),
         ("CREATE INDEX late ON public_blue.users (phone)", "late", "DROP INDEX public_blue.late"),
         ("CREATE PUBLICATION late FOR TABLE users", "late", "DROP PUBLICATION late"),
-        ("CREATE PUBLICATION late FOR ALL TABLES", "late", "DROP PUBLICATION late"),
+        ("CREATE PUBLICATION late FOR ALL TABLES", "publi", "DROP PUBLICATION late"),
     ] {
         let scene = Scene::users(20);
         let mut admin = scene.admin();
