@@ -112,6 +112,7 @@ fn a_mapping_that_raises_an_error_of_its_own_makes_misfits() {
     scene.admin().run(
         "CREATE FUNCTION public.picky(id bigint) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
          BEGIN
+             IF id = 7 THEN RAISE EXCEPTION 'seven' USING ERRCODE = 'XY123'; END IF;
              IF id = 8 THEN RAISE EXCEPTION 'eight'; END IF;
              IF id = 9 THEN RAISE EXCEPTION 'nine' USING ERRCODE = '55000'; END IF;
              RETURN id::text;
@@ -125,7 +126,7 @@ fn a_mapping_that_raises_an_error_of_its_own_makes_misfits() {
 
     assert_eq!(scene.status("phase || misfits"), "ready3");
     assert_eq!(
-        scene.admin().list("SELECT error FROM bluegreen.misfit ORDER BY 1"),
+        scene.admin().list("SELECT sqlstate || ' ' || error FROM bluegreen.misfit ORDER BY 1"),
         ["55000 nine", "P0001 eight", "XX000 seven"]
     );
     scene.app().run("DELETE FROM users WHERE id IN (7, 8, 9)");

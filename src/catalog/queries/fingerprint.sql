@@ -94,6 +94,15 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
       FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
      WHERE r.prrelid = $1
     UNION ALL
+    SELECT 'publication of all tables ' || p.pubname, ''
+      FROM pg_catalog.pg_publication p WHERE p.puballtables
+    UNION ALL
+    SELECT 'publication of the schema ' || p.pubname, ''
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_publication_namespace n ON n.pnnspid = c.relnamespace
+      JOIN pg_catalog.pg_publication p ON p.oid = n.pnpubid
+     WHERE c.oid = $1
+    UNION ALL
     SELECT 'inheritance ' || h.inhrelid::regclass::text, h.inhparent::regclass::text
       FROM pg_catalog.pg_inherits h
       JOIN pg_catalog.pg_class c ON c.oid = h.inhrelid AND c.relkind NOT IN ('i', 'I')
