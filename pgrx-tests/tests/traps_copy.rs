@@ -294,7 +294,6 @@ fn trap_31_prepare_is_refused_by_a_statement_that_is_using_the_table() {
 }
 
 #[test]
-#[ignore = "it is the server's own error, to which bg_prepare adds no hint yet"]
 fn trap_31_the_refusal_says_what_to_do() {
     let scene = Scene::users(5);
     let mut owner = scene.owner();

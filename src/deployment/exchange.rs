@@ -45,7 +45,7 @@ pub fn exchange(
     let after = guard::next_phase(d, event)?;
     require_committed_work(d, settings, call)?;
     refuse_misfits(d, misfits, call)?;
-    refuse_in_use(d, call)?;
+    guard::require_not_in_use(&[d.green(), d.blue()], call)?;
     let allowed = allowed_backlog(d, settings);
     refuse_backlog(d, allowed)?;
     let until = Instant::now() + settings.retry_for;
@@ -129,20 +129,6 @@ fn under_lock(
     store::save(d)?;
     failpoint::reach("swap_exchanged");
     Ok(())
-}
-
-/// A statement or a deferred event of the caller's own transaction still needs the tables.
-fn refuse_in_use(d: &Deployment, call: &str) -> Result<()> {
-    let checked = xact::subtransaction(|| {
-        relation::check_not_in_use(d.green(), call)?;
-        relation::check_not_in_use(d.blue(), call)
-    });
-    checked.map_err(|caught| match caught.error.hint {
-        None if caught.error.code == PgSqlErrorCode::ERRCODE_OBJECT_IN_USE => caught.error.hint(
-            "Close cursors on the table, SET CONSTRAINTS ALL IMMEDIATE, or COMMIT first; then call again.",
-        ),
-        _ => caught.error,
-    })
 }
 
 /// How many log rows a drain of `max_final_drain` can take.

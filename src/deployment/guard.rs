@@ -11,6 +11,7 @@ use crate::ident::QualifiedName;
 use crate::model::deployment::{Deployment, Side};
 use crate::model::phase::{self, Event, Phase};
 use crate::pg::lock;
+use crate::pg::relation;
 use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
@@ -187,6 +188,20 @@ pub fn blue_fingerprint(d: &Deployment) -> Result<serde_json::Value> {
 pub fn next_phase(d: &Deployment, event: Event) -> Result<Phase> {
     phase::next(d.phase, event)
         .map_err(|e| Error { message: format!("{}: {}", d.source.plain(), e.message), ..e })
+}
+
+/// Refuses when a statement or a deferred event of the caller's own transaction still needs the
+/// tables. PostgreSQL's own error (55006), with a hint.
+pub fn require_not_in_use(tables: &[u32], call: &str) -> Result<()> {
+    let checked = xact::subtransaction(|| {
+        tables.iter().try_for_each(|table| relation::check_not_in_use(*table, call))
+    });
+    checked.map_err(|caught| match caught.error.hint {
+        None if caught.error.code == PgSqlErrorCode::ERRCODE_OBJECT_IN_USE => caught.error.hint(
+            "Call it in a statement of its own; close cursors on the table, SET CONSTRAINTS ALL IMMEDIATE, or COMMIT first.",
+        ),
+        _ => caught.error,
+    })
 }
 
 /// Takes both fingerprints again, after a change of our own.

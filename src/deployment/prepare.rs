@@ -72,7 +72,7 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
     let changes = parse::parse_changes(&request.arguments.changes)?;
     let blue = schema::blue_name(&table.schema, &settings.schema_suffix)?;
     refuse(&table, &changes, &blue)?;
-    relation::check_not_in_use(table.oid, "bg_prepare")?;
+    guard::require_not_in_use(&[table.oid], "bg_prepare")?;
     let began = Instant::now();
     // Everything that can be made beside the writers comes first; then the lock, under which the
     // table has to be as it was.
