@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | 5 | `api`, `settings` | the SQL functions, the settings |
 //! | 4 | `deployment` | phases, state, batches, swap, from prepare to finish |
-//! | 3 | `shadow` `capture` `backfill` `sync` `swap` | the stages, one algorithm each |
+//! | 3 | `shadow` `dependent` `capture` `backfill` `sync` `swap` | the stages, one algorithm each |
 //! | 2 | `plan` `check` `ddl` | decisions and statements; no SPI |
 //! | 1 | `catalog`, `pg` | what the server knows; all hand-written `unsafe` |
 //! | 0 | `model` `ident` `error` `failpoint` | plain data |
@@ -25,6 +25,7 @@ pub mod capture;
 pub mod catalog;
 pub mod check;
 pub mod ddl;
+pub mod dependent;
 pub mod deployment;
 pub mod error;
 pub mod failpoint;

@@ -92,7 +92,7 @@ fn bg_status(
                 s.pending,
                 s.lag.map(interval),
                 s.misfits,
-                0,
+                s.not_valid,
                 None,
                 None,
                 s.worker,

@@ -34,7 +34,7 @@ pub fn install(deployment: &Deployment, unlogged: bool) -> Result<()> {
         for statement in shadow::create_triggers(table) {
             spi::run(&statement, &[])?;
         }
-        spi::run(&shadow::set_triggers(table, capture), &[])?;
+        spi::run(&shadow::set_triggers(table, capture, &[]), &[])?;
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 //! All run as the extension's owner (`pg::security::Identity::extension`) with a pinned
 //! search_path, so every name that the server deparses is qualified.
 
+pub mod dependent;
+
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -143,6 +145,10 @@ pub struct Statistics {
     pub schema: Ident,
     /// `pg_get_statisticsobjdef`.
     pub definition: String,
+    /// Target, -1 for the default.
+    pub target: i32,
+    /// Name of the owner.
+    pub owner: Ident,
     /// Comment.
     pub comment: Option<String>,
 }
@@ -170,15 +176,6 @@ pub struct Sequence {
     pub ascending: bool,
     /// Its options as SQL, one each, always in the same order.
     pub options: Vec<String>,
-}
-
-/// Something that hangs on the table and is not carried over yet.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Dependent {
-    /// What kind of object.
-    pub kind: String,
-    /// Its name.
-    pub name: String,
 }
 
 /// Who stands in the way of a lock.
@@ -239,9 +236,9 @@ pub fn sequences(oid: u32) -> Result<Vec<Sequence>> {
     spi::rows(include_str!("queries/sequences.sql"), &[Arg::Oid(oid)])
 }
 
-/// What hangs on it and is not carried over.
-pub fn dependents(oid: u32) -> Result<Vec<Dependent>> {
-    spi::rows(include_str!("queries/dependents.sql"), &[Arg::Oid(oid)])
+/// Everything that hangs on it.
+pub fn hangs_on(oid: u32) -> Result<Vec<dependent::Stranger>> {
+    spi::rows(include_str!("queries/hangs_on.sql"), &[Arg::Oid(oid)])
 }
 
 /// Who holds what a swap would wait for.
@@ -255,9 +252,18 @@ pub fn blockers(green: u32, blue: u32, drain_xid: u64, caller: u32) -> Result<Ve
     spi::rows(include_str!("queries/blockers.sql"), &args)
 }
 
-/// Its definition, part by part.
+/// Its definition, part by part, with that of what hangs on it.
 pub fn fingerprint(oid: u32) -> Result<serde_json::Value> {
-    let text: Option<String> = spi::one(include_str!("queries/fingerprint.sql"), &[Arg::Oid(oid)])?;
+    let family = dependent::family(oid)?;
+    let own = parts(include_str!("queries/fingerprint.sql"), &[Arg::Oid(oid)])?;
+    let longs: Vec<i64> = family.iter().map(|oid| i64::from(*oid)).collect();
+    let args = [Arg::Oid(oid), Arg::Ints(&longs)];
+    let others = parts(include_str!("queries/dependent/fingerprint.sql"), &args)?;
+    Ok(serde_json::Value::Object(own.into_iter().chain(others).collect()))
+}
+
+fn parts(query: &str, args: &[Arg<'_>]) -> Result<serde_json::Map<String, serde_json::Value>> {
+    let text: Option<String> = spi::one_kept(query, args)?;
     serde_json::from_str(text.as_deref().unwrap_or("{}"))
         .map_err(|e| Error::internal(format!("a fingerprint cannot be read: {e}")))
 }

@@ -9,7 +9,8 @@ mod kind;
 mod names;
 mod revert;
 
-use crate::catalog::{Column, Dependent, Table};
+use crate::catalog::dependent::Stranger;
+use crate::catalog::{Column, Table};
 use crate::error::Error;
 use crate::ident::Ident;
 use crate::model::changes::Change;
@@ -21,8 +22,8 @@ pub struct Facts {
     pub table: Table,
     /// Its columns.
     pub columns: Vec<Column>,
-    /// What hangs on it and is not carried over yet.
-    pub dependents: Vec<Dependent>,
+    /// What hangs on it and cannot be carried over.
+    pub strangers: Vec<Stranger>,
     /// The changes asked for.
     pub changes: Vec<Change>,
     /// The blue schema's name.

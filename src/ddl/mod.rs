@@ -1,5 +1,6 @@
 //! The statements that we generate. Text in, text out; nothing is executed here.
 
+pub mod dependent;
 pub mod rights;
 pub mod rows;
 pub mod shadow;

@@ -113,16 +113,27 @@ pub fn create_triggers(table: &QualifiedName) -> Vec<String> {
 }
 
 /// Lets a table capture (green), or guards it (blue). ALWAYS: also under session_replication_role.
-pub fn set_triggers(table: &QualifiedName, capture: bool) -> String {
-    if capture {
-        format!(
-            "ALTER TABLE ONLY {table} ENABLE ALWAYS TRIGGER bluegreen_capture, ENABLE ALWAYS TRIGGER bluegreen_truncate, DISABLE TRIGGER bluegreen_guard"
-        )
+/// `others` are clauses for the table's own triggers and rules.
+pub fn set_triggers(table: &QualifiedName, capture: bool, others: &[String]) -> String {
+    let ours = if capture {
+        "ENABLE ALWAYS TRIGGER bluegreen_capture, ENABLE ALWAYS TRIGGER bluegreen_truncate, DISABLE TRIGGER bluegreen_guard"
     } else {
-        format!(
-            "ALTER TABLE ONLY {table} DISABLE TRIGGER bluegreen_capture, DISABLE TRIGGER bluegreen_truncate, ENABLE ALWAYS TRIGGER bluegreen_guard"
-        )
-    }
+        "DISABLE TRIGGER bluegreen_capture, DISABLE TRIGGER bluegreen_truncate, ENABLE ALWAYS TRIGGER bluegreen_guard"
+    };
+    let others: String = others.iter().map(|clause| format!(", {clause}")).collect();
+    format!("ALTER TABLE ONLY {table} {ours}{others}")
+}
+
+/// Gives the table's own triggers and rules their states.
+pub fn switch(table: &QualifiedName, clauses: &[String]) -> Option<String> {
+    (!clauses.is_empty()).then(|| format!("ALTER TABLE ONLY {table} {}", clauses.join(", ")))
+}
+
+/// Takes the marks of a table off, as CREATE TABLE leaves it.
+pub fn unmark(table: &QualifiedName) -> Vec<String> {
+    vec![format!(
+        "ALTER TABLE ONLY {table} DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY, REPLICA IDENTITY DEFAULT, SET WITHOUT CLUSTER"
+    )]
 }
 
 /// Takes the triggers off.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::backfill::copy::{self, Copied, SqlCopier};
 use crate::backfill::{index, purge};
-use crate::deployment::{guard, store};
+use crate::deployment::{dependents, guard, store};
 use crate::error::Result;
 use crate::model::deployment::Deployment;
 use crate::model::phase::{self, Event, Phase};
@@ -94,8 +94,17 @@ fn index_batch(d: &mut Deployment, settings: &Settings, began: Instant) -> Resul
         record(d, &what, began.elapsed().as_secs_f64(), None, None)?;
         return Ok(false);
     }
+    if !d.progress.dependents_made {
+        dependents::take_along(d, settings)?;
+        record(d, "dependents", began.elapsed().as_secs_f64(), None, None)?;
+        return Ok(false);
+    }
     let round = sync::step(d, settings)?;
     if !round.in_step {
+        return Ok(false);
+    }
+    if let Some(name) = dependents::refresh(d)? {
+        record(d, "refresh", began.elapsed().as_secs_f64(), None, Some(name))?;
         return Ok(false);
     }
     d.phase = phase::next(d.phase, Event::InStep)?;

@@ -1,9 +1,10 @@
 //! bg_check: the checks, and a dry run of prepare that is rolled back.
 
 use crate::backfill::copy::{Copier, SqlCopier};
-use crate::catalog::{self, Dependent, Table};
+use crate::catalog::{self, Table};
 use crate::check::{self, Facts};
 use crate::ddl::rows::Rows;
+use crate::dependent;
 use crate::deployment::prepare::{self, Request};
 use crate::deployment::{guard, store};
 use crate::error::Result;
@@ -28,10 +29,9 @@ pub fn facts(table: Table, changes: Vec<Change>, blue_schema: Ident) -> Result<F
     let names = |sql: &str| -> Result<Vec<Ident>> {
         Ok(spi::rows::<Named>(sql, &[])?.into_iter().map(|n| n.name).collect())
     };
-    let dependents: Vec<Dependent> = catalog::dependents(table.oid)?;
     Ok(Facts {
         columns: catalog::columns(table.oid)?,
-        dependents,
+        strangers: dependent::strangers(table.oid)?,
         changes,
         blue_schema,
         event_triggers: names(

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use pgrx::PgSqlErrorCode;
 
 use crate::capture;
+use crate::dependent;
 use crate::deployment::{guard, store};
 use crate::error::{Error, Result};
 use crate::failpoint;
@@ -55,7 +56,11 @@ pub fn exchange(
     let began = Instant::now();
     let mut locked = Duration::ZERO;
     let mut tries = 0;
-    let locks = swap::locks(d)?;
+    let others = {
+        let _us = Identity::extension()?;
+        dependent::locks(d)?
+    };
+    let locks = swap::locks(d, &others)?;
     let exchanged = lock::retry(settings.lock_timeout, until, |limit| {
         tries += 1;
         let _limited = lock::limited(limit)?;
@@ -110,7 +115,14 @@ fn under_lock(
         Misfits::Refuse => None,
     };
     failpoint::reach("swap_drained");
-    swap::exchange(d)?;
+    {
+        let _us = Identity::extension()?;
+        let (from, to) = (d.green_side(), d.blue_side());
+        dependent::take_off(d)?;
+        swap::exchange(d, &dependent::switch(d, to, true), &dependent::switch(d, from, false))?;
+        dependent::exchange_twins(d)?;
+        dependent::put_on(d)?;
+    }
     d.phase = after;
     {
         let _us = Identity::extension()?;

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use crate::capture;
 use crate::catalog;
-use crate::deployment::{guard, store};
+use crate::ddl::shadow as ddl;
+use crate::dependent;
+use crate::deployment::{dependents, guard, store};
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::model::deployment::{Deployment, Side};
@@ -31,8 +33,10 @@ pub fn finish(d: &mut Deployment, settings: &Settings) -> Result<()> {
         ))
         .hint(format!("Bring the old table back with SELECT bg_abort({}).", d.id)));
     };
+    while dependents::validate_next(d)?.is_some() {}
     end(d, settings, after, "finish", |d| {
         capture::remove(d, std::slice::from_ref(&live))?;
+        dependent::drop_offline(d)?;
         match &old {
             Some(old) => spi::run(&format!("DROP TABLE {old} RESTRICT"), &[]).map(drop),
             None => Ok(()),
@@ -54,9 +58,13 @@ pub fn abort(d: &mut Deployment, settings: &Settings) -> Result<()> {
         let tables: Vec<QualifiedName> =
             [&origin, &shadow].into_iter().flatten().cloned().collect();
         capture::remove(d, &tables)?;
+        dependent::drop_offline(d)?;
         match (&d.plan.target, &shadow) {
             (_, None) => Ok(()),
-            (Some(given), Some(_)) => remove::give_back(d, given),
+            (Some(given), Some(_)) => {
+                dependent::forget(d)?;
+                remove::give_back(d, given)
+            }
             (None, Some(table)) => {
                 spi::run(&format!("DROP TABLE {table} RESTRICT"), &[])?;
                 Ok(())
@@ -79,10 +87,15 @@ fn bring_back(d: &mut Deployment, settings: &Settings) -> Result<()> {
     };
     end(d, settings, Phase::Aborted, "abort", |d| {
         capture::remove(d, old.as_slice())?;
-        match &old {
-            Some(_) => remove::move_to(d.origin, &d.source.schema),
-            None => Ok(()),
+        if old.is_none() {
+            return Ok(());
         }
+        remove::move_to(d.origin, &d.source.schema)?;
+        let clauses = dependent::switch(d, Side::Origin, true);
+        if let Some(sql) = ddl::switch(&d.source, &clauses) {
+            spi::run(&sql, &[])?;
+        }
+        dependent::bring_back(d).map(drop)
     })
 }
 
@@ -122,6 +135,7 @@ fn end(
     };
     let locks: Vec<_> = tables
         .into_iter()
+        .chain(dependent::offline(d))
         .chain(logs.into_iter().flatten())
         .map(|t| (t, Mode::AccessExclusive))
         .collect();

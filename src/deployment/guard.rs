@@ -216,6 +216,17 @@ pub fn take_fingerprints(d: &mut Deployment) -> Result<()> {
     store::save_fingerprints(d)
 }
 
+/// Takes blue's fingerprint again, after a change of our own.
+pub fn take_blue_fingerprint(d: &mut Deployment) -> Result<()> {
+    let _us = Identity::extension()?;
+    let blue = blue_fingerprint(d)?;
+    match d.green_side() {
+        Side::Origin => d.fingerprint_shadow = blue,
+        Side::Shadow => d.fingerprint_origin = blue,
+    }
+    store::save_fingerprints(d)
+}
+
 /// Who calls, before any identity of ours.
 pub fn caller() -> u32 {
     security::current_user()

@@ -7,6 +7,7 @@
 
 pub mod batches;
 pub mod check;
+pub mod dependents;
 pub mod exchange;
 pub mod finish;
 pub mod guard;

@@ -8,6 +8,7 @@ use pgrx::PgSqlErrorCode;
 use crate::capture;
 use crate::catalog::{self, Table};
 use crate::check;
+use crate::dependent;
 use crate::deployment::check::{collisions, facts};
 use crate::deployment::{guard, store};
 use crate::error::{Error, Result};
@@ -219,7 +220,7 @@ pub fn build(
     let crossing = Ident::new(format!("bluegreen_{id}"));
     let name = QualifiedName { schema: crossing.clone(), name: table.name.clone() };
     let class = guard::lock_table()?;
-    let (shadow, given_rights, autovacuum_enabled);
+    let (shadow, given_rights, autovacuum_enabled, mut adapted);
     {
         let _us = Identity::extension()?;
         schema::check_blue(blue)?;
@@ -231,8 +232,17 @@ pub fn build(
             None => (create::like(table, &crossing)?, Vec::new()),
             Some(target) => take_target(table, target, &crossing, settings)?,
         };
+        adapted = dependent::discover(table, &crossing, changes)?;
     }
-    create::apply_changes(&name, changes, table.owner, &request.session)?;
+    for step in create::steps(&name, changes, adapted.skipped()) {
+        let apply = || create::apply(&step, table.owner, &request.session);
+        if step.renames {
+            let _us = Identity::extension()?;
+            adapted.through(shadow, apply)?;
+        } else {
+            apply()?;
+        }
+    }
     let mappings = {
         let _owner = Identity::table_owner(table.owner, &request.session)?;
         mapping::decide(&Sides {
@@ -261,6 +271,13 @@ pub fn build(
         )
         .hint("Give the new index, constraint or sequence another name."));
     }
+    adapted.try_out(shadow)?;
+    adapted.mark()?;
+    let dependents = adapted.record(&name, &pairs, |live| {
+        let blue = schema::blue_name(live, &settings.schema_suffix)?;
+        schema::check_blue(&blue)?;
+        Ok(blue)
+    })?;
     let not_valid = create::take_off_not_valid(table.oid, shadow, &name)?;
     autovacuum_enabled = create::switch_autovacuum_off(&catalog::existing_table(shadow)?, &name)?;
     schema::ensure_blue(blue, &table.schema, class, settings.retry_for)?;
@@ -298,6 +315,7 @@ pub fn build(
             sequences,
             autovacuum_enabled,
             session,
+            dependents,
         },
         progress: Progress { prepared_xid: xact::current_xid(), ..Progress::default() },
         fingerprint_origin: serde_json::Value::Null,
@@ -325,14 +343,14 @@ fn take_target(
     relation::check_not_in_use(target, "bg_prepare")?;
     let table = catalog::existing_table(target)?;
     create::check_target(green, &table)?;
-    if let Some(dependent) = catalog::dependents(target)?.first() {
+    if let Some(dependent) = catalog::hangs_on(target)?.first() {
         return Err(Error::unsupported(format!(
-            "target {} has {} {}, which is not carried over yet",
+            "target {} has {} {}, which has no place in the deployment",
             table.qualified().plain(),
             dependent.kind,
             dependent.name
         ))
-        .hint("Give a target that nothing hangs on."));
+        .hint("Give a target that nothing hangs on: what hangs on the live table is carried over to it."));
     }
     #[derive(serde::Deserialize)]
     struct Rights {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use pgrx::PgSqlErrorCode;
 
 use crate::deployment::exchange::{self, Misfits};
-use crate::deployment::{batches, finish, status, store};
+use crate::deployment::{batches, dependents, finish, status, store};
 use crate::error::{Error, Result};
 use crate::model::deployment::Deployment;
 use crate::model::phase::{Event, Phase};
@@ -89,6 +89,10 @@ impl<N: Fn(&str)> Runner<'_, N> {
         }
         if phase == Phase::Ready && until != Until::Ready {
             phase = self.swap()?;
+        }
+        // Foreign keys that a swap or a revert has left NOT VALID.
+        while let Some(what) = self.transaction(Flush::Now, |d, _| dependents::validate_next(d))? {
+            (self.notice)(&format!("validated {what}"));
         }
         if phase == Phase::Swapped && until == Until::Finished {
             phase = self.transaction(Flush::Now, |d, settings| {

@@ -1,6 +1,6 @@
 //! What bg_status and the notices tell.
 
-use crate::deployment::{run, store};
+use crate::deployment::{dependents, run, store};
 use crate::error::Result;
 use crate::model::deployment::Deployment;
 use crate::model::phase::Phase;
@@ -27,6 +27,8 @@ pub struct Status {
     pub lag: Option<f64>,
     /// Misfits.
     pub misfits: i64,
+    /// Constraints to validate.
+    pub not_valid: i64,
     /// The backend that drives it, if it lives.
     pub worker: Option<i32>,
     /// Seconds since 1970.
@@ -40,10 +42,11 @@ pub fn status(d: Deployment) -> Result<Status> {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0.0, |t| t.as_secs_f64());
-    let (mut pending, mut misfits) = (0, 0);
+    let (mut pending, mut misfits, mut not_valid) = (0, 0, 0);
     if d.phase.is_open() {
         pending = sync::backlog(&d, COUNT_UP_TO)?;
         misfits = store::misfits(&d)?;
+        not_valid = dependents::not_valid(&d)?.len() as i64;
     }
     let _us = Identity::extension()?;
     let time = |column: &str| {
@@ -59,6 +62,7 @@ pub fn status(d: Deployment) -> Result<Status> {
         pending,
         lag: d.progress.synced_at.filter(|_| d.phase.is_open()).map(|at| (now - at).max(0.0)),
         misfits,
+        not_valid,
         worker: match &d.progress.runner {
             Some((pid, since)) if run::is_alive(*pid, since)? => Some(*pid),
             _ => None,

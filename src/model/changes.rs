@@ -45,7 +45,7 @@ pub enum Action {
         if_not_exists: bool,
     },
     /// `DROP COLUMN`.
-    DropColumn { column: String, if_exists: bool },
+    DropColumn { column: String, if_exists: bool, cascade: bool },
     /// `ALTER COLUMN … TYPE`.
     AlterType {
         column: String,
@@ -87,7 +87,7 @@ pub enum Action {
         not_valid: bool,
     },
     /// `DROP CONSTRAINT`.
-    DropConstraint { name: String, if_exists: bool },
+    DropConstraint { name: String, if_exists: bool, cascade: bool },
     /// `SET (…)`.
     SetStorageParameters {
         /// The parameters' names, `toast.` in front where written.
@@ -114,6 +114,20 @@ pub enum ConstraintKind {
     Exclude,
     /// NOT NULL as a constraint of the table (PostgreSQL 18).
     NotNull,
+}
+
+impl Change {
+    /// Whether it says CASCADE: what depends on the dropped part goes with it.
+    pub fn cascades(&self) -> bool {
+        matches!(
+            self,
+            Self::Alter {
+                action: Action::DropColumn { cascade: true, .. }
+                    | Action::DropConstraint { cascade: true, .. },
+                ..
+            }
+        )
+    }
 }
 
 impl Action {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ident::{Ident, QualifiedName};
+use crate::model::dependent::{Dependents, Twin};
 use crate::model::mapping::Mapping;
 use crate::model::phase::Phase;
 
@@ -104,6 +105,9 @@ pub struct Plan {
     pub autovacuum_enabled: Option<String>,
     /// Settings of prepare that expressions depend on.
     pub session: BTreeMap<String, String>,
+    /// What hangs on the table and goes with it.
+    #[serde(default)]
+    pub dependents: Dependents,
 }
 
 /// Where the work stands. Written with every batch.
@@ -128,6 +132,10 @@ pub struct Progress {
     pub indexes_built: usize,
     /// Constraints that were NOT VALID are back.
     pub constraints_added: bool,
+    /// What hangs on the table has its copies.
+    pub dependents_made: bool,
+    /// Views and functions with their copies.
+    pub twins: Vec<Twin>,
     /// ANALYZE has run.
     pub analyzed: bool,
     /// Rows written by the copy.
@@ -210,6 +218,14 @@ impl Deployment {
         }
     }
 
+    /// The side that is offline.
+    pub fn blue_side(&self) -> Side {
+        match self.green_side() {
+            Side::Origin => Side::Shadow,
+            Side::Shadow => Side::Origin,
+        }
+    }
+
     /// OID of the live table.
     pub fn green(&self) -> u32 {
         self.oid(self.green_side())
@@ -217,10 +233,7 @@ impl Deployment {
 
     /// OID of the offline table.
     pub fn blue(&self) -> u32 {
-        match self.green_side() {
-            Side::Origin => self.shadow,
-            Side::Shadow => self.origin,
-        }
+        self.oid(self.blue_side())
     }
 
     /// OID of a side.

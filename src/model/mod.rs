@@ -1,6 +1,7 @@
 //! Plain data that all floors share. No SPI, no server calls.
 
 pub mod changes;
+pub mod dependent;
 pub mod deployment;
 pub mod finding;
 pub mod key;

@@ -63,6 +63,42 @@ pub fn replace(table: u32, owner: u32, source: &str, args: &[Arg<'_>]) -> Result
     Ok(())
 }
 
+/// Gives a function exactly the rights of another one of the same owner.
+pub fn copy_function(from: u32, to: u32) -> Result<()> {
+    let sql = "UPDATE pg_catalog.pg_proc p SET proacl = f.proacl
+                 FROM pg_catalog.pg_proc f, pg_catalog.pg_proc old
+                WHERE p.oid = $2 AND f.oid = $1 AND old.oid = p.oid
+                  AND p.proacl IS DISTINCT FROM f.proacl
+            RETURNING p.proowner, old.proacl, p.proacl";
+    let options = spi::Options::default();
+    spi::with_rows(sql, &[Arg::Oid(from), Arg::Oid(to)], options, |rows, _| {
+        for row in 0..rows.len() {
+            let owner = rows.get::<pg_sys::Oid>(row, 1).unwrap_or(pg_sys::InvalidOid);
+            let (before, after) = (rows.datum(row, 2), rows.datum(row, 3));
+            // SAFETY: as in `replace`.
+            unsafe {
+                let (mut old, mut new) = (std::ptr::null_mut(), std::ptr::null_mut());
+                let old_count = members(before, &mut old);
+                let new_count = members(after, &mut new);
+                pg_sys::updateAclDependencies(
+                    pg_sys::ProcedureRelationId,
+                    pg_sys::Oid::from(to),
+                    0,
+                    owner,
+                    old_count,
+                    old,
+                    new_count,
+                    new,
+                );
+            }
+        }
+        Ok(())
+    })?;
+    // SAFETY: inside a transaction.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    Ok(())
+}
+
 unsafe fn members(acl: Option<pg_sys::Datum>, roles: &mut *mut pg_sys::Oid) -> i32 {
     match acl {
         None => 0,

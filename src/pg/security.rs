@@ -99,7 +99,11 @@ impl Identity {
     /// Code that users wrote: `owner` is the table's owner, `session` the settings of prepare that
     /// expressions depend on.
     pub fn table_owner(owner: u32, session: &BTreeMap<String, String>) -> Result<Self> {
-        let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+        // NOFORCE_RLS as for the server's own foreign key checks: the owner's row security, when it is
+        // forced, must not hide rows from the copy.
+        let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE
+            | pg_sys::SECURITY_RESTRICTED_OPERATION
+            | pg_sys::SECURITY_NOFORCE_RLS;
         Self::enter(owner, flags as i32, session)
     }
 

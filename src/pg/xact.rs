@@ -20,6 +20,11 @@ impl Caught {
         Err(self.error)
     }
 
+    /// The class of its SQLSTATE.
+    pub fn class(&self) -> String {
+        sqlstate(self.error.code).chars().take(2).collect()
+    }
+
     /// The row is at fault, not the server, the connection or us.
     pub fn is_data_error(&self) -> bool {
         let code = sqlstate(self.error.code);

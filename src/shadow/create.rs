@@ -68,7 +68,7 @@ fn add_what_like_leaves_out(green: &Table, table: &QualifiedName) -> Result<()> 
     Ok(())
 }
 
-/// Comments on key constraints, statistics targets of index columns. The names are green's by now.
+/// Comments on key constraints, statistics targets of index columns and of statistics objects. The names are green's by now.
 fn add_what_like_leaves_out_of_indexes(green: u32, table: &QualifiedName) -> Result<()> {
     for index in catalog::indexes(green)? {
         let recorded = index.recorded;
@@ -84,6 +84,13 @@ fn add_what_like_leaves_out_of_indexes(green: u32, table: &QualifiedName) -> Res
             let comment = literal(comment);
             spi::run(&format!("COMMENT ON CONSTRAINT {name} ON {table} IS {comment}"), &[])?;
         }
+    }
+    for statistics in catalog::statistics(green)? {
+        let name = QualifiedName { schema: table.schema.clone(), name: statistics.name };
+        if statistics.target >= 0 {
+            spi::run(&format!("ALTER STATISTICS {name} SET STATISTICS {}", statistics.target), &[])?;
+        }
+        spi::run(&format!("ALTER STATISTICS {name} OWNER TO {}", statistics.owner), &[])?;
     }
     Ok(())
 }
@@ -148,44 +155,52 @@ fn rename_parts(green: &Table, shadow: u32, schema: &Ident) -> Result<()> {
     Ok(())
 }
 
-/// Applies the user's changes to the empty shadow, as the table's owner, names resolved as the
-/// caller sees them.
-pub fn apply_changes(
-    table: &QualifiedName,
-    changes: &[Change],
-    owner: u32,
-    session: &BTreeMap<String, String>,
-) -> Result<()> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let _owner = Identity::table_owner(owner, session)?;
+/// A part of the user's changes that is run at once.
+pub struct Step {
+    /// The statements.
+    pub statements: Vec<String>,
+    /// They rename, which reaches what hangs on the table.
+    pub renames: bool,
+}
+
+/// The user's changes as statements on the empty shadow. `skip` are those, by their position, that
+/// are not about the shadow.
+pub fn steps(table: &QualifiedName, changes: &[Change], skip: &[usize]) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
     let mut together: Vec<&str> = Vec::new();
-    let flush = |together: &mut Vec<&str>| {
-        if together.is_empty() {
-            return Ok(0);
+    let flush = |together: &mut Vec<&str>, steps: &mut Vec<Step>| {
+        if !together.is_empty() {
+            let statements = vec![format!("ALTER TABLE {table} {}", together.join(", "))];
+            steps.push(Step { statements, renames: false });
+            together.clear();
         }
-        let sql = format!("ALTER TABLE {table} {}", together.join(", "));
-        together.clear();
-        spi::run(&sql, &[])
     };
-    for change in changes {
-        match change {
-            Change::Alter { text, .. } => together.push(text),
-            Change::RenameColumn { from, to } => {
-                flush(&mut together)?;
-                let (from, to) = (Ident::new(from), Ident::new(to));
-                spi::run(&format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}"), &[])?;
+    let kept = changes.iter().enumerate().filter(|(at, _)| !skip.contains(at));
+    for (_, change) in kept {
+        let (word, from, to) = match change {
+            Change::Alter { text, .. } => {
+                together.push(text);
+                continue;
             }
-            Change::RenameConstraint { from, to } => {
-                flush(&mut together)?;
-                let (from, to) = (Ident::new(from), Ident::new(to));
-                spi::run(&format!("ALTER TABLE {table} RENAME CONSTRAINT {from} TO {to}"), &[])?;
-            }
+            Change::RenameColumn { from, to } => ("COLUMN", from, to),
+            Change::RenameConstraint { from, to } => ("CONSTRAINT", from, to),
+        };
+        flush(&mut together, &mut steps);
+        let (from, to) = (Ident::new(from), Ident::new(to));
+        let statement = format!("ALTER TABLE {table} RENAME {word} {from} TO {to}");
+        match steps.last_mut() {
+            Some(last) if last.renames => last.statements.push(statement),
+            _ => steps.push(Step { statements: vec![statement], renames: true }),
         }
     }
-    flush(&mut together)?;
-    Ok(())
+    flush(&mut together, &mut steps);
+    steps
+}
+
+/// Runs a step as the table's owner, names resolved as the caller sees them.
+pub fn apply(step: &Step, owner: u32, session: &BTreeMap<String, String>) -> Result<()> {
+    let _owner = Identity::table_owner(owner, session)?;
+    step.statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
 }
 
 /// Constraints of the shadow that have to be NOT VALID: those that were on green, those that the

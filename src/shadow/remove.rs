@@ -51,6 +51,9 @@ pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
             )?;
         }
     }
+    for statement in ddl::unmark(&blue) {
+        spi::run(&statement, &[])?;
+    }
     restore_autovacuum(deployment, &blue)?;
     let rights: Vec<_> = plan
         .given_rights
@@ -113,6 +116,11 @@ pub fn move_to(table: u32, schema: &crate::ident::Ident) -> Result<()> {
 /// Drops the deployment's own schema, and the blue schema if nothing is left in it.
 pub fn drop_schemas(deployment: &Deployment, lock_table: u32) -> Result<()> {
     spi::run(&format!("DROP SCHEMA IF EXISTS {} RESTRICT", deployment.crossing_schema()), &[])?;
+    for twin in &deployment.progress.twins {
+        if twin.blue_schema != deployment.blue_schema {
+            schema::drop_blue_if_empty(&twin.blue_schema, lock_table)?;
+        }
+    }
     schema::drop_blue_if_empty(&deployment.blue_schema, lock_table)
 }
 

@@ -29,9 +29,13 @@ use crate::pg::spi;
 use crate::pg::xact;
 
 /// Everything that the swap locks, in the order in which it does.
-pub fn locks(deployment: &Deployment) -> Result<Vec<(u32, Mode)>> {
-    let mut tables = [deployment.origin, deployment.shadow];
+///
+/// `others` are relations that what hangs on the table makes us lock.
+pub fn locks(deployment: &Deployment, others: &[u32]) -> Result<Vec<(u32, Mode)>> {
+    let mut tables = vec![deployment.origin, deployment.shadow];
+    tables.extend(others);
     tables.sort_unstable();
+    tables.dedup();
     let tables = tables.into_iter().map(|oid| (oid, Mode::AccessExclusive));
     // ALTER SEQUENCE waits for transactions that called nextval; only needed where options differ.
     let sequences = deployment
@@ -123,9 +127,10 @@ pub fn lock_error(deployment: &Deployment, cause: &Error) -> Result<Error> {
     .hint("Nothing was changed and nobody waits behind this call. Call again, give it longer with retry_for, or see bg_blockers(table)."))
 }
 
-/// Exchanges the roles. The caller holds all of [`locks`] and has drained the log.
-pub fn exchange(deployment: &Deployment) -> Result<()> {
-    let _us = Identity::extension()?;
+/// Exchanges the roles. The caller is the extension, holds all of [`locks`] and has drained the log.
+/// `live` and `offline` are clauses of ALTER TABLE for the triggers and rules of the two.
+pub fn exchange(deployment: &Deployment, live: &[String], offline: &[String]) -> Result<()> {
+    let switches = (live, offline);
     let schema = |name: &Ident| {
         catalog::schema_oid(name)?.ok_or_else(|| Error::state(format!("schema {name} is missing")))
     };
@@ -142,8 +147,8 @@ pub fn exchange(deployment: &Deployment) -> Result<()> {
     sequences::own(deployment)?;
     exchange_rights(deployment)?;
     // From here on the names have changed hands.
-    spi::run(&shadow::set_triggers(&deployment.source, true), &[])?;
-    spi::run(&shadow::set_triggers(&deployment.blue_name(), false), &[])?;
+    spi::run(&shadow::set_triggers(&deployment.source, true, switches.0), &[])?;
+    spi::run(&shadow::set_triggers(&deployment.blue_name(), false, switches.1), &[])?;
     Ok(())
 }
 

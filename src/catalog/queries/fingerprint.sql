@@ -37,11 +37,13 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
     UNION ALL
     SELECT 'constraint ' || k.conname,
-           pg_catalog.pg_get_constraintdef(k.oid) || ' ' || k.convalidated
+           CASE k.contype
+               WHEN 'f' THEN pg_catalog.replace(pg_catalog.pg_get_constraintdef(k.oid), ' NOT VALID', '')
+               ELSE pg_catalog.pg_get_constraintdef(k.oid) || ' ' || k.convalidated END
       FROM pg_catalog.pg_constraint k WHERE k.conrelid = $1
     UNION ALL
     SELECT 'foreign key ' || k.conname || ' of ' || k.conrelid::regclass::text,
-           pg_catalog.pg_get_constraintdef(k.oid)
+           pg_catalog.replace(pg_catalog.pg_get_constraintdef(k.oid), ' NOT VALID', '')
       FROM pg_catalog.pg_constraint k
      WHERE k.confrelid = $1 AND k.contype = 'f' AND k.conrelid <> $1
     UNION ALL
@@ -52,7 +54,10 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
     UNION ALL
     SELECT CASE WHEN g.tgname IN ('bluegreen_capture', 'bluegreen_truncate', 'bluegreen_guard')
                 THEN 'capture trigger ' ELSE 'trigger ' END || g.tgname,
-           pg_catalog.concat_ws(' ', g.oid, g.xmin, g.tgenabled, g.tgtype, g.tgfoid)
+           CASE WHEN g.tgname IN ('bluegreen_capture', 'bluegreen_truncate', 'bluegreen_guard')
+                THEN pg_catalog.concat_ws(' ', g.oid, g.xmin, g.tgenabled, g.tgtype, g.tgfoid)
+                ELSE pg_catalog.concat_ws(' ', g.tgenabled, pg_catalog.pg_get_triggerdef(g.oid),
+                    pg_catalog.obj_description(g.oid, 'pg_trigger')) END
       FROM pg_catalog.pg_trigger g WHERE g.tgrelid = $1 AND NOT g.tgisinternal
     UNION ALL
     SELECT 'policy ' || p.polname,
@@ -61,21 +66,8 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
                pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid))
       FROM pg_catalog.pg_policy p WHERE p.polrelid = $1
     UNION ALL
-    SELECT 'rule ' || r.rulename, pg_catalog.pg_get_ruledef(r.oid)
+    SELECT 'rule ' || r.rulename, pg_catalog.concat_ws(' ', r.ev_enabled, pg_catalog.pg_get_ruledef(r.oid))
       FROM pg_catalog.pg_rewrite r WHERE r.ev_class = $1
-    UNION ALL
-    SELECT DISTINCT 'view or rule on ' || r.ev_class::regclass::text, r.oid::text
-      FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid
-     WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass
-       AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = $1 AND r.ev_class <> $1
-    UNION ALL
-    SELECT DISTINCT 'function ' || d.objid::regprocedure::text, d.objid::text
-      FROM pg_catalog.pg_class c
-      JOIN pg_catalog.pg_type y ON y.oid = c.reltype
-      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::regclass
-       AND ((d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = c.oid)
-         OR (d.refclassid = 'pg_catalog.pg_type'::regclass AND d.refobjid IN (y.oid, y.typarray)))
-     WHERE c.oid = $1
     UNION ALL
     SELECT DISTINCT 'use of its row type by '
            || pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), ''
@@ -83,14 +75,18 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
       JOIN pg_catalog.pg_type y ON y.oid = c.reltype
       JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_type'::regclass
        AND d.refobjid IN (y.oid, y.typarray)
-     WHERE c.oid = $1 AND d.classid NOT IN ('pg_catalog.pg_proc'::regclass)
+     WHERE c.oid = $1 AND d.classid NOT IN ('pg_catalog.pg_proc'::regclass,
+           'pg_catalog.pg_rewrite'::regclass, 'pg_catalog.pg_policy'::regclass)
+       AND NOT (d.classid = 'pg_catalog.pg_class'::regclass AND d.objid IN (
+           SELECT v.oid FROM pg_catalog.pg_class v WHERE v.relkind IN ('v', 'm')))
        AND NOT (d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = y.typarray)
     UNION ALL
     SELECT 'statistics ' || s.stxname, pg_catalog.pg_get_statisticsobjdef(s.oid) || ' '
            || coalesce(s.stxstattarget, -1)
       FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = $1
     UNION ALL
-    SELECT 'publication ' || p.pubname, coalesce(r.prattrs::text, '')
+    SELECT 'publication ' || p.pubname, pg_catalog.concat_ws(' ', r.prattrs,
+               pg_catalog.pg_get_expr(r.prqual, r.prrelid))
       FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
      WHERE r.prrelid = $1
     UNION ALL

@@ -22,7 +22,8 @@ pub(super) unsafe fn admit(cmd: &pg_sys::AlterTableCmd, piece: &Piece<'_>) -> Re
     if let Some((what, why)) = refusal(cmd.subtype) {
         return Err(refused(what, why));
     }
-    if cmd.behavior == pg_sys::DropBehavior::DROP_CASCADE {
+    let cascade = cmd.behavior == pg_sys::DropBehavior::DROP_CASCADE;
+    if cascade && !matches!(cmd.subtype, Kind::AT_DropColumn | Kind::AT_DropConstraint) {
         return Err(refused("CASCADE", "other objects are not dropped with the table's parts")
             .hint("Drop what depends on it by itself, before bg_prepare."));
     }
@@ -36,7 +37,7 @@ pub(super) unsafe fn admit(cmd: &pg_sys::AlterTableCmd, piece: &Piece<'_>) -> Re
         Ok(match cmd.subtype {
             Kind::AT_AddColumn => add_column(raw::cast(cmd.def), cmd.missing_ok)?,
             Kind::AT_DropColumn => {
-                Action::DropColumn { column: column()?, if_exists: cmd.missing_ok }
+                Action::DropColumn { column: column()?, if_exists: cmd.missing_ok, cascade }
             }
             Kind::AT_AlterColumnType => {
                 Action::AlterType { column: column()?, using: using(raw::cast(cmd.def), piece)? }
@@ -62,7 +63,7 @@ pub(super) unsafe fn admit(cmd: &pg_sys::AlterTableCmd, piece: &Piece<'_>) -> Re
             }
             Kind::AT_AddConstraint => add_constraint(raw::cast(cmd.def))?,
             Kind::AT_DropConstraint => {
-                Action::DropConstraint { name: column()?, if_exists: cmd.missing_ok }
+                Action::DropConstraint { name: column()?, if_exists: cmd.missing_ok, cascade }
             }
             Kind::AT_SetRelOptions => {
                 Action::SetStorageParameters { names: parameters(cmd.def.cast()) }

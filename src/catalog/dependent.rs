@@ -1,0 +1,279 @@
+//! What hangs on a table. Names in statements are printed as the search_path of the moment shows
+//! them: `crate::dependent` sets it so that they mean the copies when they are run.
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::ident::Ident;
+use crate::model::dependent::CopyKind;
+use crate::pg::spi::{self, Arg};
+
+/// A view or a function that depends on the table.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TwinRow {
+    /// What it is.
+    pub kind: CopyKind,
+    /// OID.
+    pub oid: u32,
+    /// Name.
+    pub name: Ident,
+    /// Schema.
+    pub schema: Ident,
+    /// Name for messages.
+    pub title: String,
+    /// The longest way from the table.
+    pub depth: i32,
+    /// A materialized view with data.
+    pub populated: bool,
+}
+
+/// A trigger, rule or policy of the table or of one of its views.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Part {
+    /// What it is.
+    pub kind: CopyKind,
+    /// OID.
+    pub oid: u32,
+    /// Name.
+    pub name: Ident,
+    /// The relation that it is a part of.
+    pub parent: u32,
+    /// Name for messages.
+    pub title: String,
+    /// `tgenabled` or `ev_enabled`.
+    pub enabled: char,
+}
+
+/// A foreign key from the table or to it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ForeignKey {
+    /// Name.
+    pub name: Ident,
+    /// The table that has it.
+    pub child: u32,
+    /// The table that it references.
+    pub parent: u32,
+    /// Schema of the child.
+    pub child_schema: Ident,
+    /// Name of the child.
+    pub child_name: Ident,
+    /// `relkind` of the child.
+    pub child_kind: String,
+    /// Schema of the parent.
+    pub parent_schema: Ident,
+    /// Name of the parent.
+    pub parent_name: Ident,
+    /// Columns of the child.
+    pub columns: Vec<Ident>,
+    /// Columns of the parent.
+    pub referenced: Vec<Ident>,
+    /// Columns of ON DELETE SET.
+    pub set_columns: Vec<Ident>,
+    /// `confmatchtype`.
+    #[serde(rename = "match")]
+    pub match_type: char,
+    /// `confupdtype`.
+    pub on_update: char,
+    /// `confdeltype`.
+    pub on_delete: char,
+    /// DEFERRABLE.
+    pub deferrable: bool,
+    /// INITIALLY DEFERRED.
+    pub deferred: bool,
+    /// Validated.
+    pub validated: bool,
+    /// Comment.
+    pub comment: Option<String>,
+    /// Its triggers are disabled.
+    pub switched_off: bool,
+    /// It belongs to one of a partitioned table.
+    pub inherited: bool,
+}
+
+/// A publication that names the table.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Published {
+    /// Name.
+    pub name: Ident,
+    /// Column list.
+    pub columns: Option<Vec<Ident>>,
+    /// Row filter.
+    pub filter: Option<String>,
+}
+
+/// A policy or a rule of another table.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Other {
+    /// What it is.
+    pub kind: CopyKind,
+    /// OID.
+    pub oid: u32,
+    /// Name.
+    pub name: Ident,
+    /// The other table.
+    pub relation: u32,
+    /// Its schema.
+    pub schema: Ident,
+    /// Its name.
+    pub relation_name: Ident,
+    /// Name for messages.
+    pub title: String,
+}
+
+/// Something that cannot be carried over.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Stranger {
+    /// What kind of object.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+#[derive(Deserialize)]
+struct Statement {
+    statement: Option<String>,
+}
+
+/// Views and functions that depend on the table, in the order in which they can be made.
+pub fn twins(table: u32) -> Result<Vec<TwinRow>> {
+    spi::rows(include_str!("queries/dependent/twins.sql"), &[Arg::Oid(table)])
+}
+
+/// The table, its views and its functions.
+pub fn family(table: u32) -> Result<Vec<u32>> {
+    Ok(std::iter::once(table).chain(twins(table)?.iter().map(|t| t.oid)).collect())
+}
+
+/// Triggers, rules and policies of the table and of its views.
+pub fn parts(table: u32, views: &[u32]) -> Result<Vec<Part>> {
+    let views = longs(views);
+    let args = [Arg::Oid(table), Arg::Ints(&views)];
+    spi::rows(include_str!("queries/dependent/parts.sql"), &args)
+}
+
+/// Foreign keys from the table and to it.
+pub fn foreign_keys(table: u32) -> Result<Vec<ForeignKey>> {
+    spi::rows(include_str!("queries/dependent/foreign_keys.sql"), &[Arg::Oid(table)])
+}
+
+/// Publications that name the table.
+pub fn publications(table: u32) -> Result<Vec<Published>> {
+    spi::rows(include_str!("queries/dependent/publications.sql"), &[Arg::Oid(table)])
+}
+
+/// Policies and rules of other tables that depend on the table, its views or functions (`family`).
+pub fn others(table: u32, family: &[u32]) -> Result<Vec<Other>> {
+    let family = longs(family);
+    let args = [Arg::Oid(table), Arg::Ints(&family)];
+    spi::rows(include_str!("queries/dependent/others.sql"), &args)
+}
+
+/// What hangs on the table, its views or functions (`family`) and cannot be carried over.
+pub fn strangers(table: u32, family: &[u32]) -> Result<Vec<Stranger>> {
+    let family = longs(family);
+    let args = [Arg::Oid(table), Arg::Ints(&family)];
+    spi::rows(include_str!("queries/dependent/strangers.sql"), &args)
+}
+
+/// The statements that make an object again in `schema`.
+pub fn make(kind: CopyKind, oid: u32, schema: Option<&Ident>) -> Result<Vec<String>> {
+    let query = match kind {
+        CopyKind::View => include_str!("queries/dependent/make_view.sql"),
+        CopyKind::MaterializedView => include_str!("queries/dependent/make_materialized_view.sql"),
+        CopyKind::Function => include_str!("queries/dependent/make_function.sql"),
+        CopyKind::Trigger => include_str!("queries/dependent/make_trigger.sql"),
+        CopyKind::Rule => include_str!("queries/dependent/make_rule.sql"),
+        CopyKind::Policy => include_str!("queries/dependent/make_policy.sql"),
+    };
+    let schema = schema.map_or("", Ident::as_str);
+    let all = [Arg::Oid(oid), Arg::Text(schema)];
+    let args = if kind.is_twin() { &all[..] } else { &all[..1] };
+    statements(spi::rows(query, args)?)
+}
+
+/// The statement by which a policy or a rule of another table gets its expressions.
+pub fn say(kind: CopyKind, oid: u32) -> Result<Vec<String>> {
+    let query = if kind == CopyKind::Policy {
+        include_str!("queries/dependent/say_policy.sql")
+    } else {
+        include_str!("queries/dependent/say_rule.sql")
+    };
+    statements(spi::rows(query, &[Arg::Oid(oid)])?)
+}
+
+fn statements(rows: Vec<Statement>) -> Result<Vec<String>> {
+    rows.into_iter()
+        .map(|row| {
+            row.statement.ok_or_else(|| Error::internal("a definition has not the form that is known"))
+        })
+        .collect()
+}
+
+/// Marks of a table: statements, and whether they need its indexes.
+pub fn marks(table: u32) -> Result<Vec<(String, bool)>> {
+    #[derive(Deserialize)]
+    struct Mark {
+        statement: String,
+        late: bool,
+    }
+    let rows: Vec<Mark> =
+        spi::rows(include_str!("queries/dependent/marks.sql"), &[Arg::Oid(table)])?;
+    Ok(rows.into_iter().map(|m| (m.statement, m.late)).collect())
+}
+
+/// OIDs of what an object depends on; a row type stands for its relation.
+pub fn needs(kind: CopyKind, oid: u32) -> Result<Vec<u32>> {
+    #[derive(Deserialize)]
+    struct Need {
+        oid: u32,
+    }
+    let class = match kind {
+        CopyKind::View | CopyKind::MaterializedView => "pg_catalog.pg_class",
+        CopyKind::Function => "pg_catalog.pg_proc",
+        CopyKind::Trigger => "pg_catalog.pg_trigger",
+        CopyKind::Rule => "pg_catalog.pg_rewrite",
+        CopyKind::Policy => "pg_catalog.pg_policy",
+    };
+    let args = [Arg::Text(class), Arg::Oid(oid)];
+    let rows: Vec<Need> = spi::rows(include_str!("queries/dependent/needs.sql"), &args)?;
+    Ok(rows.into_iter().map(|n| n.oid).collect())
+}
+
+/// The part of that name of a relation.
+pub fn part(kind: CopyKind, relation: u32, name: &Ident) -> Result<Option<u32>> {
+    let sql = match kind {
+        CopyKind::Trigger => {
+            "SELECT oid::int8 FROM pg_catalog.pg_trigger WHERE tgrelid = $1 AND tgname = $2 AND NOT tgisinternal"
+        }
+        CopyKind::Rule => {
+            "SELECT oid::int8 FROM pg_catalog.pg_rewrite WHERE ev_class = $1 AND rulename = $2"
+        }
+        _ => "SELECT oid::int8 FROM pg_catalog.pg_policy WHERE polrelid = $1 AND polname = $2",
+    };
+    let args = [Arg::Oid(relation), Arg::Text(name.as_str())];
+    Ok(spi::one_kept::<i64>(sql, &args)?.map(|oid| oid as u32))
+}
+
+/// Functions of that name in a schema.
+pub fn functions(schema: &Ident, name: &Ident) -> Result<Vec<u32>> {
+    #[derive(Deserialize)]
+    struct Row {
+        oid: u32,
+    }
+    let sql = "SELECT p.oid::int8 AS oid FROM pg_catalog.pg_proc p
+                 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+                WHERE n.nspname = $1 AND p.proname = $2";
+    let args = [Arg::Text(schema.as_str()), Arg::Text(name.as_str())];
+    Ok(spi::rows::<Row>(sql, &args)?.into_iter().map(|r| r.oid).collect())
+}
+
+/// A function as SQL names it, qualified.
+pub fn function_name(oid: u32) -> Result<Option<String>> {
+    let sql = "SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p WHERE p.oid = $1";
+    spi::one(sql, &[Arg::Oid(oid)])
+}
+
+/// OIDs for an argument.
+fn longs(oids: &[u32]) -> Vec<i64> {
+    oids.iter().map(|oid| i64::from(*oid)).collect()
+}

@@ -1,0 +1,215 @@
+//! The dependents' part of a swap, of finish and of abort.
+
+use crate::catalog::{self, dependent as reader};
+use crate::ddl::dependent as ddl;
+use crate::dependent::copies::set_schema;
+use crate::dependent::site::Site;
+use crate::error::Result;
+use crate::ident::{Ident, QualifiedName};
+use crate::model::dependent::{CopyKind, Move, Said, Twin};
+use crate::model::deployment::{Deployment, Side};
+use crate::pg::security::Identity;
+use crate::pg::spi::{self, Arg};
+use crate::pg::xact;
+
+/// What a move says while a side is live.
+fn said(moved: &Move, side: Side) -> Option<&Said> {
+    match side {
+        Side::Origin => Some(&moved.origin),
+        Side::Shadow => moved.shadow.as_ref(),
+    }
+}
+
+fn of_side(twin: &Twin, side: Side) -> Option<u32> {
+    match side {
+        Side::Origin => Some(twin.origin),
+        Side::Shadow => twin.shadow,
+    }
+}
+
+/// Relations that the swap locks besides the two tables: views and their copies, the tables at the
+/// other end of foreign keys, those whose policies and rules it gives new expressions.
+pub fn locks(d: &Deployment) -> Result<Vec<u32>> {
+    let mut found = relations(d);
+    for table in d.plan.dependents.moves.iter().filter_map(|m| m.table.as_ref()) {
+        found.extend(catalog::relation_oid(table)?);
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+/// Views of the side that is offline.
+pub fn offline(d: &Deployment) -> Vec<u32> {
+    let twins = d.progress.twins.iter().filter(|t| t.kind != CopyKind::Function);
+    twins.filter_map(|t| of_side(t, d.blue_side())).collect()
+}
+
+/// Views of both sides.
+fn relations(d: &Deployment) -> Vec<u32> {
+    let twins = d.progress.twins.iter().filter(|t| t.kind != CopyKind::Function);
+    twins.flat_map(|t| [Some(t.origin), t.shadow]).flatten().collect()
+}
+
+fn say(d: &Deployment, moved: &Move, statements: &[String]) -> Result<()> {
+    let site = Site::new(&d.plan.dependents.schemas, &d.crossing_schema());
+    let _path = site.live_path(moved.table.as_ref().map(|t| &t.schema))?;
+    statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
+}
+
+/// Takes what others say off the table that is live. Before the tables change places.
+pub fn take_off(d: &Deployment) -> Result<()> {
+    for moved in &d.plan.dependents.moves {
+        if let Some(said) = said(moved, d.green_side()) {
+            say(d, moved, &said.off)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts it on the table that has gone live. `d` has still the phase of before.
+pub fn put_on(d: &Deployment) -> Result<()> {
+    for moved in &d.plan.dependents.moves {
+        if let Some(said) = said(moved, d.blue_side()) {
+            say(d, moved, &said.on)?;
+        }
+    }
+    Ok(())
+}
+
+/// Views and functions change places with their copies.
+pub fn exchange_twins(d: &Deployment) -> Result<()> {
+    let crossing = d.crossing_schema();
+    for twin in &d.progress.twins {
+        let (from, to) =
+            (of_side(twin, d.green_side()), of_side(twin, d.blue_side()));
+        let (live, blue) = (&twin.schema, &twin.blue_schema);
+        if let Some(from) = from {
+            set_schema(twin.kind, from, live, &crossing)?;
+        }
+        if let Some(to) = to {
+            set_schema(twin.kind, to, blue, live)?;
+        }
+        if let Some(from) = from {
+            set_schema(twin.kind, from, &crossing, blue)?;
+        }
+    }
+    Ok(())
+}
+
+/// Clauses of ALTER TABLE that give the triggers and rules of a side their states: as they are
+/// recorded, or off while the table is blue.
+pub fn switch(d: &Deployment, side: Side, live: bool) -> Vec<String> {
+    let parts = d.plan.dependents.copies.iter().filter(|c| {
+        matches!(c.kind, CopyKind::Trigger | CopyKind::Rule)
+            && c.parent == d.origin
+            && (side == Side::Origin || c.statements.is_some())
+    });
+    parts
+        .map(|part| {
+            let word = part.kind.word().to_uppercase();
+            let state = match part.enabled {
+                _ if !live => "DISABLE",
+                'D' => "DISABLE",
+                'R' => "ENABLE REPLICA",
+                'A' => "ENABLE ALWAYS",
+                _ => "ENABLE",
+            };
+            format!("{state} {word} {}", part.name)
+        })
+        .collect()
+}
+
+/// Drops the offline copies of views and functions, the last made first. RESTRICT: what others made
+/// over them is theirs. By name where the OIDs are those of another database.
+pub fn drop_offline(d: &Deployment) -> Result<()> {
+    let side = d.blue_side();
+    for twin in d.progress.twins.iter().rev() {
+        let Some(oid) = of_side(twin, side) else { continue };
+        if twin.kind == CopyKind::Function {
+            let there = reader::functions(&twin.blue_schema, &twin.name)?;
+            let ours: Vec<_> = match there.contains(&oid) {
+                true => vec![oid],
+                false => there,
+            };
+            for function in ours {
+                if let Some(name) = reader::function_name(function)? {
+                    spi::run(&format!("DROP ROUTINE {name} RESTRICT"), &[])?;
+                }
+            }
+            continue;
+        }
+        let name = QualifiedName { schema: twin.blue_schema.clone(), name: twin.name.clone() };
+        let word = twin.kind.word().to_uppercase();
+        spi::run(&format!("DROP {word} IF EXISTS {name} RESTRICT"), &[])?;
+    }
+    Ok(())
+}
+
+/// The live table was dropped, and with it what hung on it: the old ones come back where their places
+/// are free. What cannot be said of the old table any more is returned.
+pub fn bring_back(d: &Deployment) -> Result<Vec<String>> {
+    let mut lost = Vec::new();
+    for twin in &d.progress.twins {
+        let live = QualifiedName { schema: twin.schema.clone(), name: twin.name.clone() };
+        let free = twin.kind == CopyKind::Function || catalog::relation_oid(&live)?.is_none();
+        let back = xact::subtransaction(|| {
+            set_schema(twin.kind, twin.origin, &twin.blue_schema, &twin.schema)
+        });
+        if !free || back.is_err() {
+            lost.push(format!("{} {}", twin.kind.word(), live.plain()));
+        }
+    }
+    for moved in &d.plan.dependents.moves {
+        if xact::subtransaction(|| say(d, moved, &moved.origin.on)).is_err() {
+            lost.push(moved.title.clone());
+        }
+    }
+    Ok(lost)
+}
+
+/// Constraints of the live table that the swap left NOT VALID.
+pub fn not_valid(d: &Deployment) -> Result<Vec<(QualifiedName, Ident)>> {
+    let mut found = Vec::new();
+    for moved in &d.plan.dependents.moves {
+        let name = match d.green_side() {
+            Side::Origin => Some(&moved.names.0),
+            Side::Shadow => moved.names.1.as_ref(),
+        };
+        if let (Some(table), Some(name)) = (&moved.validate, name)
+            && !is_valid(table, name)?
+        {
+            found.push((table.clone(), name.clone()));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a constraint is validated; one that is gone has nothing to validate.
+pub fn is_valid(table: &QualifiedName, name: &Ident) -> Result<bool> {
+    let sql = "SELECT k.convalidated FROM pg_catalog.pg_constraint k
+                 JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+                 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                WHERE n.nspname = $1 AND c.relname = $2 AND k.conname = $3";
+    let args = [
+        Arg::Text(table.schema.as_str()),
+        Arg::Text(table.name.as_str()),
+        Arg::Text(name.as_str()),
+    ];
+    Ok(spi::one_kept::<bool>(sql, &args)?.unwrap_or(true))
+}
+
+/// Validates a constraint as the owner of its table. Locks: SHARE UPDATE EXCLUSIVE on it, ROW SHARE on
+/// the table that it references; neither keeps readers or writers out.
+pub fn validate(d: &Deployment, table: &QualifiedName, name: &Ident) -> Result<()> {
+    let owner = {
+        let _us = Identity::extension()?;
+        match catalog::relation_oid(table)? {
+            Some(oid) => catalog::existing_table(oid)?.owner,
+            None => return Ok(()),
+        }
+    };
+    let _owner = Identity::table_owner(owner, &d.plan.session)?;
+    spi::run(&ddl::validate_constraint(table, name), &[])?;
+    Ok(())
+}

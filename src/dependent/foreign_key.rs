@@ -1,0 +1,198 @@
+//! Foreign keys from the table and to it: taken off one table and put on the other in the swap, NOT
+//! VALID, and validated right after it in a transaction of their own.
+
+use crate::catalog::dependent::{self as reader, ForeignKey, Stranger};
+use crate::catalog::Table;
+use crate::ddl::dependent::{self as ddl, Ends};
+use crate::dependent::{broken, cause};
+use crate::error::{Error, Result};
+use crate::ident::{Ident, QualifiedName};
+use crate::model::changes::{Action, Change};
+use crate::model::dependent::{Move, Said};
+use crate::pg::spi;
+use crate::pg::xact;
+
+/// Foreign keys that cannot be carried over.
+pub(super) fn strangers(table: u32) -> Result<Vec<Stranger>> {
+    let mut found = Vec::new();
+    for key in reader::foreign_keys(table)? {
+        let name = title(&key);
+        if key.inherited || key.child_kind != "r" {
+            found.push(Stranger { kind: "foreign key of a partitioned table".to_owned(), name });
+        } else if key.switched_off {
+            found.push(Stranger { kind: "foreign key that is switched off".to_owned(), name });
+        }
+    }
+    Ok(found)
+}
+
+fn title(key: &ForeignKey) -> String {
+    let child = QualifiedName { schema: key.child_schema.clone(), name: key.child_name.clone() };
+    format!("foreign key {} of {}", crate::ident::plain(key.name.as_str()), child.plain())
+}
+
+/// What the changes do to the table's own foreign keys, which are not on the shadow.
+pub struct Followed {
+    /// The positions of those changes.
+    pub skip: Vec<usize>,
+    /// Keys that get another name, or none.
+    names: Vec<(Ident, Option<Ident>)>,
+}
+
+/// Follows the table's own foreign keys through the changes.
+pub(super) fn follow(table: u32, changes: &[Change]) -> Result<Followed> {
+    let keys = reader::foreign_keys(table)?;
+    let mut names: Vec<(Ident, Option<Ident>)> =
+        keys.into_iter().filter(|k| k.child == table).map(|k| (k.name.clone(), Some(k.name))).collect();
+    let mut skip = Vec::new();
+    for (at, change) in changes.iter().enumerate() {
+        let (from, to) = match change {
+            Change::RenameConstraint { from, to } => (from, Some(Ident::new(to))),
+            Change::Alter { action: Action::DropConstraint { name, .. }, .. } => (name, None),
+            _ => continue,
+        };
+        let now = |n: &&mut (Ident, Option<Ident>)| n.1.as_ref().is_some_and(|n| n.as_str() == from);
+        if let Some(key) = names.iter_mut().find(now) {
+            key.1 = to;
+            skip.push(at);
+        }
+    }
+    Ok(Followed { skip, names })
+}
+
+impl Followed {
+    fn name(&self, key: &ForeignKey, is_child: bool) -> Option<Ident> {
+        match self.names.iter().find(|(name, _)| is_child && *name == key.name) {
+            Some((_, now)) => now.clone(),
+            None => Some(key.name.clone()),
+        }
+    }
+}
+
+/// The moves of all foreign keys. `pairs` are the columns that correspond; `shadow` is tried as it is
+/// now, with its keys.
+pub(super) fn discover(
+    table: &Table,
+    shadow: &QualifiedName,
+    pairs: &[(Ident, Ident)],
+    followed: &Followed,
+    cascade: bool,
+) -> Result<Vec<Move>> {
+    let source = table.qualified();
+    let mut moves = Vec::new();
+    for key in reader::foreign_keys(table.oid)? {
+        let child =
+            QualifiedName { schema: key.child_schema.clone(), name: key.child_name.clone() };
+        let parent =
+            QualifiedName { schema: key.parent_schema.clone(), name: key.parent_name.clone() };
+        let is_child = key.child == table.oid;
+        let is_parent = key.parent == table.oid;
+        let off = vec![ddl::drop_constraint(&child, &key.name)];
+        let origin = Ends {
+            child: &child,
+            columns: &key.columns,
+            set_columns: &key.set_columns,
+            parent: &parent,
+            referenced: &key.referenced,
+        };
+        let origin = Said { off, on: ddl::add_foreign_key(&key, &origin) };
+        let renamed = followed.name(&key, is_child).map(|name| ForeignKey { name, ..key.clone() });
+        let shadow_said = match translate(&key, pairs, is_child, is_parent) {
+            _ if renamed.is_none() => None,
+            Err(cause) if !cascade => return Err(broken(&title(&key), &cause)),
+            Err(_) => None,
+            Ok((columns, set_columns, referenced)) => {
+                let ends = Ends {
+                    child: &child,
+                    columns: &columns,
+                    set_columns: &set_columns,
+                    parent: &parent,
+                    referenced: &referenced,
+                };
+                let key = renamed.as_ref().unwrap_or(&key);
+                let off = vec![ddl::drop_constraint(&child, &key.name)];
+                let on = ddl::add_foreign_key(key, &ends);
+                match try_out(key, &ends, shadow, is_child, is_parent) {
+                    Ok(None) => Some(Said { off, on }),
+                    Ok(Some(cause)) if !cascade => return Err(broken(&title(key), &cause)),
+                    Ok(Some(_)) => None,
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let other = if is_child { &parent } else { &child };
+        moves.push(Move {
+            title: title(&key),
+            table: (*other != source).then(|| other.clone()),
+            origin,
+            shadow: shadow_said,
+            validate: key.validated.then(|| child.clone()),
+            names: (key.name.clone(), renamed.map(|k| k.name)),
+        });
+    }
+    Ok(moves)
+}
+
+type Columns = (Vec<Ident>, Vec<Ident>, Vec<Ident>);
+
+/// The key's columns on the shadow's side.
+fn translate(
+    key: &ForeignKey,
+    pairs: &[(Ident, Ident)],
+    is_child: bool,
+    is_parent: bool,
+) -> std::result::Result<Columns, String> {
+    let all = |columns: &[Ident], ours: bool| -> std::result::Result<Vec<Ident>, String> {
+        let one = |column: &Ident| match pairs.iter().find(|(o, _)| o == column) {
+            _ if !ours => Ok(column.clone()),
+            Some((_, shadow)) => Ok(shadow.clone()),
+            None => Err(format!("column {} is dropped", crate::ident::plain(column.as_str()))),
+        };
+        columns.iter().map(one).collect()
+    };
+    Ok((
+        all(&key.columns, is_child)?,
+        all(&key.set_columns, is_child)?,
+        all(&key.referenced, is_parent)?,
+    ))
+}
+
+/// Adds the key between the empty shadow and an empty table like the other one, and takes it all away
+/// again. Returns why it cannot be.
+fn try_out(
+    key: &ForeignKey,
+    ends: &Ends<'_>,
+    shadow: &QualifiedName,
+    is_child: bool,
+    is_parent: bool,
+) -> Result<Option<String>> {
+    let trial = QualifiedName { schema: shadow.schema.clone(), name: Ident::new("bluegreen_trial") };
+    let tried: std::result::Result<(), _> = xact::subtransaction(|| {
+        let other = if is_child { ends.parent } else { ends.child };
+        if !(is_child && is_parent) {
+            spi::run(&format!("CREATE TABLE {trial} (LIKE {other})"), &[])?;
+        }
+        if is_child && !is_parent {
+            let unique = crate::ident::list(ends.referenced);
+            spi::run(&format!("ALTER TABLE {trial} ADD UNIQUE ({unique})"), &[])?;
+        }
+        let on_trial = Ends {
+            child: if is_child { shadow } else { &trial },
+            parent: if is_parent { shadow } else { &trial },
+            columns: ends.columns,
+            set_columns: ends.set_columns,
+            referenced: ends.referenced,
+        };
+        for statement in ddl::add_foreign_key(key, &on_trial) {
+            spi::run(&statement, &[])?;
+        }
+        Err(Error::internal(TAKEN_BACK))
+    });
+    match tried {
+        Ok(()) => Ok(None),
+        Err(caught) if caught.error.message == TAKEN_BACK => Ok(None),
+        Err(caught) => cause(caught).map(Some),
+    }
+}
+
+const TAKEN_BACK: &str = "the trial of a foreign key was taken back";

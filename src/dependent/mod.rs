@@ -1,0 +1,77 @@
+//! Dependent: what hangs on the table and goes with it.
+//!
+//! Three ways, by what the object is:
+//! - **copies**: views, functions with its row type, triggers, rules and policies are made a second
+//!   time over the shadow. Views and functions then live in the blue schemas under their own names
+//!   and change places with their originals by SET SCHEMA, as the tables do; triggers, rules and
+//!   policies go with their table, which switches them on and off.
+//! - **moves**: foreign keys, publications, policies and rules of other tables are taken off one
+//!   table and put on the other in the swap.
+//! - **marks** of the table itself: row security, replica identity, CLUSTER, labels.
+//!
+//! How a definition comes to mean the copy, without a name being edited: the server deparses it
+//! while the search_path holds the live schemas, so that what is in them is printed without a schema;
+//! it is run while schemas of the deployment's own, which hold the copies and nothing else, stand in
+//! front of them. Afterwards pg_depend must say that no copy depends on an original.
+//!
+//! `changes` reach the copies as they reach any object: a RENAME is done while they are there, and
+//! the server's deparse is read back; everything else is done without them, and whatever cannot be
+//! made over the result is named, and refused unless the changes say CASCADE.
+//!
+//! Locks: prepare none beyond ACCESS SHARE; the swap ACCESS EXCLUSIVE on views of the table and on
+//! the tables at the other end of foreign keys.
+
+mod copies;
+mod exchange;
+mod foreign_key;
+mod other;
+mod publication;
+mod site;
+
+pub use copies::{Adapted, discover, forget, refresh, take_along};
+pub use exchange::{bring_back, drop_offline, exchange_twins, locks, put_on, switch, take_off};
+pub use exchange::{not_valid, offline, validate};
+pub use site::Site;
+
+use crate::catalog;
+use crate::catalog::dependent as reader;
+use crate::error::{Error, Result};
+use crate::ident::Ident;
+use crate::pg::xact::Caught;
+
+/// What hangs on the table and cannot be carried over.
+pub fn strangers(table: u32) -> Result<Vec<reader::Stranger>> {
+    let mut found = reader::strangers(table, &reader::family(table)?)?;
+    found.extend(foreign_key::strangers(table)?);
+    Ok(found)
+}
+
+/// An object that the changes break.
+fn broken(title: &str, cause: &str) -> Error {
+    Error::new(
+        pgrx::PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+        format!("{title} cannot be made over the new definition: {cause}"),
+    )
+    .hint("Change or drop it first, or write CASCADE behind the DROP in changes: then the swap leaves it behind, and a revert brings it back.")
+}
+
+/// The cause, unless the server itself is in trouble.
+fn cause(caught: Caught) -> Result<String> {
+    if caught.is_lock_failure() || matches!(caught.class().as_str(), "57" | "53" | "58") {
+        return caught.raise();
+    }
+    Ok(caught.error.message)
+}
+
+/// The twin-sized question whether the blue schema has a place of that name.
+fn require_free(blue: &Ident, name: &Ident, title: &str) -> Result<()> {
+    let wanted = crate::ident::QualifiedName { schema: blue.clone(), name: name.clone() };
+    if catalog::relation_oid(&wanted)?.is_none() {
+        return Ok(());
+    }
+    Err(Error::state(format!(
+        "{title} has a copy in schema {} already: it also depends on a table with an open deployment",
+        crate::ident::plain(blue.as_str())
+    ))
+    .hint("Finish or abort that deployment first; see bg_status()."))
+}

@@ -1,0 +1,150 @@
+//! Policies and rules of other tables that read or write this one: they stay where they are, and
+//! are given their expressions again in the swap.
+
+use crate::catalog::dependent as reader;
+use crate::dependent::site::Site;
+use crate::dependent::{broken, cause};
+use crate::error::{Error, Result};
+use crate::ident::{Ident, QualifiedName};
+use crate::model::dependent::{CopyKind, Move, Said};
+use crate::pg::spi;
+use crate::pg::xact;
+
+/// One of them, on its way through the changes.
+pub(super) struct Other {
+    found: reader::Other,
+    /// Makes it.
+    original: Vec<String>,
+    /// Makes it on a trial table, over the definition as it is by now.
+    make: Vec<String>,
+    /// What it says about the origin.
+    origin: Vec<String>,
+    /// What it says about the shadow.
+    shadow: Option<Vec<String>>,
+    /// The schema of the trial table.
+    trial: Ident,
+    standing: bool,
+}
+
+/// Finds them.
+pub(super) fn discover(table: u32, family: &[u32], site: &Site) -> Result<Vec<Other>> {
+    let mut others = Vec::new();
+    for (n, found) in reader::others(table, family)?.into_iter().enumerate() {
+        let _path = site.live_path(Some(&found.schema))?;
+        let said = reader::say(found.kind, found.oid)?;
+        let original = reader::make(found.kind, found.oid, None)?;
+        others.push(Other {
+            make: original.clone(),
+            original,
+            shadow: Some(said.clone()),
+            origin: said,
+            trial: Ident::new(format!("{}_trial_{n}", site.build_schemas()[0].as_str())),
+            standing: false,
+            found,
+        });
+    }
+    Ok(others)
+}
+
+impl Other {
+    fn table(&self) -> QualifiedName {
+        QualifiedName {
+            schema: self.found.schema.clone(),
+            name: self.found.relation_name.clone(),
+        }
+    }
+
+    /// Makes it on an empty table of the same form, over the copies.
+    pub(super) fn make(&mut self, site: &Site, table: u32, cascade: bool) -> Result<()> {
+        if self.shadow.is_none() {
+            return Ok(());
+        }
+        let trial =
+            QualifiedName { schema: self.trial.clone(), name: self.found.relation_name.clone() };
+        spi::run(&format!("CREATE SCHEMA {}", self.trial), &[])?;
+        spi::run(&format!("CREATE TABLE {trial} (LIKE {})", self.table()), &[])?;
+        self.standing = true;
+        let made = xact::subtransaction(|| {
+            let _path = site.build_path(&[&self.trial])?;
+            self.make.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
+        });
+        if let Err(caught) = made {
+            let cause = cause(caught)?;
+            if !cascade {
+                return Err(broken(&self.found.title, &cause));
+            }
+            self.shadow = None;
+            return Ok(());
+        }
+        let oid = self.made()?.ok_or_else(|| self.ambiguous())?;
+        if reader::needs(self.found.kind, oid)?.contains(&table) {
+            return Err(self.ambiguous());
+        }
+        Ok(())
+    }
+
+    fn ambiguous(&self) -> Error {
+        Error::unsupported(format!(
+            "{} cannot be told over the new table: two tables have the same name in different schemas",
+            self.found.title
+        ))
+        .hint("Rename one of them for the deployment.")
+    }
+
+    fn made(&self) -> Result<Option<u32>> {
+        let trial =
+            QualifiedName { schema: self.trial.clone(), name: self.found.relation_name.clone() };
+        match crate::catalog::relation_oid(&trial)? {
+            Some(relation) => reader::part(self.found.kind, relation, &self.found.name),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads it back.
+    pub(super) fn read_back(&mut self, site: &Site) -> Result<()> {
+        if self.shadow.is_some()
+            && let Some(oid) = self.made()?
+        {
+            let _path = site.build_path(&[&self.trial])?;
+            self.make = reader::make(self.found.kind, oid, None)?;
+            self.shadow = Some(reader::say(self.found.kind, oid)?);
+        }
+        Ok(())
+    }
+
+    /// Takes the trial away.
+    pub(super) fn drop_trial(&self) -> Result<()> {
+        if self.standing {
+            let trial = QualifiedName {
+                schema: self.trial.clone(),
+                name: self.found.relation_name.clone(),
+            };
+            spi::run(&format!("DROP TABLE IF EXISTS {trial} RESTRICT"), &[])?;
+            spi::run(&format!("DROP SCHEMA IF EXISTS {} RESTRICT", self.trial), &[])?;
+        }
+        Ok(())
+    }
+
+    /// What the swap does. The schema of the other table stands first in the search_path, for it is
+    /// printed without.
+    pub(super) fn into_move(self) -> Move {
+        let table = self.table();
+        let drop = match self.found.kind {
+            CopyKind::Policy => format!("DROP POLICY {} ON {}", self.found.name, self.table()),
+            _ => format!("DROP RULE {} ON {}", self.found.name, self.table()),
+        };
+        let origin = match &self.shadow {
+            Some(_) => Said { off: Vec::new(), on: self.origin.clone() },
+            // Left behind by CASCADE: gone while the shadow is live.
+            None => Said { off: vec![drop], on: self.original.clone() },
+        };
+        Move {
+            title: self.found.title.clone(),
+            table: Some(table),
+            origin,
+            shadow: self.shadow.map(|on| Said { off: Vec::new(), on }),
+            validate: None,
+            names: (self.found.name, None),
+        }
+    }
+}

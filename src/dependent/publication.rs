@@ -1,0 +1,137 @@
+//! Publications that name the table: out and in again in the swap, after the drain and before
+//! anybody writes, so that subscribers get every change once and need no REFRESH.
+
+use crate::catalog::{Table, dependent as reader};
+use crate::ddl::dependent as ddl;
+use crate::dependent::site::Site;
+use crate::dependent::{broken, cause};
+use crate::error::Result;
+use crate::ident::{Ident, QualifiedName};
+use crate::model::dependent::{CopyKind, Move, Said};
+use crate::pg::spi::{self, Arg};
+use crate::pg::xact;
+
+/// The publications, with their row filters on the way through the changes.
+pub(super) struct Filters(Vec<Filter>);
+
+struct Filter {
+    published: reader::Published,
+    /// The filter over the new definition.
+    adapted: Option<String>,
+    /// The changes drop the table's membership with CASCADE.
+    dropped: bool,
+}
+
+/// Publications that name the table.
+pub(super) fn filters(table: u32) -> Result<Filters> {
+    let found = reader::publications(table)?;
+    let filters = found.into_iter().map(|published| Filter {
+        adapted: published.filter.clone(),
+        published,
+        dropped: false,
+    });
+    Ok(Filters(filters.collect()))
+}
+
+/// A row filter is led through the changes as a policy of the shadow's, which is of the same form.
+fn stand_in(n: usize) -> Ident {
+    Ident::new(format!("bluegreen_filter_{n}"))
+}
+
+impl Filters {
+    /// Puts the filters on the shadow.
+    pub(super) fn make(&mut self, site: &Site, table: &Table, cascade: bool) -> Result<()> {
+        let shadow =
+            QualifiedName { schema: site.build_schemas()[0].clone(), name: table.name.clone() };
+        for (n, filter) in self.0.iter_mut().enumerate() {
+            let Some(expression) = filter.adapted.clone().filter(|_| !filter.dropped) else {
+                continue;
+            };
+            let sql = ddl::create_filter(&stand_in(n), &shadow, &expression);
+            if let Err(caught) = xact::subtransaction(|| spi::run(&sql, &[])) {
+                let cause = cause(caught)?;
+                if !cascade {
+                    return Err(broken(&title(&filter.published), &cause));
+                }
+                filter.dropped = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads them back.
+    pub(super) fn read_back(&mut self, shadow: u32) -> Result<()> {
+        for (n, filter) in self.0.iter_mut().enumerate() {
+            let sql = "SELECT pg_catalog.pg_get_expr(p.polqual, p.polrelid) FROM pg_catalog.pg_policy p
+                        WHERE p.polrelid = $1 AND p.polname = $2";
+            let name = stand_in(n);
+            if let Some(text) =
+                spi::one::<String>(sql, &[Arg::Oid(shadow), Arg::Text(name.as_str())])?
+            {
+                filter.adapted = Some(text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes them off.
+    pub(super) fn remove(&self, shadow: u32) -> Result<()> {
+        for n in 0..self.0.len() {
+            let name = stand_in(n);
+            if reader::part(CopyKind::Policy, shadow, &name)?.is_some() {
+                let on = crate::catalog::existing_table(shadow)?.qualified();
+                spi::run(&ddl::drop_policy(&name, &on), &[])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The moves. `pairs` are the columns that correspond.
+    pub(super) fn moves(
+        self,
+        table: &Table,
+        pairs: &[(Ident, Ident)],
+        cascade: bool,
+    ) -> Result<Vec<Move>> {
+        let source = table.qualified();
+        let mut moves = Vec::new();
+        for filter in self.0 {
+            let published = filter.published;
+            let title = title(&published);
+            let translated: Option<Vec<Ident>> = published.columns.as_ref().map_or(
+                Some(Vec::new()),
+                |columns| {
+                    let to = |c: &Ident| pairs.iter().find(|(o, _)| o == c).map(|(_, s)| s.clone());
+                    columns.iter().map(to).collect()
+                },
+            );
+            let said = |columns: Option<&[Ident]>, filter: Option<&str>| Said {
+                off: vec![ddl::unpublish(&published.name, &source)],
+                on: vec![ddl::publish(&published.name, &source, columns, filter)],
+            };
+            let listed = published.columns.is_some();
+            let shadow = match &translated {
+                Some(columns) if !filter.dropped => {
+                    Some(said(listed.then_some(columns.as_slice()), filter.adapted.as_deref()))
+                }
+                None if !cascade => {
+                    return Err(broken(&title, "a column of its list is dropped"));
+                }
+                _ => None,
+            };
+            moves.push(Move {
+                origin: said(published.columns.as_deref(), published.filter.as_deref()),
+                title: title.clone(),
+                table: None,
+                shadow,
+                validate: None,
+                names: (published.name, None),
+            });
+        }
+        Ok(moves)
+    }
+}
+
+fn title(published: &reader::Published) -> String {
+    format!("publication {}", crate::ident::plain(published.name.as_str()))
+}

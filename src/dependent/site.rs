@@ -1,0 +1,72 @@
+//! Where copies are made: schemas of the deployment's own, and the search_paths by which one text
+//! means the original or the copy.
+
+use crate::error::Result;
+use crate::ident::Ident;
+use crate::pg::security::{self, SettingsLevel};
+use crate::pg::spi;
+
+/// The schemas of a deployment, pairwise: those that the objects live in, and those in which their
+/// copies are made.
+pub struct Site {
+    live: Vec<Ident>,
+    build: Vec<Ident>,
+}
+
+impl Site {
+    /// `live`: the table's schema first. `crossing`: the deployment's own schema, in which the shadow
+    /// stands while copies are made.
+    pub fn new(live: &[Ident], crossing: &Ident) -> Self {
+        let build = (0..live.len().max(1)).map(|n| match n {
+            0 => crossing.clone(),
+            n => Ident::new(format!("{}_{n}", crossing.as_str())),
+        });
+        Self { live: live.to_vec(), build: build.collect() }
+    }
+
+    /// The schema in which the copy of an object of `live` is made.
+    pub fn build_schema(&self, live: &Ident) -> &Ident {
+        let at = self.live.iter().position(|l| l == live).unwrap_or(0);
+        &self.build[at]
+    }
+
+    /// All schemas in which copies are made.
+    pub fn build_schemas(&self) -> &[Ident] {
+        &self.build
+    }
+
+    /// Makes the schemas beyond the crossing schema, which is there.
+    pub fn open(&self) -> Result<()> {
+        for schema in &self.build[1..] {
+            spi::run(&format!("CREATE SCHEMA {schema}"), &[])?;
+        }
+        Ok(())
+    }
+
+    /// Drops them again; they are empty.
+    pub fn close(&self) -> Result<()> {
+        for schema in &self.build[1..] {
+            spi::run(&format!("DROP SCHEMA {schema} RESTRICT"), &[])?;
+        }
+        Ok(())
+    }
+
+    /// While the guard lives, names mean the live objects. `first` stands in front.
+    pub fn live_path(&self, first: Option<&Ident>) -> Result<SettingsLevel> {
+        path(first.into_iter().chain(&self.live))
+    }
+
+    /// While the guard lives, names mean the copies where there are any. A copy stands directly before
+    /// its original's schema, so that the order in which names are found stays the same.
+    pub fn build_path(&self, first: &[&Ident]) -> Result<SettingsLevel> {
+        let pairs = self.build.iter().zip(&self.live).flat_map(|(build, live)| [build, live]);
+        path(first.iter().copied().chain(pairs))
+    }
+}
+
+fn path<'a>(schemas: impl Iterator<Item = &'a Ident>) -> Result<SettingsLevel> {
+    let level = SettingsLevel::open();
+    let names: Vec<_> = schemas.map(Ident::to_string).collect();
+    security::set("search_path", &format!("{}, pg_temp", names.join(", ")))?;
+    Ok(level)
+}

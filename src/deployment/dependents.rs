@@ -1,0 +1,72 @@
+//! What hangs on the table, in the steps of a deployment.
+
+use std::time::Instant;
+
+use crate::deployment::{guard, store};
+use crate::dependent;
+use crate::error::Result;
+use crate::ident::{Ident, QualifiedName};
+use crate::model::deployment::Deployment;
+use crate::model::settings::Settings;
+use crate::pg::lock::{self, Mode};
+use crate::pg::security::Identity;
+use crate::pg::xact;
+use crate::shadow::schema;
+
+/// Makes the copies over the filled blue table. Locks: ACCESS EXCLUSIVE on blue, in short tries.
+pub fn take_along(d: &mut Deployment, settings: &Settings) -> Result<()> {
+    let class = guard::lock_table()?;
+    let until = Instant::now() + settings.retry_for;
+    let blue_of = |live: &Ident| -> Result<Ident> {
+        let blue = schema::blue_name(live, &settings.schema_suffix)?;
+        schema::ensure_blue(&blue, live, class, settings.retry_for)?;
+        Ok(blue)
+    };
+    let made = lock::retry(settings.lock_timeout, until, |limit| {
+        let _us = Identity::extension()?;
+        lock::all_within(&[(d.blue(), Mode::AccessExclusive)], limit)?;
+        dependent::take_along(d, blue_of)
+    });
+    d.progress.twins = match made {
+        Ok(twins) => twins,
+        Err(caught) => return caught.raise(),
+    };
+    d.progress.dependents_made = true;
+    d.progress.drain_xid = xact::current_xid();
+    guard::take_blue_fingerprint(d)
+}
+
+/// Fills the next materialized view over blue; its name.
+pub fn refresh(d: &mut Deployment) -> Result<Option<String>> {
+    let _us = Identity::extension()?;
+    let filled = dependent::refresh(&mut d.progress.twins)?;
+    if filled.is_some() {
+        d.progress.drain_xid = xact::current_xid();
+    }
+    Ok(filled)
+}
+
+/// Constraints that the last swap left NOT VALID.
+pub fn not_valid(d: &Deployment) -> Result<Vec<(QualifiedName, Ident)>> {
+    let _us = Identity::extension()?;
+    dependent::not_valid(d)
+}
+
+/// Validates one of them; its name. None when nothing is left to validate.
+pub fn validate_next(d: &Deployment) -> Result<Option<String>> {
+    let Some((table, name)) = not_valid(d)?.into_iter().next() else { return Ok(None) };
+    let began = Instant::now();
+    dependent::validate(d, &table, &name)?;
+    let title = format!("{} of {}", crate::ident::plain(name.as_str()), table.plain());
+    store::record(
+        d,
+        &store::Step {
+            name: "validate",
+            seconds: began.elapsed().as_secs_f64(),
+            count: None,
+            detail: Some(title.clone()),
+            error: None,
+        },
+    )?;
+    Ok(Some(title))
+}

@@ -1,0 +1,126 @@
+//! What hangs on a table, as prepare recorded it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ident::{Ident, QualifiedName};
+
+/// Everything that hangs on the table and goes with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Dependents {
+    /// The schemas that views and functions of the table live in, the table's own first.
+    pub schemas: Vec<Ident>,
+    /// What is made a second time over the shadow, in the order in which it can be made.
+    pub copies: Vec<Copy>,
+    /// What other objects say about the table, said again in the swap.
+    pub moves: Vec<Move>,
+    /// Marks of the shadow that need its indexes.
+    pub marks: Vec<String>,
+}
+
+/// Kinds of objects that are made a second time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyKind {
+    /// A function with the table's row type in its signature, or with a parsed body.
+    Function,
+    /// A view.
+    View,
+    /// A materialized view.
+    MaterializedView,
+    /// A trigger of the table or of one of its views.
+    Trigger,
+    /// A rule of the table or of one of its views.
+    Rule,
+    /// A row security policy of the table.
+    Policy,
+}
+
+impl CopyKind {
+    /// It lives in a schema and is exchanged with its copy by SET SCHEMA.
+    pub fn is_twin(self) -> bool {
+        matches!(self, Self::Function | Self::View | Self::MaterializedView)
+    }
+
+    /// In words.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+            Self::View => "view",
+            Self::MaterializedView => "materialized view",
+            Self::Trigger => "trigger",
+            Self::Rule => "rule",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+/// An object that is made a second time over the shadow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copy {
+    /// What it is.
+    pub kind: CopyKind,
+    /// Its name.
+    pub name: Ident,
+    /// The name in messages.
+    pub title: String,
+    /// The schema of a twin; none for a part of a relation.
+    pub schema: Option<Ident>,
+    /// OID of the original, the origin's.
+    pub origin: u32,
+    /// The relation that a trigger, rule or policy is a part of, on the origin's side.
+    pub parent: u32,
+    /// `tgenabled` or `ev_enabled`.
+    pub enabled: char,
+    /// A materialized view that has data.
+    pub populated: bool,
+    /// What makes it, with the names that the search_path of building resolves. None where the
+    /// changes drop it with CASCADE.
+    pub statements: Option<Vec<String>>,
+}
+
+/// What another object says about the table: taken off before the tables change places, put on
+/// after it, with the names of the live table in both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// What it is, for messages: `foreign key orders_user_id_fkey of public.orders`.
+    pub title: String,
+    /// The other table, which the swap locks.
+    pub table: Option<QualifiedName>,
+    /// While the origin is live.
+    pub origin: Said,
+    /// While the shadow is live; none where the changes drop it with CASCADE.
+    pub shadow: Option<Said>,
+    /// The table whose constraint is to be validated once it is on again.
+    pub validate: Option<QualifiedName>,
+    /// The constraint's names: while the origin is live, while the shadow is.
+    pub names: (Ident, Option<Ident>),
+}
+
+/// The two halves of a move.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// Takes it off.
+    pub off: Vec<String>,
+    /// Puts it on.
+    pub on: Vec<String>,
+}
+
+/// A twin that was made: OIDs of both sides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Twin {
+    /// What it is.
+    pub kind: CopyKind,
+    /// Its name.
+    pub name: Ident,
+    /// Its live schema.
+    pub schema: Ident,
+    /// Its blue schema.
+    pub blue_schema: Ident,
+    /// The origin's.
+    pub origin: u32,
+    /// The shadow's; none where the changes drop it.
+    pub shadow: Option<u32>,
+    /// A materialized view whose copy has still to be filled.
+    pub to_fill: bool,
+}
