@@ -105,7 +105,7 @@ CREATE TABLE public.orders (
     CONSTRAINT "Editor FK" FOREIGN KEY (editor) REFERENCES public.people (id) ON UPDATE SET NULL DEFERRABLE
 );
 INSERT INTO public.orders (person, editor, amount) SELECT n, n + 1, n * 1.5 FROM generate_series(1, 300) n;
-CREATE TABLE "Mixed Case"."Child ""Table""" ("Person Id" integer, note text);
+CREATE TABLE "Mixed Case"."Child ""Table""" ("Person Id" integer, note text, "Id" smallserial UNIQUE);
 ALTER TABLE "Mixed Case"."Child ""Table""" ADD CONSTRAINT "Not Valid FK"
     FOREIGN KEY ("Person Id") REFERENCES public.people (id) MATCH FULL NOT VALID;
 INSERT INTO "Mixed Case"."Child ""Table""" VALUES (1, 'x'), (NULL, 'y');
@@ -142,11 +142,11 @@ ALTER TABLE public.people ENABLE REPLICA TRIGGER replicas;
 COMMENT ON TRIGGER touch ON public.people IS 'keeps changed_at';
 
 -- Rules.
-CREATE TABLE public.log (what text);
+CREATE TABLE public.log (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text);
 CREATE RULE logged AS ON DELETE TO public.people
-    DO ALSO INSERT INTO public.log VALUES ('deleted ' || OLD."Full Name");
+    DO ALSO INSERT INTO public.log (what) VALUES ('deleted ' || OLD."Full Name");
 CREATE RULE "Switched Off" AS ON UPDATE TO public.people WHERE NEW.age > 150
-    DO INSTEAD INSERT INTO public.log VALUES ('too old');
+    DO INSTEAD INSERT INTO public.log (what) VALUES ('too old');
 ALTER TABLE public.people DISABLE RULE "Switched Off";
 COMMENT ON RULE logged ON public.people IS 'a rule';
 -- A rule of another table that writes this one.
@@ -198,7 +198,7 @@ COMMENT ON VIEW public.adults IS 'grown up';
 COMMENT ON COLUMN public.adults.name IS 'renamed';
 GRANT SELECT, INSERT ON public.adults TO app WITH GRANT OPTION;
 GRANT SELECT (land) ON reports."Per Country" TO mallory;
-GRANT SELECT ON reports.grouped, public.called TO app;
+GRANT SELECT ON reports.grouped, public.called TO app, owner;
 
 -- Materialized views.
 CREATE MATERIALIZED VIEW reports.ages WITH (fillfactor = 70) AS
@@ -254,4 +254,5 @@ BEGIN
     END LOOP;
 END $$;
 ALTER VIEW reports.grouped OWNER TO app;
+GRANT SELECT ON reports.grouped TO owner;
 ANALYZE;

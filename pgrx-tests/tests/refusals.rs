@@ -71,36 +71,36 @@ fn only_ordinary_tables_can_be_deployed() {
 }
 
 #[test]
-fn what_hangs_on_the_table_and_is_not_carried_is_named() {
+fn what_hangs_on_the_table_and_cannot_be_carried_is_named() {
     for (ddl, word) in [
-        ("CREATE VIEW hanging AS SELECT id FROM users", "hanging"),
-        ("CREATE MATERIALIZED VIEW hanging AS SELECT id FROM users", "hanging"),
-        ("CREATE TABLE child (r bigint CONSTRAINT hanging REFERENCES users)", "hanging"),
-        ("ALTER TABLE users ADD CONSTRAINT hanging FOREIGN KEY (id) REFERENCES other", "hanging"),
-        (
-            "CREATE TRIGGER hanging AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION nothing()",
-            "hanging",
-        ),
-        ("CREATE RULE hanging AS ON DELETE TO users DO ALSO SELECT 1", "hanging"),
-        ("CREATE POLICY hanging ON users USING (true)", "hanging"),
-        ("CREATE POLICY hanging ON other USING (EXISTS (SELECT FROM users))", "hanging"),
-        ("ALTER TABLE users ENABLE ROW LEVEL SECURITY", "row level security"),
-        ("CREATE PUBLICATION hanging FOR TABLE users", "hanging"),
         ("CREATE PUBLICATION hanging FOR ALL TABLES", "hanging"),
-        ("CREATE PUBLICATION hanging FOR TABLES IN SCHEMA public", "hanging"),
         ("CREATE TABLE hanging () INHERITS (users)", "hanging"),
-        ("CREATE FUNCTION hanging(users) RETURNS int LANGUAGE sql AS 'SELECT 1'", "hanging"),
-        (
-            "CREATE FUNCTION hanging() RETURNS SETOF users LANGUAGE sql AS 'SELECT * FROM users'",
-            "hanging",
-        ),
-        (
-            "CREATE FUNCTION hanging() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM users; END",
-            "hanging",
-        ),
         ("CREATE TABLE hanging (u users)", "hanging"),
+        ("CREATE TABLE hanging (u users[])", "hanging"),
         ("CREATE DOMAIN hanging AS users", "hanging"),
-        ("ALTER TABLE users REPLICA IDENTITY FULL", "replica identity"),
+        ("CREATE TABLE hanging (r bigint REFERENCES users) PARTITION BY RANGE (r)", "hanging"),
+        (
+            "CREATE TABLE hanging (r bigint CONSTRAINT k REFERENCES users);
+             ALTER TABLE hanging DISABLE TRIGGER ALL",
+            "hanging",
+        ),
+        ("CREATE TEMPORARY VIEW hanging AS SELECT id FROM users", "hanging"),
+        (
+            "CREATE FUNCTION hang(users) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1.name';
+             CREATE CAST (users AS text) WITH FUNCTION hang(users)",
+            "cast",
+        ),
+        (
+            "CREATE FUNCTION hang(bigint, users) RETURNS bigint LANGUAGE sql AS 'SELECT $1';
+             CREATE AGGREGATE hanging(users) (SFUNC = hang, STYPE = bigint)",
+            "hanging",
+        ),
+        (
+            "CREATE VIEW v AS SELECT id FROM users;
+             CREATE FUNCTION of_view() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM v; END;
+             CREATE TABLE hanging (n bigint DEFAULT of_view())",
+            "hanging",
+        ),
     ] {
         let scene = Scene::users(3);
         let mut admin = scene.admin();
@@ -114,8 +114,9 @@ fn what_hangs_on_the_table_and_is_not_carried_is_named() {
 
         let refusal = owner.refused("SELECT bg_prepare('users', 'ADD COLUMN phone text')");
 
-        assert_eq!(refusal.code, "0A000", "{ddl}: {refusal:?}");
-        refusal.assert_names(&["users", word]);
+        assert!(["0A000", "55000"].contains(&refusal.code.as_str()), "{ddl}: {refusal:?}");
+        assert!(refusal.everything().contains(word), "{ddl}: {refusal:?}");
+        refusal.assert_names(&["users"]);
         refusal.assert_helps();
         before.assert_same(&scene.inventory());
         // The preflight says the same.

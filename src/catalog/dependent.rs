@@ -204,7 +204,8 @@ pub fn say(kind: CopyKind, oid: u32) -> Result<Vec<String>> {
 fn statements(rows: Vec<Statement>) -> Result<Vec<String>> {
     rows.into_iter()
         .map(|row| {
-            row.statement.ok_or_else(|| Error::internal("a definition has not the form that is known"))
+            row.statement
+                .ok_or_else(|| Error::internal("a definition has not the form that is known"))
         })
         .collect()
 }

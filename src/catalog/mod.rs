@@ -330,13 +330,13 @@ pub fn relation_oid(name: &QualifiedName) -> Result<Option<u32>> {
                  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = $1 AND c.relname = $2";
     let args = [Arg::Text(name.schema.as_str()), Arg::Text(name.name.as_str())];
-    Ok(spi::one::<i64>(sql, &args)?.map(|oid| oid as u32))
+    Ok(spi::one_kept::<i64>(sql, &args)?.map(|oid| oid as u32))
 }
 
 /// OID of a schema, if it exists.
 pub fn schema_oid(name: &Ident) -> Result<Option<u32>> {
     let sql = "SELECT oid::int8 FROM pg_catalog.pg_namespace WHERE nspname = $1";
-    Ok(spi::one::<i64>(sql, &[Arg::Text(name.as_str())])?.map(|oid| oid as u32))
+    Ok(spi::one_kept::<i64>(sql, &[Arg::Text(name.as_str())])?.map(|oid| oid as u32))
 }
 
 /// Whether `role` has the rights of `owner` (or is a superuser).

@@ -81,14 +81,16 @@ fn refusal(table: &str, stranger: &Stranger) -> Finding {
             "foreign_key",
             unsupported,
             name,
-            format!("{name}, a partitioned table, references {table}: it cannot be added NOT VALID"),
+            format!(
+                "{name}, a partitioned table, references {table}: it cannot be added NOT VALID"
+            ),
             "Drop the foreign key for the deployment and add it again after bg_finish.",
         ),
         "foreign key that is switched off" => Finding::error(
             "foreign_key",
             state,
             name,
-            format!("triggers of {name} are disabled"),
+            format!("triggers of {name}, which joins it with {table}, are disabled"),
             "ALTER TABLE … ENABLE TRIGGER ALL on both tables first.",
         ),
         _ => Finding::error(

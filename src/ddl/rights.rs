@@ -1,54 +1,46 @@
 //! Access rights of blue and of a table that goes live, as queries for `pg::acl::replace`.
+//!
+//! Parameters: $1 the table that has the rights, $2 and $3 the names of the columns that correspond,
+//! there and in the table that gets them, which is $4.
 
-use crate::ident::{Ident, literal};
+use crate::ident::Ident;
+use crate::pg::spi::Arg;
 
-/// The columns that correspond, as rows `(from_name, to_name)`.
-fn pairs_sql(pairs: &[(Ident, Ident)]) -> String {
-    let rows: Vec<_> = pairs
-        .iter()
-        .map(|(from, to)| format!("({}, {})", literal(from.as_str()), literal(to.as_str())))
-        .collect();
-    format!("(VALUES {}) AS p (from_name, to_name)", rows.join(", "))
-}
-
-/// Exactly the rights of `from`, for `to`.
-pub fn live(from: u32, to: u32, pairs: &[(Ident, Ident)]) -> String {
-    format!(
-        "SELECT 0::int2 AS attnum, c.relacl AS acl FROM pg_catalog.pg_class c WHERE c.oid = {from}
-         UNION ALL
-         SELECT b.attnum, a.attacl
-           FROM {}
-           JOIN pg_catalog.pg_attribute a ON a.attrelid = {from} AND a.attname = p.from_name
-           JOIN pg_catalog.pg_attribute b ON b.attrelid = {to} AND b.attname = p.to_name",
-        pairs_sql(pairs)
-    )
-}
+/// Exactly the rights of $1.
+pub const LIVE: &str = "
+    SELECT 0::int2 AS attnum, c.relacl AS acl FROM pg_catalog.pg_class c WHERE c.oid = $1
+    UNION ALL
+    SELECT b.attnum, a.attacl
+      FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS p (from_name, to_name)
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attname = p.from_name
+      JOIN pg_catalog.pg_attribute b ON b.attrelid = $4 AND b.attname = p.to_name";
 
 /// Blue's rights: everything for the owner (a guard keeps writes out), the others' SELECT only, and
 /// no grant option. No rights recorded means the owner's defaults.
-pub fn read_only(from: u32, to: u32, pairs: &[(Ident, Ident)]) -> String {
-    let reduced = |acl: &str, owner: &str| {
-        format!(
-            "CASE WHEN {acl} IS NOT NULL THEN (
-                 SELECT pg_catalog.array_agg(x.item)
-                   FROM (SELECT pg_catalog.makeaclitem(e.grantee, e.grantor, 'SELECT', false) AS item
-                           FROM pg_catalog.aclexplode({acl}) e
-                          WHERE e.privilege_type = 'SELECT' AND e.grantee <> c.relowner
-                         {owner}) x) END"
-        )
-    };
-    let owner = "UNION ALL
-                 SELECT o.item FROM pg_catalog.unnest(pg_catalog.acldefault('r', c.relowner)) AS o(item)";
-    format!(
-        "SELECT 0::int2 AS attnum, {} AS acl FROM pg_catalog.pg_class c WHERE c.oid = {from}
-         UNION ALL
-         SELECT b.attnum, {}
-           FROM {}
-           JOIN pg_catalog.pg_attribute a ON a.attrelid = {from} AND a.attname = p.from_name
-           JOIN pg_catalog.pg_class c ON c.oid = {from}
-           JOIN pg_catalog.pg_attribute b ON b.attrelid = {to} AND b.attname = p.to_name",
-        reduced("c.relacl", owner),
-        reduced("a.attacl", ""),
-        pairs_sql(pairs)
-    )
+pub const READ_ONLY: &str = "
+    SELECT 0::int2 AS attnum, CASE WHEN c.relacl IS NOT NULL THEN (
+               SELECT pg_catalog.array_agg(x.item)
+                 FROM (SELECT pg_catalog.makeaclitem(e.grantee, e.grantor, 'SELECT', false) AS item
+                         FROM pg_catalog.aclexplode(c.relacl) e
+                        WHERE e.privilege_type = 'SELECT' AND e.grantee <> c.relowner
+                        UNION ALL
+                       SELECT o.item
+                         FROM pg_catalog.unnest(pg_catalog.acldefault('r', c.relowner)) AS o (item)) x)
+           END AS acl
+      FROM pg_catalog.pg_class c WHERE c.oid = $1
+    UNION ALL
+    SELECT b.attnum, CASE WHEN a.attacl IS NOT NULL THEN (
+               SELECT pg_catalog.array_agg(
+                          pg_catalog.makeaclitem(e.grantee, e.grantor, 'SELECT', false))
+                 FROM pg_catalog.aclexplode(a.attacl) e
+                WHERE e.privilege_type = 'SELECT' AND e.grantee <> c.relowner) END
+      FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS p (from_name, to_name)
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attname = p.from_name
+      JOIN pg_catalog.pg_class c ON c.oid = $1
+      JOIN pg_catalog.pg_attribute b ON b.attrelid = $4 AND b.attname = p.to_name";
+
+/// The parameters of either: `pairs` are the columns of `from` and of the table that gets the rights.
+pub fn arguments<'a>(from: u32, pairs: &[(Ident, Ident)]) -> [Arg<'a>; 3] {
+    let (theirs, ours) = pairs.iter().map(|(f, t)| (f.0.clone(), t.0.clone())).unzip();
+    [Arg::Oid(from), Arg::Texts(theirs), Arg::Texts(ours)]
 }

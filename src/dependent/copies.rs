@@ -9,10 +9,10 @@ use crate::dependent::{broken, cause, foreign_key, other, publication, require_f
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::changes::Change;
-use crate::model::dependent::{Copy, CopyKind, Dependents, Twin};
+use crate::model::dependent::{Copy, CopyKind, Dependents, Move, Said, Twin};
 use crate::model::deployment::Deployment;
-use crate::pg::spi::{self, Arg};
 use crate::pg::security::{self, SettingsLevel};
+use crate::pg::spi::{self, Arg};
 use crate::pg::{acl, relation, xact};
 
 /// Copies by the OID of their originals.
@@ -23,6 +23,8 @@ pub struct Adapted {
     site: Site,
     table: Table,
     copies: Vec<Copy>,
+    /// Rules of the table as they are on the origin, by OID.
+    rules: HashMap<u32, Vec<String>>,
     filters: publication::Filters,
     others: Vec<other::Other>,
     marks: Vec<(String, bool)>,
@@ -45,8 +47,7 @@ pub fn discover(table: &Table, crossing: &Ident, changes: &[Change]) -> Result<A
     let site = Site::new(&schemas, crossing);
     let views: Vec<u32> =
         twins.iter().filter(|t| t.kind != CopyKind::Function).map(|t| t.oid).collect();
-    let family: Vec<u32> =
-        std::iter::once(table.oid).chain(twins.iter().map(|t| t.oid)).collect();
+    let family: Vec<u32> = std::iter::once(table.oid).chain(twins.iter().map(|t| t.oid)).collect();
     let parts = reader::parts(table.oid, &views)?;
     let mut copies = Vec::new();
     {
@@ -83,7 +84,13 @@ pub fn discover(table: &Table, crossing: &Ident, changes: &[Change]) -> Result<A
         let _path = site.live_path(None)?;
         reader::marks(table.oid)?
     };
+    let rules = copies
+        .iter()
+        .filter(|c| is_rule_of(c, table.oid))
+        .map(|c| (c.origin, c.statements.clone().unwrap_or_default()))
+        .collect();
     Ok(Adapted {
+        rules,
         others: other::discover(table.oid, &family, &site)?,
         filters: publication::filters(table.oid)?,
         site,
@@ -196,15 +203,37 @@ impl Adapted {
         }
         let mut moves =
             foreign_key::discover(&self.table, shadow, pairs, &self.keys, self.cascade)?;
+        let (rules, copies) =
+            self.copies.into_iter().partition(|copy| is_rule_of(copy, self.table.oid));
+        let rules: Vec<Copy> = rules;
+        let source = self.table.qualified();
+        moves.extend(rules.into_iter().map(|rule| {
+            let off = vec![format!("DROP RULE {} ON {source}", rule.name)];
+            let original = self.rules.get(&rule.origin).cloned().unwrap_or_default();
+            Move {
+                title: rule.title,
+                table: None,
+                origin: Said { off: off.clone(), on: original },
+                shadow: rule.statements.map(|on| Said { off, on }),
+                validate: None,
+                names: (rule.name, None),
+            }
+        }));
         moves.extend(self.filters.moves(&self.table, pairs, self.cascade)?);
         moves.extend(self.others.into_iter().map(other::Other::into_move));
         Ok(Dependents {
             schemas: self.schemas,
-            copies: self.copies,
+            copies,
             moves,
             marks: self.marks.into_iter().filter(|(_, late)| *late).map(|(s, _)| s).collect(),
         })
     }
+}
+
+/// A rule of the table. It is not made on blue: a table with a rule for UPDATE, disabled or not, takes
+/// no INSERT … ON CONFLICT, which sync needs. So it moves in the swap.
+fn is_rule_of(copy: &Copy, table: u32) -> bool {
+    copy.kind == CopyKind::Rule && copy.parent == table
 }
 
 struct Family {
@@ -213,12 +242,7 @@ struct Family {
 }
 
 /// Makes all copies in order. The shadow stands in the crossing schema.
-fn make_all(
-    copies: &mut [Copy],
-    site: &Site,
-    family: &Family,
-    cascade: bool,
-) -> Result<Made> {
+fn make_all(copies: &mut [Copy], site: &Site, family: &Family, cascade: bool) -> Result<Made> {
     let mut originals: HashSet<u32> =
         copies.iter().filter(|c| c.kind.is_twin()).map(|c| c.origin).collect();
     originals.insert(family.table);
@@ -236,9 +260,8 @@ fn make_all(
             dropped.insert(copy.origin);
             continue;
         };
-        let run = xact::subtransaction(|| {
-            statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
-        });
+        let run =
+            xact::subtransaction(|| statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop)));
         if let Err(caught) = run {
             let cause = cause(caught)?;
             if !cascade {
@@ -295,7 +318,7 @@ fn copy_rights(copy: &Copy, made: u32) -> Result<()> {
     let owner = catalog::existing_table(made)?.owner;
     let names: Vec<_> =
         catalog::columns(made)?.into_iter().map(|c| (c.name.clone(), c.name)).collect();
-    acl::replace(made, owner, &rights::live(copy.origin, made, &names), &[])
+    acl::replace(made, owner, rights::LIVE, &rights::arguments(copy.origin, &names))
 }
 
 fn drop_copy(
@@ -328,10 +351,7 @@ fn drop_copy(
 
 /// Makes the copies over the filled blue table, which the caller has locked, and gives twins their
 /// place in the blue schemas. `blue_of` makes and names the blue schema of a live one.
-pub fn take_along(
-    d: &Deployment,
-    blue_of: impl Fn(&Ident) -> Result<Ident>,
-) -> Result<Vec<Twin>> {
+pub fn take_along(d: &Deployment, blue_of: impl Fn(&Ident) -> Result<Ident>) -> Result<Vec<Twin>> {
     let plan = &d.plan.dependents;
     let crossing = d.crossing_schema();
     let site = Site::new(&plan.schemas, &crossing);
@@ -392,8 +412,7 @@ pub(super) fn set_schema(kind: CopyKind, oid: u32, from: &Ident, to: &Ident) -> 
 /// Fills the next materialized view; the server runs its query as its owner. None when all are full.
 pub fn refresh(twins: &mut [Twin]) -> Result<Option<String>> {
     let Some(twin) = twins.iter_mut().find(|t| t.to_fill) else { return Ok(None) };
-    let name =
-        QualifiedName { schema: twin.blue_schema.clone(), name: twin.name.clone() };
+    let name = QualifiedName { schema: twin.blue_schema.clone(), name: twin.name.clone() };
     // Its query sees what its owner may see, as in any refresh.
     let _level = SettingsLevel::open();
     security::set("row_security", "on")?;

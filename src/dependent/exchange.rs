@@ -81,8 +81,7 @@ pub fn put_on(d: &Deployment) -> Result<()> {
 pub fn exchange_twins(d: &Deployment) -> Result<()> {
     let crossing = d.crossing_schema();
     for twin in &d.progress.twins {
-        let (from, to) =
-            (of_side(twin, d.green_side()), of_side(twin, d.blue_side()));
+        let (from, to) = (of_side(twin, d.green_side()), of_side(twin, d.blue_side()));
         let (live, blue) = (&twin.schema, &twin.blue_schema);
         if let Some(from) = from {
             set_schema(twin.kind, from, live, &crossing)?;
@@ -97,17 +96,16 @@ pub fn exchange_twins(d: &Deployment) -> Result<()> {
     Ok(())
 }
 
-/// Clauses of ALTER TABLE that give the triggers and rules of a side their states: as they are
+/// Clauses of ALTER TABLE that give the triggers of a side their states: as they are
 /// recorded, or off while the table is blue.
 pub fn switch(d: &Deployment, side: Side, live: bool) -> Vec<String> {
     let parts = d.plan.dependents.copies.iter().filter(|c| {
-        matches!(c.kind, CopyKind::Trigger | CopyKind::Rule)
+        c.kind == CopyKind::Trigger
             && c.parent == d.origin
             && (side == Side::Origin || c.statements.is_some())
     });
     parts
         .map(|part| {
-            let word = part.kind.word().to_uppercase();
             let state = match part.enabled {
                 _ if !live => "DISABLE",
                 'D' => "DISABLE",
@@ -115,7 +113,7 @@ pub fn switch(d: &Deployment, side: Side, live: bool) -> Vec<String> {
                 'A' => "ENABLE ALWAYS",
                 _ => "ENABLE",
             };
-            format!("{state} {word} {}", part.name)
+            format!("{state} TRIGGER {}", part.name)
         })
         .collect()
 }

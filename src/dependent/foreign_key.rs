@@ -1,8 +1,8 @@
 //! Foreign keys from the table and to it: taken off one table and put on the other in the swap, NOT
 //! VALID, and validated right after it in a transaction of their own.
 
-use crate::catalog::dependent::{self as reader, ForeignKey, Stranger};
 use crate::catalog::Table;
+use crate::catalog::dependent::{self as reader, ForeignKey, Stranger};
 use crate::ddl::dependent::{self as ddl, Ends};
 use crate::dependent::{broken, cause};
 use crate::error::{Error, Result};
@@ -42,8 +42,11 @@ pub struct Followed {
 /// Follows the table's own foreign keys through the changes.
 pub(super) fn follow(table: u32, changes: &[Change]) -> Result<Followed> {
     let keys = reader::foreign_keys(table)?;
-    let mut names: Vec<(Ident, Option<Ident>)> =
-        keys.into_iter().filter(|k| k.child == table).map(|k| (k.name.clone(), Some(k.name))).collect();
+    let mut names: Vec<(Ident, Option<Ident>)> = keys
+        .into_iter()
+        .filter(|k| k.child == table)
+        .map(|k| (k.name.clone(), Some(k.name)))
+        .collect();
     let mut skip = Vec::new();
     for (at, change) in changes.iter().enumerate() {
         let (from, to) = match change {
@@ -51,7 +54,8 @@ pub(super) fn follow(table: u32, changes: &[Change]) -> Result<Followed> {
             Change::Alter { action: Action::DropConstraint { name, .. }, .. } => (name, None),
             _ => continue,
         };
-        let now = |n: &&mut (Ident, Option<Ident>)| n.1.as_ref().is_some_and(|n| n.as_str() == from);
+        let now =
+            |n: &&mut (Ident, Option<Ident>)| n.1.as_ref().is_some_and(|n| n.as_str() == from);
         if let Some(key) = names.iter_mut().find(now) {
             key.1 = to;
             skip.push(at);
@@ -166,7 +170,8 @@ fn try_out(
     is_child: bool,
     is_parent: bool,
 ) -> Result<Option<String>> {
-    let trial = QualifiedName { schema: shadow.schema.clone(), name: Ident::new("bluegreen_trial") };
+    let trial =
+        QualifiedName { schema: shadow.schema.clone(), name: Ident::new("bluegreen_trial") };
     let tried: std::result::Result<(), _> = xact::subtransaction(|| {
         let other = if is_child { ends.parent } else { ends.child };
         if !(is_child && is_parent) {

@@ -48,10 +48,7 @@ pub(super) fn discover(table: u32, family: &[u32], site: &Site) -> Result<Vec<Ot
 
 impl Other {
     fn table(&self) -> QualifiedName {
-        QualifiedName {
-            schema: self.found.schema.clone(),
-            name: self.found.relation_name.clone(),
-        }
+        QualifiedName { schema: self.found.schema.clone(), name: self.found.relation_name.clone() }
     }
 
     /// Makes it on an empty table of the same form, over the copies.

@@ -62,7 +62,8 @@ impl Filters {
     /// Reads them back.
     pub(super) fn read_back(&mut self, shadow: u32) -> Result<()> {
         for (n, filter) in self.0.iter_mut().enumerate() {
-            let sql = "SELECT pg_catalog.pg_get_expr(p.polqual, p.polrelid) FROM pg_catalog.pg_policy p
+            let sql =
+                "SELECT pg_catalog.pg_get_expr(p.polqual, p.polrelid) FROM pg_catalog.pg_policy p
                         WHERE p.polrelid = $1 AND p.polname = $2";
             let name = stand_in(n);
             if let Some(text) =
@@ -98,13 +99,11 @@ impl Filters {
         for filter in self.0 {
             let published = filter.published;
             let title = title(&published);
-            let translated: Option<Vec<Ident>> = published.columns.as_ref().map_or(
-                Some(Vec::new()),
-                |columns| {
+            let translated: Option<Vec<Ident>> =
+                published.columns.as_ref().map_or(Some(Vec::new()), |columns| {
                     let to = |c: &Ident| pairs.iter().find(|(o, _)| o == c).map(|(_, s)| s.clone());
                     columns.iter().map(to).collect()
-                },
-            );
+                });
             let said = |columns: Option<&[Ident]>, filter: Option<&str>| Said {
                 off: vec![ddl::unpublish(&published.name, &source)],
                 on: vec![ddl::publish(&published.name, &source, columns, filter)],

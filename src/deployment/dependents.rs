@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use crate::deployment::{guard, store};
 use crate::dependent;
+use crate::deployment::{guard, store};
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::Deployment;

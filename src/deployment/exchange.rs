@@ -1,5 +1,6 @@
 //! bg_swap and bg_revert: one machine, run with the roles as they are.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use pgrx::PgSqlErrorCode;
@@ -49,12 +50,13 @@ pub fn exchange(
     guard::require_not_in_use(&[d.green(), d.blue()], call)?;
     let allowed = allowed_backlog(d, settings);
     refuse_backlog(d, allowed)?;
+    swap::rehearse(d)?;
     let until = Instant::now() + settings.retry_for;
     if settings.wait_for_snapshots {
         swap::wait_for_snapshots(d, until)?;
     }
     let began = Instant::now();
-    let mut locked = Duration::ZERO;
+    let mut locked = Laps::since(began);
     let mut tries = 0;
     let others = {
         let _us = Identity::extension()?;
@@ -64,11 +66,9 @@ pub fn exchange(
     let exchanged = lock::retry(settings.lock_timeout, until, |limit| {
         tries += 1;
         let _limited = lock::limited(limit)?;
-        lock::all_within(&locks, limit)?;
-        let since = Instant::now();
+        locked = Laps::since(lock::all_within(&locks, limit)?);
         let mut copy = d.clone();
-        under_lock(&mut copy, settings, after, misfits, allowed, call)?;
-        locked = since.elapsed();
+        under_lock(&mut copy, settings, after, misfits, allowed, call, &mut locked)?;
         Ok(copy)
     });
     match exchanged {
@@ -84,13 +84,41 @@ pub fn exchange(
             name: if event == Event::Swapped { "swap" } else { "revert" },
             seconds: began.elapsed().as_secs_f64(),
             count: None,
-            detail: Some(format!(
-                "work under the lock {:.1} ms, tries {tries}",
-                locked.as_secs_f64() * 1000.0
-            )),
+            detail: Some(format!("locks held {locked}, tries {tries}")),
             error: None,
         },
     )
+}
+
+/// The parts of the time under the lock, for the history.
+struct Laps {
+    since: Instant,
+    last: Instant,
+    parts: Vec<(&'static str, Duration)>,
+}
+
+impl Laps {
+    /// Begins with the locks, the first of which was had at `since`.
+    fn since(since: Instant) -> Self {
+        let mut laps = Self { since, last: since, parts: Vec::new() };
+        laps.lap("locks");
+        laps
+    }
+
+    fn lap(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.parts.push((name, now - self.last));
+        self.last = now;
+    }
+}
+
+impl fmt::Display for Laps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        let parts: Vec<_> =
+            self.parts.iter().map(|(name, time)| format!("{name} {:.1}", ms(*time))).collect();
+        write!(f, "{:.1} ms ({})", ms(self.last - self.since), parts.join(", "))
+    }
 }
 
 /// Everything that happens while nobody else can touch either table.
@@ -101,6 +129,7 @@ fn under_lock(
     misfits: Misfits,
     allowed: i64,
     call: &str,
+    laps: &mut Laps,
 ) -> Result<()> {
     failpoint::reach("swap_locked");
     // A bulk commit may have slipped in while we queued.
@@ -108,12 +137,14 @@ fn under_lock(
     guard::check_definitions(d)?;
     relation::check_not_in_use(d.green(), call)?;
     relation::check_not_in_use(d.blue(), call)?;
+    laps.lap("check");
     sync::drain(d, settings)?;
     refuse_misfits(d, misfits, call)?;
     let aside = match misfits {
         Misfits::SetAside => sync::set_aside(d)?,
         Misfits::Refuse => None,
     };
+    laps.lap("drain");
     failpoint::reach("swap_drained");
     {
         let _us = Identity::extension()?;
@@ -123,6 +154,7 @@ fn under_lock(
         dependent::exchange_twins(d)?;
         dependent::put_on(d)?;
     }
+    laps.lap("exchange");
     d.phase = after;
     {
         let _us = Identity::extension()?;
@@ -136,9 +168,11 @@ fn under_lock(
     if let Some(aside) = aside {
         sync::log_again(d, &aside)?;
     }
+    laps.lap("logs");
     d.progress.drain_xid = xact::current_xid();
     guard::take_fingerprints(d)?;
     store::save(d)?;
+    laps.lap("record");
     failpoint::reach("swap_exchanged");
     Ok(())
 }

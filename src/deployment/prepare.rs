@@ -8,6 +8,7 @@ use pgrx::PgSqlErrorCode;
 use crate::capture;
 use crate::catalog::{self, Table};
 use crate::check;
+use crate::ddl::rights;
 use crate::dependent;
 use crate::deployment::check::{collisions, facts};
 use crate::deployment::{guard, store};
@@ -178,7 +179,7 @@ fn refuse(table: &Table, changes: &[Change], blue: &Ident) -> Result<()> {
 fn lock_green(table: &Table, settings: &Settings) -> Result<()> {
     let until = Instant::now() + settings.retry_for;
     let locked = lock::retry(settings.lock_timeout, until, |limit| {
-        lock::all_within(&[(table.oid, Mode::ShareRowExclusive)], limit)
+        lock::all_within(&[(table.oid, Mode::ShareRowExclusive)], limit).map(drop)
     });
     match locked {
         Ok(()) => Ok(()),
@@ -278,7 +279,7 @@ pub fn build(
         schema::check_blue(&blue)?;
         Ok(blue)
     })?;
-    let not_valid = create::take_off_not_valid(table.oid, shadow, &name)?;
+    let not_valid = create::take_off_not_valid(shadow, &name)?;
     autovacuum_enabled = create::switch_autovacuum_off(&catalog::existing_table(shadow)?, &name)?;
     schema::ensure_blue(blue, &table.schema, class, settings.retry_for)?;
     remove::move_to(shadow, blue)?;
@@ -290,8 +291,8 @@ pub fn build(
     spi::run(&format!("REVOKE ALL ON SCHEMA {crossing} FROM {owner}"), &[])?;
     let name = QualifiedName { schema: blue.clone(), name: table.name.clone() };
     let indexes = create::take_off_indexes(shadow, &name)?;
-    let rights = crate::ddl::rights::read_only(table.oid, shadow, &pairs);
-    acl::replace(shadow, table.owner, &rights, &[])?;
+    let like_green = rights::arguments(table.oid, &pairs);
+    acl::replace(shadow, table.owner, rights::READ_ONLY, &like_green)?;
     let mut session = request.session.clone();
     session.remove("search_path");
     Ok(Deployment {
@@ -337,7 +338,7 @@ fn take_target(
     create::check_target(green, &catalog::existing_table(target)?)?;
     let until = Instant::now() + settings.retry_for;
     lock::retry(settings.lock_timeout, until, |limit| {
-        lock::all_within(&[(target, Mode::AccessExclusive)], limit)
+        lock::all_within(&[(target, Mode::AccessExclusive)], limit).map(drop)
     })
     .or_else(xact::Caught::raise)?;
     relation::check_not_in_use(target, "bg_prepare")?;

@@ -5,33 +5,47 @@ use pgrx::pg_sys;
 use crate::error::Result;
 use crate::pg::{spi, spi::Arg};
 
+/// Plans what [`replace`] will run, so that it takes no time under a lock.
+pub fn prepare(source: &str, args: &[Arg<'_>]) -> Result<()> {
+    let (sql, args) = statement(0, source, args);
+    spi::prepare(&sql, &args)
+}
+
+/// The statement; the table is the argument after those of `source`.
+fn statement<'a>(table: u32, source: &str, args: &[Arg<'a>]) -> (String, Vec<Arg<'a>>) {
+    let n = args.len() + 1;
+    let sql = format!(
+        "WITH want AS ({source}),
+         tables AS (
+             UPDATE pg_catalog.pg_class c SET relacl = w.acl
+               FROM want w, pg_catalog.pg_class old
+              WHERE w.attnum = 0 AND c.oid = ${n} AND old.oid = c.oid
+                AND c.relacl IS DISTINCT FROM w.acl
+          RETURNING 0::smallint AS attnum, old.relacl AS before, c.relacl AS after),
+         columns AS (
+             UPDATE pg_catalog.pg_attribute a SET attacl = w.acl
+               FROM want w, pg_catalog.pg_attribute old
+              WHERE w.attnum <> 0 AND a.attrelid = ${n} AND a.attnum = w.attnum
+                AND old.attrelid = a.attrelid AND old.attnum = a.attnum
+                AND a.attacl IS DISTINCT FROM w.acl
+          RETURNING a.attnum, old.attacl AS before, a.attacl AS after)
+         SELECT * FROM tables UNION ALL SELECT * FROM columns"
+    );
+    (sql, args.iter().cloned().chain([Arg::Oid(table)]).collect())
+}
+
 /// Writes what `pg_class.relacl` and `pg_attribute.attacl` say, for one table, from SQL: `source`
-/// is a query that returns (attnum smallint, acl aclitem[]), attnum 0 for the table itself. A
-/// column that it leaves out keeps its rights.
+/// is a query that returns (attnum smallint, acl aclitem[]), attnum 0 for the table itself; the table
+/// is its parameter after `args`. A column that it leaves out keeps its rights.
 ///
 /// GRANT cannot do this: the grantor would be the owner. So the catalog rows are written as
 /// ALTER TABLE OWNER writes them, and the dependencies of roles with them.
 ///
 /// Locks: the caller holds ACCESS EXCLUSIVE on the table.
 pub fn replace(table: u32, owner: u32, source: &str, args: &[Arg<'_>]) -> Result<()> {
-    let sql = format!(
-        "WITH want AS ({source}),
-         tables AS (
-             UPDATE pg_catalog.pg_class c SET relacl = w.acl
-               FROM want w, pg_catalog.pg_class old
-              WHERE w.attnum = 0 AND c.oid = {table} AND old.oid = c.oid
-                AND c.relacl IS DISTINCT FROM w.acl
-          RETURNING 0::smallint AS attnum, old.relacl AS before, c.relacl AS after),
-         columns AS (
-             UPDATE pg_catalog.pg_attribute a SET attacl = w.acl
-               FROM want w, pg_catalog.pg_attribute old
-              WHERE w.attnum <> 0 AND a.attrelid = {table} AND a.attnum = w.attnum
-                AND old.attrelid = a.attrelid AND old.attnum = a.attnum
-                AND a.attacl IS DISTINCT FROM w.acl
-          RETURNING a.attnum, old.attacl AS before, a.attacl AS after)
-         SELECT * FROM tables UNION ALL SELECT * FROM columns"
-    );
-    spi::with_rows(&sql, args, spi::Options::default(), |rows, _| {
+    let (sql, args) = statement(table, source, args);
+    let options = spi::Options { keep_plan: true, ..spi::Options::default() };
+    spi::with_rows(&sql, &args, options, |rows, _| {
         for row in 0..rows.len() {
             let attnum: i16 = rows.get(row, 1).unwrap_or(0);
             let (before, after) = (rows.datum(row, 2), rows.datum(row, 3));

@@ -78,15 +78,18 @@ pub fn deployment(table: u32, id: i64, wait: Duration) -> Result<bool> {
 
 /// Locks all of `relations` in their order, within `limit` for the whole set. Runs in the caller's
 /// subtransaction. deadlock_timeout is set below the limit, or autovacuum would never give way.
-pub fn all_within(relations: &[(u32, Mode)], limit: Duration) -> Result<()> {
+/// Returns when the first of them was had: from then on others wait for us.
+pub fn all_within(relations: &[(u32, Mode)], limit: Duration) -> Result<Instant> {
     let end = Instant::now() + limit;
     let _level = limited(limit)?;
+    let mut first = None;
     for (oid, mode) in relations {
         let left = end.saturating_duration_since(Instant::now()).as_millis().max(1);
         security::set("lock_timeout", &format!("{left}ms"))?;
         relation(*oid, *mode);
+        first.get_or_insert_with(Instant::now);
     }
-    Ok(())
+    Ok(first.unwrap_or_else(Instant::now))
 }
 
 /// Growing tries: each in a subtransaction, from 10 ms up to `longest`, with rests between, until

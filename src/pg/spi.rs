@@ -161,7 +161,11 @@ fn plan(sql: &str, types: &mut [pg_sys::Oid], keep: bool) -> Result<pg_sys::SPIP
     // SAFETY: connected; the text is NUL-terminated and copied; a kept plan lives in memory of its
     // own, and the server plans it again when what it depends on changes.
     unsafe {
-        let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
+        // A kept plan is planned once: the server would plan it anew the first five times, which
+        // under the swap's lock takes longer than all else.
+        let options = if keep { pg_sys::CURSOR_OPT_GENERIC_PLAN as i32 } else { 0 };
+        let count = types.len() as i32;
+        let plan = pg_sys::SPI_prepare_cursor(text.as_ptr(), count, types.as_mut_ptr(), options);
         if plan.is_null() {
             return Err(Error::internal(format!("a statement could not be prepared: {sql}")));
         }
@@ -171,6 +175,13 @@ fn plan(sql: &str, types: &mut [pg_sys::Oid], keep: bool) -> Result<pg_sys::SPIP
         }
         Ok(plan)
     }
+}
+
+/// Plans a statement whose plan is kept, and runs nothing.
+pub fn prepare(sql: &str, args: &[Arg<'_>]) -> Result<()> {
+    let _connection = Connection::open()?;
+    let mut types: Vec<_> = args.iter().map(|arg| arg.datum().0).collect();
+    plan(sql, &mut types, true).map(drop)
 }
 
 /// Runs a statement and gives its rows, if any, and the number of rows processed to `read`.

@@ -36,6 +36,7 @@ pub fn like(green: &Table, schema: &Ident) -> Result<u32> {
     }
     let shadow = catalog::relation_oid(&table)?
         .ok_or_else(|| Error::internal("the shadow table was not made"))?;
+    unvalidate(green.oid, &table)?;
     add_what_like_leaves_out(green, &table)?;
     rename_parts(green, shadow, schema)?;
     add_what_like_leaves_out_of_indexes(green.oid, &table)?;
@@ -88,7 +89,10 @@ fn add_what_like_leaves_out_of_indexes(green: u32, table: &QualifiedName) -> Res
     for statistics in catalog::statistics(green)? {
         let name = QualifiedName { schema: table.schema.clone(), name: statistics.name };
         if statistics.target >= 0 {
-            spi::run(&format!("ALTER STATISTICS {name} SET STATISTICS {}", statistics.target), &[])?;
+            spi::run(
+                &format!("ALTER STATISTICS {name} SET STATISTICS {}", statistics.target),
+                &[],
+            )?;
         }
         spi::run(&format!("ALTER STATISTICS {name} OWNER TO {}", statistics.owner), &[])?;
     }
@@ -203,32 +207,28 @@ pub fn apply(step: &Step, owner: u32, session: &BTreeMap<String, String>) -> Res
     step.statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
 }
 
-/// Constraints of the shadow that have to be NOT VALID: those that were on green, those that the
-/// changes add so. They are taken off (rows of old may break them) and come back at the end.
-pub fn take_off_not_valid(
-    green: u32,
-    shadow: u32,
-    table: &QualifiedName,
-) -> Result<Vec<RecordedConstraint>> {
-    let unchecked: Vec<_> = catalog::checks(green)?.into_iter().filter(|c| !c.valid).collect();
+/// Constraints of the shadow that are NOT VALID: those that were on green, those that the changes add
+/// so. They are taken off (rows of old may break them) and come back at the end.
+pub fn take_off_not_valid(shadow: u32, table: &QualifiedName) -> Result<Vec<RecordedConstraint>> {
     let mut recorded = Vec::new();
-    for check in catalog::checks(shadow)? {
-        let plain_definition = |d: &str| d.trim_end_matches(" NOT VALID").to_owned();
-        let was_unchecked = unchecked.iter().any(|u| {
-            u.recorded.name == check.recorded.name
-                && plain_definition(&u.recorded.definition)
-                    == plain_definition(&check.recorded.definition)
-        });
-        if was_unchecked || !check.valid {
-            let mut constraint = check.recorded.clone();
-            constraint.definition =
-                format!("{} NOT VALID", plain_definition(&check.recorded.definition));
-            let name = &constraint.name;
-            spi::run(&format!("ALTER TABLE ONLY {table} DROP CONSTRAINT {name} RESTRICT"), &[])?;
-            recorded.push(constraint);
-        }
+    for check in catalog::checks(shadow)?.into_iter().filter(|c| !c.valid) {
+        let name = &check.recorded.name;
+        spi::run(&format!("ALTER TABLE ONLY {table} DROP CONSTRAINT {name} RESTRICT"), &[])?;
+        recorded.push(check.recorded);
     }
     Ok(recorded)
+}
+
+/// LIKE copies a constraint that is NOT VALID as valid.
+fn unvalidate(green: u32, table: &QualifiedName) -> Result<()> {
+    for check in catalog::checks(green)?.into_iter().filter(|c| !c.valid) {
+        let name = &check.recorded.name;
+        spi::run(&format!("ALTER TABLE ONLY {table} DROP CONSTRAINT {name} RESTRICT"), &[])?;
+        for statement in ddl::add_constraint(table, &check.recorded) {
+            spi::run(&statement, &[])?;
+        }
+    }
+    Ok(())
 }
 
 /// Records the shadow's indexes as the server deparses them, and drops them for the copy.

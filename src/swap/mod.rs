@@ -152,6 +152,23 @@ pub fn exchange(deployment: &Deployment, live: &[String], offline: &[String]) ->
     Ok(())
 }
 
+/// Asks once what [`exchange`] will ask, so that plans and caches are there before anybody waits.
+pub fn rehearse(deployment: &Deployment) -> Result<()> {
+    let _us = Identity::extension()?;
+    let nothing = rights::arguments(0, &[]);
+    acl::prepare(rights::LIVE, &nothing)?;
+    acl::prepare(rights::READ_ONLY, &nothing)?;
+    for table in [deployment.origin, deployment.shadow] {
+        catalog::statistics(table)?;
+        catalog::columns(table)?;
+        catalog::existing_table(table)?;
+    }
+    for side in [Side::Origin, Side::Shadow] {
+        catalog::relation_oid(&deployment.log_of(side))?;
+    }
+    Ok(())
+}
+
 fn exchange_rights(deployment: &Deployment) -> Result<()> {
     let (from, to) = (deployment.green(), deployment.blue());
     let forward: Vec<_> = match deployment.green_side() {
@@ -159,6 +176,6 @@ fn exchange_rights(deployment: &Deployment) -> Result<()> {
         Side::Shadow => deployment.plan.pairs.iter().map(|(o, s)| (s.clone(), o.clone())).collect(),
     };
     let back: Vec<_> = forward.iter().map(|(f, t)| (t.clone(), f.clone())).collect();
-    acl::replace(to, deployment.owner, &rights::live(from, to, &forward), &[])?;
-    acl::replace(from, deployment.owner, &rights::read_only(to, from, &back), &[])
+    acl::replace(to, deployment.owner, rights::LIVE, &rights::arguments(from, &forward))?;
+    acl::replace(from, deployment.owner, rights::READ_ONLY, &rights::arguments(to, &back))
 }

@@ -7,6 +7,7 @@
 
 pub mod catalog;
 pub mod course;
+pub mod dump;
 pub mod errand;
 pub mod person;
 

@@ -169,7 +169,10 @@ mod tests {
                 Action::AddColumn { column: a(), serial: false, if_not_exists: false },
             ),
             ("DROP COLUMN a", Action::DropColumn { column: a(), if_exists: false, cascade: false }),
-            ("DROP IF EXISTS a RESTRICT", Action::DropColumn { column: a(), if_exists: true, cascade: false }),
+            (
+                "DROP IF EXISTS a RESTRICT",
+                Action::DropColumn { column: a(), if_exists: true, cascade: false },
+            ),
             (
                 "ALTER a TYPE varchar(3) COLLATE \"C\"",
                 Action::AlterType { column: a(), using: None },
@@ -193,7 +196,10 @@ mod tests {
                 Action::DropIdentity { column: a(), if_exists: true },
             ),
             ("ALTER a DROP EXPRESSION", Action::DropExpression { column: a(), if_exists: false }),
-            ("DROP CONSTRAINT a", Action::DropConstraint { name: a(), if_exists: false, cascade: false }),
+            (
+                "DROP CONSTRAINT a",
+                Action::DropConstraint { name: a(), if_exists: false, cascade: false },
+            ),
             (
                 "SET (fillfactor = 70, toast.autovacuum_enabled = off)",
                 Action::SetStorageParameters {

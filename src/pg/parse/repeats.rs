@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn a_dropped_column_gives_its_name_free() {
-        let drop = alter(Action::DropColumn { column: "a".into(), if_exists: false, cascade: false });
+        let drop =
+            alter(Action::DropColumn { column: "a".into(), if_exists: false, cascade: false });
         assert_eq!(refuse(&[retype("a"), drop, rename("b", "a"), retype("a")]), Ok(()));
     }
 }

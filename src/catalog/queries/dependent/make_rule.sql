@@ -1,5 +1,4 @@
--- $1 rule. What makes it again; names as search_path shows them. A rule of a table is made disabled,
--- one of a view as it is.
+-- $1 rule. What makes it again, with its state; names as search_path shows them.
 SELECT s.statement FROM (
     SELECT 1 AS step, pg_catalog.pg_get_ruledef(r.oid, true) AS statement
       FROM pg_catalog.pg_rewrite r WHERE r.oid = $1
@@ -12,8 +11,7 @@ SELECT s.statement FROM (
      WHERE r.oid = $1
     UNION ALL
     SELECT 3, pg_catalog.format('ALTER TABLE %s %s RULE %I', r.ev_class::regclass,
-               CASE WHEN c.relkind = 'r' OR r.ev_enabled = 'D' THEN 'DISABLE'
-                    WHEN r.ev_enabled = 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, r.rulename)
-      FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
-     WHERE r.oid = $1 AND (c.relkind = 'r' OR r.ev_enabled <> 'O')) s
+               CASE r.ev_enabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA'
+               ELSE 'ENABLE ALWAYS' END, r.rulename)
+      FROM pg_catalog.pg_rewrite r WHERE r.oid = $1 AND r.ev_enabled <> 'O') s
  ORDER BY s.step
