@@ -31,7 +31,7 @@ CREATE UNIQUE INDEX deployment_open ON bluegreen.deployment (source_schema, sour
 -- What the capture trigger reads: the log of each table under deployment.
 -- The trigger reads these columns by position: src/pg/log.rs.
 CREATE TABLE bluegreen.capture (
-    relation    oid NOT NULL,
+    relation    oid PRIMARY KEY,
     log         oid NOT NULL,
     deployment  bigint NOT NULL,
     key         smallint[] NOT NULL
@@ -44,6 +44,8 @@ CREATE TABLE bluegreen.truncation (
     relation    oid NOT NULL,
     position    bigint NOT NULL
 );
+-- A publication of all tables would refuse to delete from it.
+ALTER TABLE bluegreen.truncation REPLICA IDENTITY FULL;
 COMMENT ON TABLE bluegreen.truncation IS 'TRUNCATEs of live tables that blue has not followed yet.';
 
 CREATE TABLE bluegreen.misfit (

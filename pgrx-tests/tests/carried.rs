@@ -208,5 +208,5 @@ fn a_renamed_key_is_renamed_in_foreign_keys_policies_and_publications() {
     let mut admin = scene.admin();
     admin.run("SELECT * FROM \"s\"\"quote\".\"view of views\"; SELECT * FROM called");
     assert_eq!(admin.text("SELECT reports.people_older(50) > 0"), "t");
-    scene.app().run("INSERT INTO orders (person, amount) VALUES (1, 3)");
+    scene.app().run("INSERT INTO orders (id, person, amount) VALUES (5000, 30, 3)");
 }

@@ -189,3 +189,100 @@ fn a_target_that_is_a_strangers_is_refused_before_it_is_locked() {
         }
     }
 }
+
+/// A view of a superuser's over the owner's table, which calls a function by its name.
+fn superusers_view(scene: &Scene) {
+    scene.admin().run(
+        "CREATE SCHEMA mon; CREATE SCHEMA a; GRANT ALL ON SCHEMA a TO owner;
+         CREATE FUNCTION mon.f(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+         CREATE TABLE mon.sec (id bigint); ALTER TABLE users SET SCHEMA a;
+         GRANT SELECT ON a.users TO app;
+         CREATE MATERIALIZED VIEW mon.v AS
+             SELECT u.id, mon.f(u.name) AS f, lower(u.name) AS l FROM a.users u LEFT JOIN mon.sec USING (id);
+         CREATE VIEW mon.w AS SELECT u.id, mon.f(u.name) AS f FROM a.users u;
+         CREATE TABLE mon.orders (id bigint, who text); ALTER TABLE mon.orders ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY p ON mon.orders USING (mon.f(who) = 'x' AND id IN (SELECT u.id FROM a.users u))",
+    );
+}
+
+/// The owner's function that makes them a superuser, if a superuser runs it.
+fn trojan(name: &str, argument: &str) -> String {
+    format!(
+        "CREATE FUNCTION {name}({argument}) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
+         $$ BEGIN EXECUTE 'ALTER ROLE mallory SUPERUSER'; RETURN 'x';
+            EXCEPTION WHEN OTHERS THEN RETURN sqlerrm; END $$"
+    )
+}
+
+fn nobody_rose(scene: &Scene) {
+    let sql =
+        "SELECT count(*) FROM pg_roles WHERE rolname IN ('owner', 'mallory', 'app') AND rolsuper";
+    assert_eq!(scene.admin().int(sql), 0, "somebody has become a superuser");
+}
+
+#[test]
+fn trap_79_names_in_others_views_are_not_found_in_the_owners_schema() {
+    // Put there between prepare and run.
+    for plant in [trojan("a.f", "text"), "CREATE TABLE a.sec (id bigint)".to_owned()] {
+        let scene = Scene::users(10);
+        superusers_view(&scene);
+        let mut owner = scene.owner();
+        owner.run("SELECT bg_prepare('a.users')");
+        owner.run(&plant);
+        scene.admin().refused("CALL bg_run('a.users')").assert_is("0A000", &["mon.v", "a."]);
+        nobody_rose(&scene);
+        owner.run("SELECT bg_abort('a.users')");
+    }
+    // A better match after a change of type.
+    let scene = Scene::users(10);
+    superusers_view(&scene);
+    let mut owner = scene.owner();
+    owner.run(&trojan("a.lower", "varchar"));
+    let refusal = owner.refused("SELECT bg_prepare('a.users', 'ALTER COLUMN name TYPE varchar')");
+    refusal.assert_is("0A000", &["mon.v", "a.lower"]);
+    nobody_rose(&scene);
+
+    // In the swap: the policy of another role's table.
+    let scene = Scene::users(10);
+    superusers_view(&scene);
+    let mut admin = scene.admin();
+    admin.run("DROP MATERIALIZED VIEW mon.v; DROP VIEW mon.w");
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('a.users', 'ADD COLUMN phone text')");
+    owner.run("CALL bg_run('a.users')");
+    owner.run(&trojan("a.f", "text"));
+    owner.run("CREATE TABLE a.orders (id bigint, who text)");
+    admin.run("SELECT bg_swap('a.users')");
+    let policy = "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE polname = 'p'";
+    admin.run("SET search_path = pg_catalog");
+    let said = admin.text(policy);
+    assert!(said.contains("mon.f(") && said.contains("a.users"), "{said}");
+    nobody_rose(&scene);
+}
+
+#[test]
+fn trap_79_nothing_stays_in_the_deployments_own_schema() {
+    let scene = Scene::users(10);
+    let mut admin = scene.admin();
+    admin.run("CREATE SCHEMA a; GRANT ALL ON SCHEMA a TO owner; ALTER TABLE users SET SCHEMA a");
+    let mut owner = scene.owner();
+    owner.run(
+        "CREATE FUNCTION a.plant() RETURNS int LANGUAGE plpgsql AS $$
+         DECLARE place text;
+         BEGIN
+             SELECT max(nspname) INTO place FROM pg_catalog.pg_namespace WHERE nspname ~ '^bluegreen_[0-9]+$';
+             IF place IS NOT NULL THEN
+                 EXECUTE 'CREATE FUNCTION ' || place || '.f(text) RETURNS text LANGUAGE sql AS ''SELECT $1''';
+             END IF;
+             RETURN 1;
+         END $$;
+         CREATE FUNCTION a.st() RETURNS int LANGUAGE sql STABLE AS 'SELECT a.plant()'",
+    );
+    let before = scene.inventory();
+    let _ = owner.try_run("SELECT bg_prepare('a.users', 'ADD COLUMN c int DEFAULT a.st()')");
+    let left = "SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                 WHERE n.nspname LIKE 'bluegreen\\_%' AND p.proname = 'f'";
+    assert_eq!(admin.int(left), 0);
+    let _ = owner.try_run("SELECT bg_abort('a.users')");
+    before.assert_same(&scene.inventory());
+}

@@ -120,6 +120,17 @@ pub struct Other {
     pub title: String,
 }
 
+/// Something that a definition depends on.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Use {
+    /// OID of its catalog.
+    pub class: u32,
+    /// Its OID.
+    pub oid: u32,
+    /// OID of its owner; none for the bootstrap superuser.
+    pub owner: Option<u32>,
+}
+
 /// Something that cannot be carried over.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Stranger {
@@ -222,22 +233,38 @@ pub fn marks(table: u32) -> Result<Vec<(String, bool)>> {
     Ok(rows.into_iter().map(|m| (m.statement, m.late)).collect())
 }
 
-/// OIDs of what an object depends on; a row type stands for its relation.
-pub fn needs(kind: CopyKind, oid: u32) -> Result<Vec<u32>> {
-    #[derive(Deserialize)]
-    struct Need {
-        oid: u32,
-    }
-    let class = match kind {
+fn catalog_of(kind: CopyKind) -> &'static str {
+    match kind {
         CopyKind::View | CopyKind::MaterializedView => "pg_catalog.pg_class",
         CopyKind::Function => "pg_catalog.pg_proc",
         CopyKind::Trigger => "pg_catalog.pg_trigger",
         CopyKind::Rule => "pg_catalog.pg_rewrite",
         CopyKind::Policy => "pg_catalog.pg_policy",
-    };
-    let args = [Arg::Text(class), Arg::Oid(oid)];
-    let rows: Vec<Need> = spi::rows(include_str!("queries/dependent/needs.sql"), &args)?;
-    Ok(rows.into_iter().map(|n| n.oid).collect())
+    }
+}
+
+/// What an object depends on; a row type stands for its relation.
+pub fn needs(kind: CopyKind, oid: u32) -> Result<Vec<Use>> {
+    let args = [Arg::Text(catalog_of(kind)), Arg::Oid(oid)];
+    spi::rows(include_str!("queries/dependent/needs.sql"), &args)
+}
+
+/// Numbers of the columns of `table` that an object depends on.
+pub fn columns_used(kind: CopyKind, oid: u32, table: u32) -> Result<Vec<i16>> {
+    #[derive(Deserialize)]
+    struct Column {
+        attnum: i16,
+    }
+    let args = [Arg::Text(catalog_of(kind)), Arg::Oid(oid), Arg::Oid(table)];
+    let rows: Vec<Column> = spi::rows(include_str!("queries/dependent/columns_used.sql"), &args)?;
+    Ok(rows.into_iter().map(|c| c.attnum).collect())
+}
+
+/// Owner of a relation or a function.
+pub fn owner(oid: u32) -> Result<Option<u32>> {
+    let sql = "SELECT coalesce((SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = $1),
+                      (SELECT p.proowner FROM pg_catalog.pg_proc p WHERE p.oid = $1))::int8";
+    Ok(spi::one_kept::<i64>(sql, &[Arg::Oid(oid)])?.map(|oid| oid as u32))
 }
 
 /// The part of that name of a relation.

@@ -110,6 +110,8 @@ pub struct Column {
     pub statistics: i32,
     /// `attoptions`.
     pub options: Vec<String>,
+    /// Comment.
+    pub comment: Option<String>,
 }
 
 /// An index.

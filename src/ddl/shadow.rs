@@ -48,6 +48,14 @@ pub fn build_index(table: &QualifiedName, index: &RecordedIndex) -> BuildIndex {
     BuildIndex { build, exclusive }
 }
 
+/// Drops an index, with the constraint that owns it.
+pub fn drop_index(table: &QualifiedName, index: &RecordedIndex) -> String {
+    match &index.constraint {
+        Some(c) => format!("ALTER TABLE ONLY {table} DROP CONSTRAINT {} RESTRICT", c.name),
+        None => format!("DROP INDEX {}.{} RESTRICT", table.schema, index.name),
+    }
+}
+
 fn deferrability(constraint: &RecordedConstraint) -> &'static str {
     match (constraint.deferrable, constraint.deferred) {
         (true, true) => " DEFERRABLE INITIALLY DEFERRED",

@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use crate::catalog::{self, Table, dependent as reader};
 use crate::ddl::rights;
 use crate::dependent::site::Site;
-use crate::dependent::{broken, cause, foreign_key, other, publication, require_free};
+use crate::dependent::{broken, cause, foreign_key, other, publication, require_free, uses};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::changes::Change;
-use crate::model::dependent::{Copy, CopyKind, Dependents, Move, Said, Twin};
+use crate::model::dependent::{Copy, CopyKind, Dependents, Move, Said, Twin, Uses};
 use crate::model::deployment::Deployment;
 use crate::pg::security::{self, SettingsLevel};
 use crate::pg::spi::{self, Arg};
@@ -24,7 +24,7 @@ pub struct Adapted {
     table: Table,
     copies: Vec<Copy>,
     /// Rules of the table as they are on the origin, by OID.
-    rules: HashMap<u32, Vec<String>>,
+    rules: HashMap<u32, (Vec<String>, Uses)>,
     filters: publication::Filters,
     others: Vec<other::Other>,
     marks: Vec<(String, bool)>,
@@ -32,10 +32,21 @@ pub struct Adapted {
     keys: foreign_key::Followed,
     /// A change says CASCADE.
     cascade: bool,
+    /// Columns that it drops so.
+    dropped: Vec<Ident>,
+    /// There are no changes.
+    unchanged: bool,
 }
 
 /// Finds everything that hangs on the table. Runs as the extension.
-pub fn discover(table: &Table, crossing: &Ident, changes: &[Change]) -> Result<Adapted> {
+///
+/// `by_hand`: the shadow is a table made by hand.
+pub fn discover(
+    table: &Table,
+    crossing: &Ident,
+    changes: &[Change],
+    by_hand: bool,
+) -> Result<Adapted> {
     let twins = reader::twins(table.oid)?;
     require_plain_name(table)?;
     let mut schemas = vec![table.schema.clone()];
@@ -64,6 +75,7 @@ pub fn discover(table: &Table, crossing: &Ident, changes: &[Change]) -> Result<A
                 parent: 0,
                 enabled: 'O',
                 populated: twin.populated,
+                uses: Uses::new(),
             });
         }
         for part in parts {
@@ -77,6 +89,7 @@ pub fn discover(table: &Table, crossing: &Ident, changes: &[Change]) -> Result<A
                 parent: part.parent,
                 enabled: part.enabled,
                 populated: false,
+                uses: Uses::new(),
             });
         }
     }
@@ -87,8 +100,11 @@ pub fn discover(table: &Table, crossing: &Ident, changes: &[Change]) -> Result<A
     let rules = copies
         .iter()
         .filter(|c| is_rule_of(c, table.oid))
-        .map(|c| (c.origin, c.statements.clone().unwrap_or_default()))
-        .collect();
+        .map(|c| {
+            let uses = uses::recorded(&reader::needs(c.kind, c.origin)?, &Made::new());
+            Ok((c.origin, (c.statements.clone().unwrap_or_default(), uses)))
+        })
+        .collect::<Result<_>>()?;
     Ok(Adapted {
         rules,
         others: other::discover(table.oid, &family, &site)?,
@@ -100,6 +116,8 @@ pub fn discover(table: &Table, crossing: &Ident, changes: &[Change]) -> Result<A
         schemas,
         keys: foreign_key::follow(table.oid, changes)?,
         cascade: changes.iter().any(Change::cascades),
+        dropped: changes.iter().filter_map(Change::dropped_with_cascade).map(Ident::new).collect(),
+        unchanged: changes.is_empty() && !by_hand,
     })
 }
 
@@ -118,6 +136,19 @@ fn require_plain_name(table: &Table) -> Result<()> {
 }
 
 impl Adapted {
+    /// What hangs on the table or is carried with it, and the relations that it is on or depends on.
+    pub fn touches(&self) -> Result<Vec<(String, u32)>> {
+        let mut found = Vec::new();
+        for copy in &self.copies {
+            let title = copy.title.clone();
+            found.push((title.clone(), copy.origin));
+            let needs = reader::needs(copy.kind, copy.origin)?;
+            found.extend(needs.into_iter().map(|u| (title.clone(), u.oid)));
+        }
+        found.extend(self.others.iter().map(other::Other::touches));
+        Ok(found)
+    }
+
     /// The changes that are about foreign keys of the table, by position: none is on the shadow.
     pub fn skipped(&self) -> &[usize] {
         &self.keys.skip
@@ -129,7 +160,7 @@ impl Adapted {
         let made = self.put_up(shadow)?;
         change()?;
         {
-            let _path = self.site.build_path(&[])?;
+            let _path = self.site.build_path()?;
             for copy in &mut self.copies {
                 if let Some(oid) = made.get(&copy.origin)
                     && copy.statements.is_some()
@@ -158,11 +189,12 @@ impl Adapted {
 
     fn put_up(&mut self, shadow: u32) -> Result<Made> {
         self.site.open()?;
-        let family = Family { table: self.table.oid, shadow };
-        let made = make_all(&mut self.copies, &self.site, &family, self.cascade)?;
+        let tables = Tables { table: self.table.oid, shadow };
+        let exact = Exact::Compare(self.unchanged);
+        let made = make_all(&mut self.copies, &self.site, &tables, self.cascade, exact)?;
         self.filters.make(&self.site, &self.table, self.cascade)?;
         for other in &mut self.others {
-            other.make(&self.site, self.table.oid, self.cascade)?;
+            other.make(&self.site, &made, &self.table, shadow, self.cascade, self.unchanged)?;
         }
         Ok(made)
     }
@@ -180,11 +212,38 @@ impl Adapted {
         self.site.close()
     }
 
-    /// Marks that need nothing: row security goes on before anyone may read blue.
+    /// Puts the marks on the new table: before the changes, which may rename what they name. Row security
+    /// is on before anyone may read blue.
     pub fn mark(&self) -> Result<()> {
-        let _path = self.site.build_path(&[])?;
-        for (statement, _) in self.marks.iter().filter(|(_, late)| !late) {
-            spi::run(statement, &[])?;
+        let _path = self.site.build_path()?;
+        for (statement, _) in &self.marks {
+            if let Err(caught) = xact::subtransaction(|| spi::run(statement, &[])) {
+                let cause = cause(caught)?;
+                return Err(broken(&format!("what the live table has ({statement})"), &cause));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up what uses a column that the new table does not have, or refuses. A column of the same
+    /// name that the changes add is another one.
+    pub fn require_columns(&mut self, pairs: &[(Ident, Ident)]) -> Result<()> {
+        let gone: Vec<_> = catalog::columns(self.table.oid)?
+            .into_iter()
+            .filter(|c| !pairs.iter().any(|(origin, _)| *origin == c.name))
+            .collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for copy in &mut self.copies {
+            let used = reader::columns_used(copy.kind, copy.origin, self.table.oid)?;
+            if let Some(column) = gone.iter().find(|c| used.contains(&c.attnum)) {
+                let name = crate::ident::plain(column.name.as_str());
+                if !self.dropped.contains(&column.name) {
+                    return Err(broken(&copy.title, &format!("column {name} is dropped")));
+                }
+                copy.statements = None;
+            }
         }
         Ok(())
     }
@@ -195,7 +254,12 @@ impl Adapted {
         shadow: &QualifiedName,
         pairs: &[(Ident, Ident)],
         blue: impl Fn(&Ident) -> Result<Ident>,
+        oid: u32,
     ) -> Result<Dependents> {
+        let marks = {
+            let _path = self.site.build_path()?;
+            reader::marks(oid)?
+        };
         for copy in self.copies.iter().filter(|c| c.kind != CopyKind::Function) {
             if let Some(schema) = &copy.schema {
                 require_free(&blue(schema)?, &copy.name, &copy.title)?;
@@ -209,12 +273,13 @@ impl Adapted {
         let source = self.table.qualified();
         moves.extend(rules.into_iter().map(|rule| {
             let off = vec![format!("DROP RULE {} ON {source}", rule.name)];
-            let original = self.rules.get(&rule.origin).cloned().unwrap_or_default();
+            let (original, uses) = self.rules.get(&rule.origin).cloned().unwrap_or_default();
             Move {
+                part: Some((CopyKind::Rule, source.clone())),
+                origin: Said { off: off.clone(), on: original, uses },
+                shadow: rule.statements.map(|on| Said { off, on, uses: rule.uses }),
                 title: rule.title,
                 table: None,
-                origin: Said { off: off.clone(), on: original },
-                shadow: rule.statements.map(|on| Said { off, on }),
                 validate: None,
                 names: (rule.name, None),
             }
@@ -225,7 +290,7 @@ impl Adapted {
             schemas: self.schemas,
             copies,
             moves,
-            marks: self.marks.into_iter().filter(|(_, late)| *late).map(|(s, _)| s).collect(),
+            marks: marks.into_iter().filter(|(_, late)| *late).map(|(s, _)| s).collect(),
         })
     }
 }
@@ -236,24 +301,37 @@ fn is_rule_of(copy: &Copy, table: u32) -> bool {
     copy.kind == CopyKind::Rule && copy.parent == table
 }
 
-struct Family {
+/// What a copy may depend on.
+#[derive(Clone, Copy)]
+enum Exact {
+    /// What its original does; with changes (false) also what can be trusted.
+    Compare(bool),
+    /// What it depended on when prepare tried it.
+    AsRecorded,
+}
+
+/// The two tables.
+struct Tables {
     table: u32,
     shadow: u32,
 }
 
 /// Makes all copies in order. The shadow stands in the crossing schema.
-fn make_all(copies: &mut [Copy], site: &Site, family: &Family, cascade: bool) -> Result<Made> {
-    let mut originals: HashSet<u32> =
-        copies.iter().filter(|c| c.kind.is_twin()).map(|c| c.origin).collect();
-    originals.insert(family.table);
+fn make_all(
+    copies: &mut [Copy],
+    site: &Site,
+    tables: &Tables,
+    cascade: bool,
+    exact: Exact,
+) -> Result<Made> {
     // A name of the shadow's own sequences would be found before the live sequence.
-    originals.extend(catalog::sequences(family.shadow)?.iter().map(|s| s.oid));
+    let spare: Vec<u32> = catalog::sequences(tables.shadow)?.iter().map(|s| s.oid).collect();
     let mut dropped: HashSet<u32> = HashSet::new();
-    let mut made = Made::from([(family.table, family.shadow)]);
-    let _path = site.build_path(&[])?;
+    let mut made = Made::from([(tables.table, tables.shadow)]);
+    let _path = site.build_path()?;
     for copy in copies.iter_mut() {
-        let needed = reader::needs(copy.kind, copy.origin)?;
-        if needed.iter().chain([&copy.parent]).any(|n| dropped.contains(n)) {
+        let before = reader::needs(copy.kind, copy.origin)?;
+        if dropped.contains(&copy.parent) || before.iter().any(|u| dropped.contains(&u.oid)) {
             copy.statements = None;
         }
         let Some(statements) = &copy.statements else {
@@ -265,27 +343,43 @@ fn make_all(copies: &mut [Copy], site: &Site, family: &Family, cascade: bool) ->
         if let Err(caught) = run {
             let cause = cause(caught)?;
             if !cascade {
-                return Err(broken(&copy.title, &cause));
+                return Err(match exact {
+                    Exact::Compare(true) => ambiguous(&copy.title, &cause),
+                    _ => broken(&copy.title, &cause),
+                });
             }
             copy.statements = None;
             dropped.insert(copy.origin);
             continue;
         }
         let oid = find(copy, &made, site)?;
-        if reader::needs(copy.kind, oid)?.iter().any(|n| originals.contains(n)) {
-            return Err(Error::unsupported(format!(
-                "the copy of {} would depend on the live table's objects: two of them have the same name in different schemas",
-                copy.title
-            ))
-            .hint("Rename one of them for the deployment."));
+        let after = reader::needs(copy.kind, oid)?;
+        // A part of a relation is what the relation's owner made it; a twin has an owner of its own.
+        let of = if copy.kind.is_twin() { copy.origin } else { copy.parent };
+        let owner = reader::owner(of)?;
+        if let Some(used) = after.iter().find(|u| spare.contains(&u.oid)) {
+            return Err(uses::astray(&copy.title, used)?);
+        }
+        made.insert(copy.origin, oid);
+        match exact {
+            Exact::Compare(exact) => {
+                uses::compare(&copy.title, &before, &after, &made, owner, exact)?;
+                copy.uses = uses::recorded(&after, &made);
+            }
+            Exact::AsRecorded => uses::require(&copy.title, &copy.uses, &after, &made)?,
         }
         if copy.kind.is_twin() {
             copy_rights(copy, oid)?;
         }
-        made.insert(copy.origin, oid);
     }
-    made.remove(&family.table);
+    made.remove(&tables.table);
     Ok(made)
+}
+
+/// A text that cannot be read again although nothing has changed.
+fn ambiguous(title: &str, cause: &str) -> Error {
+    Error::unsupported(format!("{title} cannot be made a second time: {cause}"))
+        .hint("Two objects that it uses may have the same name in different schemas: rename or drop one of them for the deployment.")
 }
 
 /// OID of the copy that was just made.
@@ -364,8 +458,8 @@ pub fn take_along(d: &Deployment, blue_of: impl Fn(&Ident) -> Result<Ident>) -> 
         let (offline, through) = (schema(&d.blue_schema)?, schema(&crossing)?);
         site.open()?;
         relation::set_schema(d.blue(), offline, through);
-        let family = Family { table: d.green(), shadow: d.blue() };
-        let made = make_all(&mut copies, &site, &family, false)?;
+        let tables = Tables { table: d.green(), shadow: d.blue() };
+        let made = make_all(&mut copies, &site, &tables, false, Exact::AsRecorded)?;
         relation::set_schema(d.blue(), through, offline);
         for copy in copies.iter().filter(|c| c.kind.is_twin()) {
             let Some(live) = &copy.schema else { continue };
@@ -416,18 +510,46 @@ pub fn refresh(twins: &mut [Twin]) -> Result<Option<String>> {
     // Its query sees what its owner may see, as in any refresh.
     let _level = SettingsLevel::open();
     security::set("row_security", "on")?;
-    spi::run(&format!("REFRESH MATERIALIZED VIEW {name}"), &[])?;
+    let filled =
+        xact::subtransaction(|| spi::run(&format!("REFRESH MATERIALIZED VIEW {name}"), &[]));
+    if let Err(caught) = filled {
+        let live = QualifiedName { schema: twin.schema.clone(), name: twin.name.clone() };
+        let message = format!(
+            "materialized view {} cannot be filled: {}",
+            live.plain(),
+            caught.error.message
+        );
+        return Err(Error { message, ..caught.error }
+            .hint("Its query fails now, as REFRESH MATERIALIZED VIEW of the live one would. Correct the rows or the rights that it fails on, or drop it, and call again."));
+    }
     twin.to_fill = false;
     Ok(Some(name.plain()))
 }
 
-/// Takes the copies off blue again, before they are made anew.
-pub fn forget(d: &Deployment) -> Result<()> {
+/// Row security and labels of green, on blue.
+pub fn mark_early(d: &Deployment) -> Result<()> {
+    let green = Site::new(std::slice::from_ref(&d.source.schema), &d.crossing_schema());
+    let marks = {
+        let _path = green.live_path(None)?;
+        reader::marks(d.green())?
+    };
+    let blue = Site::new(std::slice::from_ref(&d.blue_schema), &d.crossing_schema());
+    let _path = blue.live_path(None)?;
+    for (statement, _) in marks.iter().filter(|(_, late)| !late) {
+        spi::run(statement, &[])?;
+    }
+    Ok(())
+}
+
+/// Takes the table's own triggers and policies off the offline table: they may use its views and
+/// functions, as these use the table.
+pub fn strip(d: &Deployment) -> Result<()> {
+    let Some(blue) = catalog::relation_oid(&d.blue_name())? else { return Ok(()) };
     for copy in d.plan.dependents.copies.iter().rev() {
-        if copy.kind.is_twin() || copy.parent != d.green() {
+        if copy.kind.is_twin() || copy.parent != d.origin {
             continue;
         }
-        if reader::part(copy.kind, d.blue(), &copy.name)?.is_some() {
+        if reader::part(copy.kind, blue, &copy.name)?.is_some() {
             let word = copy.kind.word().to_uppercase();
             spi::run(&format!("DROP {word} {} ON {} RESTRICT", copy.name, d.blue_name()), &[])?;
         }

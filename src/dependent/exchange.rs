@@ -1,9 +1,12 @@
 //! The dependents' part of a swap, of finish and of abort.
 
+use std::collections::HashMap;
+
 use crate::catalog::{self, dependent as reader};
 use crate::ddl::dependent as ddl;
 use crate::dependent::copies::set_schema;
 use crate::dependent::site::Site;
+use crate::dependent::uses;
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::dependent::{CopyKind, Move, Said, Twin};
@@ -72,9 +75,22 @@ pub fn put_on(d: &Deployment) -> Result<()> {
     for moved in &d.plan.dependents.moves {
         if let Some(said) = said(moved, d.blue_side()) {
             say(d, moved, &said.on)?;
+            if let Some((kind, table)) = &moved.part
+                && let Some(relation) = catalog::relation_oid(table)?
+                && let Some(part) = reader::part(*kind, relation, &moved.names.0)?
+            {
+                let found = reader::needs(*kind, part)?;
+                uses::require(&moved.title, &said.uses, &found, &family(d, d.blue_side()))?;
+            }
         }
     }
     Ok(())
+}
+
+/// The table, its views and its functions on a side, by their originals.
+fn family(d: &Deployment, side: Side) -> HashMap<u32, u32> {
+    let twins = d.progress.twins.iter().filter_map(|t| Some((t.origin, of_side(t, side)?)));
+    twins.chain([(d.origin, d.oid(side))]).collect()
 }
 
 /// Views and functions change places with their copies.

@@ -8,7 +8,7 @@ use crate::dependent::{broken, cause};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::changes::{Action, Change};
-use crate::model::dependent::{Move, Said};
+use crate::model::dependent::{Move, Said, Uses};
 use crate::pg::spi;
 use crate::pg::xact;
 
@@ -99,7 +99,8 @@ pub(super) fn discover(
             parent: &parent,
             referenced: &key.referenced,
         };
-        let origin = Said { off, on: ddl::add_foreign_key(&key, &origin) };
+        let on = ddl::add_foreign_key(&key, &origin);
+        let origin = Said { off, on, uses: Uses::new() };
         let renamed = followed.name(&key, is_child).map(|name| ForeignKey { name, ..key.clone() });
         let shadow_said = match translate(&key, pairs, is_child, is_parent) {
             _ if renamed.is_none() => None,
@@ -117,7 +118,7 @@ pub(super) fn discover(
                 let off = vec![ddl::drop_constraint(&child, &key.name)];
                 let on = ddl::add_foreign_key(key, &ends);
                 match try_out(key, &ends, shadow, is_child, is_parent) {
-                    Ok(None) => Some(Said { off, on }),
+                    Ok(None) => Some(Said { off, on, uses: Uses::new() }),
                     Ok(Some(cause)) if !cascade => return Err(broken(&title(key), &cause)),
                     Ok(Some(_)) => None,
                     Err(error) => return Err(error),
@@ -131,6 +132,7 @@ pub(super) fn discover(
             origin,
             shadow: shadow_said,
             validate: key.validated.then(|| child.clone()),
+            part: None,
             names: (key.name.clone(), renamed.map(|k| k.name)),
         });
     }

@@ -27,8 +27,9 @@ mod foreign_key;
 mod other;
 mod publication;
 mod site;
+mod uses;
 
-pub use copies::{Adapted, discover, forget, refresh, take_along};
+pub use copies::{Adapted, discover, mark_early, refresh, strip, take_along};
 pub use exchange::{bring_back, drop_offline, exchange_twins, locks, put_on, switch, take_off};
 pub use exchange::{not_valid, offline, validate};
 pub use site::Site;

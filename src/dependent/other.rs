@@ -1,12 +1,15 @@
 //! Policies and rules of other tables that read or write this one: they stay where they are, and
 //! are given their expressions again in the swap.
 
+use std::collections::HashMap;
+
+use crate::catalog::Table;
 use crate::catalog::dependent as reader;
 use crate::dependent::site::Site;
-use crate::dependent::{broken, cause};
+use crate::dependent::{broken, cause, uses};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
-use crate::model::dependent::{CopyKind, Move, Said};
+use crate::model::dependent::{CopyKind, Move, Said, Uses};
 use crate::pg::spi;
 use crate::pg::xact;
 
@@ -24,6 +27,10 @@ pub(super) struct Other {
     /// The schema of the trial table.
     trial: Ident,
     standing: bool,
+    /// What it depends on, over the origin.
+    before: Uses,
+    /// The same over the shadow.
+    after: Uses,
 }
 
 /// Finds them.
@@ -32,6 +39,7 @@ pub(super) fn discover(table: u32, family: &[u32], site: &Site) -> Result<Vec<Ot
     for (n, found) in reader::others(table, family)?.into_iter().enumerate() {
         let _path = site.live_path(Some(&found.schema))?;
         let said = reader::say(found.kind, found.oid)?;
+        let before = uses::recorded(&reader::needs(found.kind, found.oid)?, &HashMap::new());
         let original = reader::make(found.kind, found.oid, None)?;
         others.push(Other {
             make: original.clone(),
@@ -40,6 +48,8 @@ pub(super) fn discover(table: u32, family: &[u32], site: &Site) -> Result<Vec<Ot
             origin: said,
             trial: Ident::new(format!("{}_trial_{n}", site.build_schemas()[0].as_str())),
             standing: false,
+            before,
+            after: Uses::new(),
             found,
         });
     }
@@ -47,12 +57,25 @@ pub(super) fn discover(table: u32, family: &[u32], site: &Site) -> Result<Vec<Ot
 }
 
 impl Other {
+    /// Its title, and the table that it is on.
+    pub(super) fn touches(&self) -> (String, u32) {
+        (self.found.title.clone(), self.found.relation)
+    }
+
     fn table(&self) -> QualifiedName {
         QualifiedName { schema: self.found.schema.clone(), name: self.found.relation_name.clone() }
     }
 
     /// Makes it on an empty table of the same form, over the copies.
-    pub(super) fn make(&mut self, site: &Site, table: u32, cascade: bool) -> Result<()> {
+    pub(super) fn make(
+        &mut self,
+        site: &Site,
+        made: &HashMap<u32, u32>,
+        table: &Table,
+        shadow: u32,
+        cascade: bool,
+        exact: bool,
+    ) -> Result<()> {
         if self.shadow.is_none() {
             return Ok(());
         }
@@ -61,11 +84,11 @@ impl Other {
         spi::run(&format!("CREATE SCHEMA {}", self.trial), &[])?;
         spi::run(&format!("CREATE TABLE {trial} (LIKE {})", self.table()), &[])?;
         self.standing = true;
-        let made = xact::subtransaction(|| {
-            let _path = site.build_path(&[&self.trial])?;
+        let tried = xact::subtransaction(|| {
+            let _path = site.trial_path(&self.trial, &self.found.schema)?;
             self.make.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
         });
-        if let Err(caught) = made {
+        if let Err(caught) = tried {
             let cause = cause(caught)?;
             if !cascade {
                 return Err(broken(&self.found.title, &cause));
@@ -73,19 +96,29 @@ impl Other {
             self.shadow = None;
             return Ok(());
         }
-        let oid = self.made()?.ok_or_else(|| self.ambiguous())?;
-        if reader::needs(self.found.kind, oid)?.contains(&table) {
-            return Err(self.ambiguous());
-        }
+        let (relation, oid) = self.standing()?;
+        let mut family = made.clone();
+        family.extend([(table.oid, shadow), (self.found.relation, relation)]);
+        let before = reader::needs(self.found.kind, self.found.oid)?;
+        let after = reader::needs(self.found.kind, oid)?;
+        let owner = reader::owner(self.found.relation)?;
+        uses::compare(&self.found.title, &before, &after, &family, owner, exact)?;
+        self.after = uses::recorded(&after, &family);
         Ok(())
     }
 
-    fn ambiguous(&self) -> Error {
-        Error::unsupported(format!(
-            "{} cannot be told over the new table: two tables have the same name in different schemas",
-            self.found.title
-        ))
-        .hint("Rename one of them for the deployment.")
+    fn standing(&self) -> Result<(u32, u32)> {
+        let trial =
+            QualifiedName { schema: self.trial.clone(), name: self.found.relation_name.clone() };
+        let relation = crate::catalog::relation_oid(&trial)?;
+        match (relation, self.made()?) {
+            (Some(relation), Some(oid)) => Ok((relation, oid)),
+            _ => Err(Error::unsupported(format!(
+                "{} cannot be told over the new table: two tables have the same name in different schemas",
+                self.found.title
+            ))
+            .hint("Rename one of them for the deployment.")),
+        }
     }
 
     fn made(&self) -> Result<Option<u32>> {
@@ -102,7 +135,7 @@ impl Other {
         if self.shadow.is_some()
             && let Some(oid) = self.made()?
         {
-            let _path = site.build_path(&[&self.trial])?;
+            let _path = site.trial_path(&self.trial, &self.found.schema)?;
             self.make = reader::make(self.found.kind, oid, None)?;
             self.shadow = Some(reader::say(self.found.kind, oid)?);
         }
@@ -131,15 +164,16 @@ impl Other {
             _ => format!("DROP RULE {} ON {}", self.found.name, self.table()),
         };
         let origin = match &self.shadow {
-            Some(_) => Said { off: Vec::new(), on: self.origin.clone() },
+            Some(_) => Said { off: Vec::new(), on: self.origin.clone(), uses: self.before },
             // Left behind by CASCADE: gone while the shadow is live.
-            None => Said { off: vec![drop], on: self.original.clone() },
+            None => Said { off: vec![drop], on: self.original.clone(), uses: self.before },
         };
         Move {
             title: self.found.title.clone(),
-            table: Some(table),
+            table: Some(table.clone()),
             origin,
-            shadow: self.shadow.map(|on| Said { off: Vec::new(), on }),
+            shadow: self.shadow.map(|on| Said { off: Vec::new(), on, uses: self.after }),
+            part: Some((self.found.kind, table)),
             validate: None,
             names: (self.found.name, None),
         }

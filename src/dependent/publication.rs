@@ -7,7 +7,7 @@ use crate::dependent::site::Site;
 use crate::dependent::{broken, cause};
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
-use crate::model::dependent::{CopyKind, Move, Said};
+use crate::model::dependent::{CopyKind, Move, Said, Uses};
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
 
@@ -107,6 +107,7 @@ impl Filters {
             let said = |columns: Option<&[Ident]>, filter: Option<&str>| Said {
                 off: vec![ddl::unpublish(&published.name, &source)],
                 on: vec![ddl::publish(&published.name, &source, columns, filter)],
+                uses: Uses::new(),
             };
             let listed = published.columns.is_some();
             let shadow = match &translated {
@@ -124,6 +125,7 @@ impl Filters {
                 table: None,
                 shadow,
                 validate: None,
+                part: None,
                 names: (published.name, None),
             });
         }

@@ -58,9 +58,19 @@ impl Site {
 
     /// While the guard lives, names mean the copies where there are any. A copy stands directly before
     /// its original's schema, so that the order in which names are found stays the same.
-    pub fn build_path(&self, first: &[&Ident]) -> Result<SettingsLevel> {
-        let pairs = self.build.iter().zip(&self.live).flat_map(|(build, live)| [build, live]);
-        path(first.iter().copied().chain(pairs))
+    pub fn build_path(&self) -> Result<SettingsLevel> {
+        path(self.pairs())
+    }
+
+    /// The same for an object of `schema`, made on a table in `trial`: what `live_path` prints with
+    /// that schema in front.
+    pub fn trial_path(&self, trial: &Ident, schema: &Ident) -> Result<SettingsLevel> {
+        let copies = self.live.contains(schema).then(|| self.build_schema(schema));
+        path([trial].into_iter().chain(copies).chain([schema]).chain(self.pairs()))
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = &Ident> {
+        self.build.iter().zip(&self.live).flat_map(|(build, live)| [build, live])
     }
 }
 

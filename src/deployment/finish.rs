@@ -36,6 +36,7 @@ pub fn finish(d: &mut Deployment, settings: &Settings) -> Result<()> {
     while dependents::validate_next(d)?.is_some() {}
     end(d, settings, after, "finish", |d| {
         capture::remove(d, std::slice::from_ref(&live))?;
+        dependent::strip(d)?;
         dependent::drop_offline(d)?;
         match &old {
             Some(old) => spi::run(&format!("DROP TABLE {old} RESTRICT"), &[]).map(drop),
@@ -50,6 +51,8 @@ pub fn abort(d: &mut Deployment, settings: &Settings) -> Result<()> {
         return bring_back(d, settings);
     }
     let after = guard::next_phase(d, Event::Aborted)?;
+    // A revert has left them so.
+    while dependents::validate_next(d)?.is_some() {}
     let (origin, shadow) = {
         let _us = Identity::extension()?;
         (resolve(d.origin, &d.source)?, resolve(d.shadow, &d.blue_name())?)
@@ -58,13 +61,11 @@ pub fn abort(d: &mut Deployment, settings: &Settings) -> Result<()> {
         let tables: Vec<QualifiedName> =
             [&origin, &shadow].into_iter().flatten().cloned().collect();
         capture::remove(d, &tables)?;
+        dependent::strip(d)?;
         dependent::drop_offline(d)?;
         match (&d.plan.target, &shadow) {
             (_, None) => Ok(()),
-            (Some(given), Some(_)) => {
-                dependent::forget(d)?;
-                remove::give_back(d, given)
-            }
+            (Some(given), Some(_)) => remove::give_back(d, given),
             (None, Some(table)) => {
                 spi::run(&format!("DROP TABLE {table} RESTRICT"), &[])?;
                 Ok(())
@@ -96,7 +97,9 @@ fn bring_back(d: &mut Deployment, settings: &Settings) -> Result<()> {
             spi::run(&sql, &[])?;
         }
         dependent::bring_back(d).map(drop)
-    })
+    })?;
+    while dependents::validate_next(d)?.is_some() {}
+    Ok(())
 }
 
 /// A table by its OID if it has the expected name or our triggers are on it (another one may have the

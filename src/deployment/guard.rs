@@ -116,35 +116,39 @@ pub fn lock(id: i64) -> Result<Deployment> {
 
 /// Refuses to go on when either table is not as we left it, naming what changed.
 pub fn check_definitions(d: &Deployment) -> Result<()> {
+    [Side::Origin, Side::Shadow].into_iter().try_for_each(|side| check_definition(d, side))
+}
+
+/// The same for one of them.
+pub fn check_definition(d: &Deployment, side: Side) -> Result<()> {
     let _us = Identity::extension()?;
-    for side in [Side::Origin, Side::Shadow] {
-        let recorded = match side {
-            Side::Origin => &d.fingerprint_origin,
-            Side::Shadow => &d.fingerprint_shadow,
-        };
-        let is_green = side == d.green_side();
-        let name = if is_green { d.source.plain() } else { d.blue_name().plain() };
-        if catalog::table(d.oid(side))?.is_none() {
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-                format!("table {name} of deployment {} no longer exists", d.id),
-            )
-            .hint(match d.phase {
-                Phase::Swapped if is_green => {
-                    format!("Bring the old table back with SELECT bg_abort({}).", d.id)
-                }
-                Phase::Swapped => "Keep the live table with SELECT bg_finish(table).".to_owned(),
-                _ => format!("Clean up with SELECT bg_abort({}).", d.id),
-            }));
-        }
-        let now = if is_green { catalog::fingerprint(d.oid(side))? } else { blue_fingerprint(d)? };
-        let found = difference::differences(recorded, &now);
-        if found.is_empty() {
-            continue;
-        }
-        let what = found.join("; ");
-        return Err(if is_green && difference::capture_is_broken(&found) {
-            Error::state(format!(
+    let recorded = match side {
+        Side::Origin => &d.fingerprint_origin,
+        Side::Shadow => &d.fingerprint_shadow,
+    };
+    let is_green = side == d.green_side();
+    let name = if is_green { d.source.plain() } else { d.blue_name().plain() };
+    if catalog::table(d.oid(side))?.is_none() {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+            format!("table {name} of deployment {} no longer exists", d.id),
+        )
+        .hint(match d.phase {
+            Phase::Swapped if is_green => {
+                format!("Bring the old table back with SELECT bg_abort({}).", d.id)
+            }
+            Phase::Swapped => "Keep the live table with SELECT bg_finish(table).".to_owned(),
+            _ => format!("Clean up with SELECT bg_abort({}).", d.id),
+        }));
+    }
+    let now = if is_green { catalog::fingerprint(d.oid(side))? } else { blue_fingerprint(d)? };
+    let found = difference::differences(recorded, &now);
+    if found.is_empty() {
+        return Ok(());
+    }
+    let what = found.join("; ");
+    Err(if is_green && difference::capture_is_broken(&found) {
+        Error::state(format!(
                 "capture on {name} was interrupted ({what}): writes may be missing from the copy"
             ))
             .hint(if d.phase == Phase::Swapped {
@@ -152,16 +156,14 @@ pub fn check_definitions(d: &Deployment) -> Result<()> {
             } else {
                 "The copy cannot be trusted. Run SELECT bg_abort(table) and begin again."
             })
-        } else {
-            Error::state(format!("the definition of {name} changed during the deployment: {what}"))
+    } else {
+        Error::state(format!("the definition of {name} changed during the deployment: {what}"))
                 .hint(if d.phase == Phase::Swapped {
                     "Undo that change to go on or to revert, or keep the new table with SELECT bg_finish(table)."
                 } else {
-                    "Undo that change, or run SELECT bg_abort(table) and begin again."
+                    "Call bg_prepare again with the same arguments, which brings the offline table up to date where it can; or undo that change, or run SELECT bg_abort(table) and begin again."
                 })
-        });
-    }
-    Ok(())
+    })
 }
 
 /// Blue's definition without what we build and change on it ourselves.

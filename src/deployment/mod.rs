@@ -15,3 +15,4 @@ pub mod prepare;
 pub mod run;
 pub mod status;
 pub mod store;
+pub mod update;

@@ -11,7 +11,7 @@ use crate::check;
 use crate::ddl::rights;
 use crate::dependent;
 use crate::deployment::check::{collisions, facts};
-use crate::deployment::{guard, store};
+use crate::deployment::{guard, store, update};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName, plain};
 use crate::model::changes::Change;
@@ -51,7 +51,7 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
     guard::require_owner(request.caller, table.owner, &table.qualified().plain())?;
     name_target(&mut request)?;
     if let Some(known) = store::find(request.source)?.filter(|d| d.phase.is_open()) {
-        return again(&known, &request);
+        return again(&known, &table, &request, settings);
     }
     if let Some(other) = store::open_by_name(&table.qualified())? {
         return Err(Error::state(format!(
@@ -69,7 +69,7 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
         .hint("Wait until it commits, then call again."));
     }
     if let Some(known) = store::find(request.source)?.filter(|d| d.phase.is_open()) {
-        return again(&known, &request);
+        return again(&known, &table, &request, settings);
     }
     let changes = parse::parse_changes(&request.arguments.changes)?;
     let blue = schema::blue_name(&table.schema, &settings.schema_suffix)?;
@@ -116,10 +116,26 @@ fn definition(table: u32) -> Result<serde_json::Value> {
     catalog::fingerprint(table)
 }
 
-/// The same call again says so; another one names the difference.
-fn again(known: &Deployment, request: &Request) -> Result<(String, Option<String>)> {
+/// The same call again says so, and brings blue up to date where green's definition changed; another
+/// one names the difference.
+fn again(
+    known: &Deployment,
+    table: &Table,
+    request: &Request,
+    settings: &Settings,
+) -> Result<(String, Option<String>)> {
     let name = known.source.plain();
     if known.arguments == request.arguments {
+        let mut known = guard::lock(known.id)?;
+        let changes = parse::parse_changes(&request.arguments.changes)?;
+        if table.oid == known.green()
+            && let Some(what) = update::update(&mut known, table, request, &changes, settings)?
+        {
+            let notice = format!(
+                "{name}: brought the offline table up to date ({what}); CALL bg_run(table) completes it"
+            );
+            return Ok((known.phase.to_string(), Some(notice)));
+        }
         let notice =
             format!("{name} is prepared already; its deployment is in phase {}", known.phase);
         return Ok((known.phase.to_string(), Some(notice)));
@@ -233,12 +249,15 @@ pub fn build(
             None => (create::like(table, &crossing)?, Vec::new()),
             Some(target) => take_target(table, target, &crossing, settings)?,
         };
-        adapted = dependent::discover(table, &crossing, changes)?;
+        adapted = dependent::discover(table, &crossing, changes, request.target.is_some())?;
+        require_alone(&adapted, id)?;
+        adapted.mark()?;
     }
     for step in create::steps(&name, changes, adapted.skipped()) {
         let apply = || create::apply(&step, table.owner, &request.session);
         if step.renames {
             let _us = Identity::extension()?;
+            schema::require_own(&crossing, shadow)?;
             adapted.through(shadow, apply)?;
         } else {
             apply()?;
@@ -272,13 +291,19 @@ pub fn build(
         )
         .hint("Give the new index, constraint or sequence another name."));
     }
+    schema::require_own(&crossing, shadow)?;
+    adapted.require_columns(&pairs)?;
     adapted.try_out(shadow)?;
-    adapted.mark()?;
-    let dependents = adapted.record(&name, &pairs, |live| {
-        let blue = schema::blue_name(live, &settings.schema_suffix)?;
-        schema::check_blue(&blue)?;
-        Ok(blue)
-    })?;
+    let dependents = adapted.record(
+        &name,
+        &pairs,
+        |live| {
+            let blue = schema::blue_name(live, &settings.schema_suffix)?;
+            schema::check_blue(&blue)?;
+            Ok(blue)
+        },
+        shadow,
+    )?;
     let not_valid = create::take_off_not_valid(shadow, &name)?;
     autovacuum_enabled = create::switch_autovacuum_off(&catalog::existing_table(shadow)?, &name)?;
     schema::ensure_blue(blue, &table.schema, class, settings.retry_for)?;
@@ -323,6 +348,29 @@ pub fn build(
         fingerprint_shadow: serde_json::Value::Null,
         last_error: None,
     })
+}
+
+/// Refuses what two deployments would both carry, or what one would carry while the other exchanges the
+/// table under it. Foreign keys between them are no hindrance.
+fn require_alone(adapted: &dependent::Adapted, id: i64) -> Result<()> {
+    let touches = adapted.touches()?;
+    if touches.is_empty() {
+        return Ok(());
+    }
+    for other in store::open()?.iter().filter(|d| d.id != id) {
+        let copies = other.plan.dependents.copies.iter().map(|c| c.origin);
+        let twins = other.progress.twins.iter().flat_map(|t| [Some(t.origin), t.shadow]);
+        let theirs: Vec<u32> =
+            copies.chain(twins.flatten()).chain([other.origin, other.shadow]).collect();
+        if let Some((title, _)) = touches.iter().find(|(_, oid)| theirs.contains(oid)) {
+            return Err(Error::state(format!(
+                "{title} also belongs to {}, which has an open deployment",
+                other.source.plain()
+            ))
+            .hint("Finish or abort that deployment first; see bg_status()."));
+        }
+    }
+    Ok(())
 }
 
 /// Rights by attribute number, 0 for the table.

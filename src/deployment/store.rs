@@ -148,6 +148,16 @@ pub fn save(d: &Deployment) -> Result<()> {
     Ok(())
 }
 
+/// Writes the plan, after blue was brought up to date.
+pub fn save_plan(d: &Deployment) -> Result<()> {
+    let _us = Identity::extension()?;
+    spi::run(
+        "UPDATE bluegreen.deployment SET plan = $2::jsonb WHERE id = $1",
+        &[Arg::Int(d.id), Arg::Text(&json(&d.plan)?)],
+    )?;
+    Ok(())
+}
+
 /// Writes the fingerprints, after a swap.
 pub fn save_fingerprints(d: &Deployment) -> Result<()> {
     let _us = Identity::extension()?;

@@ -117,6 +117,16 @@ pub enum ConstraintKind {
 }
 
 impl Change {
+    /// The column that it drops with CASCADE.
+    pub fn dropped_with_cascade(&self) -> Option<&str> {
+        match self {
+            Self::Alter { action: Action::DropColumn { column, cascade: true, .. }, .. } => {
+                Some(column)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it says CASCADE: what depends on the dropped part goes with it.
     pub fn cascades(&self) -> bool {
         matches!(

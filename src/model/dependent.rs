@@ -1,5 +1,7 @@
 //! What hangs on a table, as prepare recorded it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ident::{Ident, QualifiedName};
@@ -55,6 +57,10 @@ impl CopyKind {
     }
 }
 
+/// What a definition depends on: catalogs and OIDs. Views and functions of the table, and the table,
+/// stand there with the OIDs of the origin's side.
+pub type Uses = BTreeSet<(u32, u32)>;
+
 /// An object that is made a second time over the shadow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Copy {
@@ -74,6 +80,8 @@ pub struct Copy {
     pub enabled: char,
     /// A materialized view that has data.
     pub populated: bool,
+    /// What the copy depends on, by catalog and OID; those of the family by their originals.
+    pub uses: Uses,
     /// What makes it, with the names that the search_path of building resolves. None where the
     /// changes drop it with CASCADE.
     pub statements: Option<Vec<String>>,
@@ -93,7 +101,9 @@ pub struct Move {
     pub shadow: Option<Said>,
     /// The table whose constraint is to be validated once it is on again.
     pub validate: Option<QualifiedName>,
-    /// The constraint's names: while the origin is live, while the shadow is.
+    /// The policy or rule that is made or changed: its kind, the table that has it.
+    pub part: Option<(CopyKind, QualifiedName)>,
+    /// The object's names: while the origin is live, while the shadow is.
     pub names: (Ident, Option<Ident>),
 }
 
@@ -104,6 +114,8 @@ pub struct Said {
     pub off: Vec<String>,
     /// Puts it on.
     pub on: Vec<String>,
+    /// What it depends on then, where other names are in it.
+    pub uses: Uses,
 }
 
 /// A twin that was made: OIDs of both sides.

@@ -82,7 +82,7 @@ pub struct SequencePair {
     pub given_default: Option<String>,
 }
 
-/// What prepare decided. Never changed afterwards.
+/// What prepare decided. Changed only when prepare is called again to bring blue up to date.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Origin to shadow.

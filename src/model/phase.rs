@@ -37,6 +37,8 @@ pub enum Event {
     CopyAgain,
     /// Indexes are built and the first sync is complete.
     InStep,
+    /// Blue was brought up to date with green's definition, and has to be completed.
+    Updated,
     /// The roles were exchanged, origin to shadow.
     Swapped,
     /// The roles were exchanged back.
@@ -56,6 +58,7 @@ pub fn next(phase: Phase, event: Event) -> Result<Phase> {
         (P::Copying, E::CopyDone) => Ok(P::Indexing),
         (P::Prepared | P::Copying, E::CopyAgain) => Ok(P::Prepared),
         (P::Indexing, E::InStep) => Ok(P::Ready),
+        (P::Ready, E::Updated) => Ok(P::Indexing),
         (P::Ready, E::Swapped) => Ok(P::Swapped),
         (P::Swapped, E::Reverted) => Ok(P::Ready),
         (P::Swapped, E::Finished) => Ok(P::Finished),
@@ -76,6 +79,7 @@ pub fn next(phase: Phase, event: Event) -> Result<Phase> {
 fn wrong_phase(phase: Phase, event: Event) -> Error {
     let verb = match event {
         Event::CopyStarted | Event::CopyDone | Event::CopyAgain | Event::InStep => "copied",
+        Event::Updated => "brought up to date",
         Event::Swapped => "swapped",
         Event::Reverted => "reverted",
         Event::Finished => "finished",

@@ -52,6 +52,12 @@ pub fn current_user() -> u32 {
     unsafe { pg_sys::GetUserId() }.to_u32()
 }
 
+/// Whether a role is a superuser.
+pub fn is_superuser(role: u32) -> bool {
+    // SAFETY: a catalog cache look-up.
+    unsafe { pg_sys::superuser_arg(pg_sys::Oid::from(role)) }
+}
+
 /// Whether a write to blue comes from us.
 pub fn is_writing() -> bool {
     WRITING.with(Cell::get)

@@ -235,12 +235,7 @@ fn unvalidate(green: u32, table: &QualifiedName) -> Result<()> {
 pub fn take_off_indexes(shadow: u32, table: &QualifiedName) -> Result<Vec<RecordedIndex>> {
     let indexes = catalog::indexes(shadow)?;
     for index in &indexes {
-        let recorded = &index.recorded;
-        let sql = match &recorded.constraint {
-            Some(c) => format!("ALTER TABLE ONLY {table} DROP CONSTRAINT {} RESTRICT", c.name),
-            None => format!("DROP INDEX {}.{} RESTRICT", table.schema, recorded.name),
-        };
-        spi::run(&sql, &[])?;
+        spi::run(&ddl::drop_index(table, &index.recorded), &[])?;
     }
     Ok(indexes.into_iter().map(|i| i.recorded).collect())
 }
@@ -266,6 +261,10 @@ pub fn check_target(green: &Table, target: &Table) -> Result<()> {
         Some("belongs to another owner than the table that it replaces")
     } else if target.persistence != green.persistence {
         Some("is unlogged where the table that it replaces is not, or the other way round")
+    } else if target.row_security || target.force_row_security {
+        Some("has row level security of its own, where it gets that of the live table")
+    } else if target.replica_identity != "d" {
+        Some("has a replica identity of its own, where it gets that of the live table")
     } else if target.is_system {
         Some("is a system table")
     } else {

@@ -66,6 +66,31 @@ pub fn ensure_blue(blue: &Ident, source: &Ident, lock_table: u32, wait: Duration
     catalog::schema_oid(blue)?.ok_or_else(|| Error::internal("the blue schema was not made"))
 }
 
+/// Refuses when the deployment's own schema holds anything but the shadow and what belongs to it: the
+/// owner, who may create in it while the changes are applied, may have put something there that would
+/// be found before other objects of its name.
+pub fn require_own(crossing: &Ident, shadow: u32) -> Result<()> {
+    let sql = "SELECT pg_catalog.pg_describe_object(d.classid, d.objid, 0)
+                 FROM pg_catalog.pg_depend d
+                 JOIN pg_catalog.pg_namespace n ON n.oid = d.refobjid AND n.nspname = $1
+                WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass
+                  AND NOT (d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = $2)
+                  AND NOT (d.classid = 'pg_catalog.pg_class'::regclass AND d.objid IN (
+                      SELECT s.objid FROM pg_catalog.pg_depend s
+                       WHERE s.classid = 'pg_catalog.pg_class'::regclass
+                         AND s.refclassid = 'pg_catalog.pg_class'::regclass AND s.refobjid = $2))
+                  AND NOT (d.classid = 'pg_catalog.pg_statistic_ext'::regclass AND d.objid IN (
+                      SELECT s.oid FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = $2))
+                LIMIT 1";
+    match spi::one::<String>(sql, &[Arg::Text(crossing.as_str()), Arg::Oid(shadow)])? {
+        None => Ok(()),
+        Some(what) => Err(Error::unsupported(format!(
+            "the changes made {what} in the deployment's own schema"
+        ))
+        .hint("Make it by itself, with the name of a schema, before bg_prepare.")),
+    }
+}
+
 /// Takes away what default privileges gave to others on a schema that we have made.
 pub fn revoke_all(schema: &Ident) -> Result<()> {
     #[derive(serde::Deserialize)]

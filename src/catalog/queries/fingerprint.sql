@@ -23,12 +23,21 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
     UNION ALL
     SELECT 'column ' || a.attname,
            pg_catalog.concat_ws(' ', a.attnum, pg_catalog.format_type(a.atttypid, a.atttypmod),
-               a.attcollation, a.attnotnull, a.attidentity, a.attgenerated, a.attstorage,
-               a.attcompression, a.attacl, a.attstattarget,
+               a.attcollation, a.attnotnull, a.attidentity, a.attgenerated,
                pg_catalog.pg_get_expr(d.adbin, d.adrelid))
       FROM pg_catalog.pg_attribute a
       LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT 'settings of column ' || a.attname, pg_catalog.concat_ws(' ', a.attstorage, a.attcompression,
+               a.attstattarget, (SELECT pg_catalog.string_agg(o, ' ') FROM pg_catalog.unnest(a.attoptions) o
+                                  WHERE o LIKE 'n\_distinct%'))
+      FROM pg_catalog.pg_attribute a
+     WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT 'grants of column ' || a.attname, a.attacl::text
+      FROM pg_catalog.pg_attribute a
+     WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attacl IS NOT NULL
     UNION ALL
     SELECT 'file', c.relfilenode::text FROM pg_catalog.pg_class c WHERE c.oid = $1
     UNION ALL
@@ -40,15 +49,23 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
            CASE k.contype
                WHEN 'f' THEN pg_catalog.replace(pg_catalog.pg_get_constraintdef(k.oid), ' NOT VALID', '')
                ELSE pg_catalog.pg_get_constraintdef(k.oid) || ' ' || k.convalidated END
+           || coalesce(pg_catalog.obj_description(k.oid, 'pg_constraint'), '')
+           || coalesce((SELECT ' ' || pg_catalog.string_agg(DISTINCT g.tgenabled::text, ' ')
+                          FROM pg_catalog.pg_trigger g
+                         WHERE g.tgconstraint = k.oid AND k.contype = 'f'), '')
       FROM pg_catalog.pg_constraint k WHERE k.conrelid = $1
     UNION ALL
     SELECT 'foreign key ' || k.conname || ' of ' || k.conrelid::regclass::text,
            pg_catalog.replace(pg_catalog.pg_get_constraintdef(k.oid), ' NOT VALID', '')
+           || coalesce(pg_catalog.obj_description(k.oid, 'pg_constraint'), '')
+           || coalesce((SELECT ' ' || pg_catalog.string_agg(DISTINCT g.tgenabled::text, ' ')
+                          FROM pg_catalog.pg_trigger g WHERE g.tgconstraint = k.oid), '')
       FROM pg_catalog.pg_constraint k
      WHERE k.confrelid = $1 AND k.contype = 'f' AND k.conrelid <> $1
     UNION ALL
     SELECT 'index ' || c.relname, pg_catalog.pg_get_indexdef(i.indexrelid) || ' ' || i.indisvalid
            || ' ' || i.indisclustered || ' ' || i.indisreplident || ' ' || c.reltablespace
+           || coalesce(pg_catalog.obj_description(c.oid, 'pg_class'), '')
       FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
      WHERE i.indrelid = $1
     UNION ALL
@@ -63,10 +80,12 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
     SELECT 'policy ' || p.polname,
            pg_catalog.concat_ws(' ', p.polcmd, p.polpermissive, p.polroles,
                pg_catalog.pg_get_expr(p.polqual, p.polrelid),
-               pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid))
+               pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid),
+               pg_catalog.obj_description(p.oid, 'pg_policy'))
       FROM pg_catalog.pg_policy p WHERE p.polrelid = $1
     UNION ALL
-    SELECT 'rule ' || r.rulename, pg_catalog.concat_ws(' ', r.ev_enabled, pg_catalog.pg_get_ruledef(r.oid))
+    SELECT 'rule ' || r.rulename, pg_catalog.concat_ws(' ', r.ev_enabled, pg_catalog.pg_get_ruledef(r.oid),
+               pg_catalog.obj_description(r.oid, 'pg_rewrite'))
       FROM pg_catalog.pg_rewrite r WHERE r.ev_class = $1
     UNION ALL
     SELECT DISTINCT 'use of its row type by '
@@ -82,7 +101,8 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
        AND NOT (d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = y.typarray)
     UNION ALL
     SELECT 'statistics ' || s.stxname, pg_catalog.pg_get_statisticsobjdef(s.oid) || ' '
-           || coalesce(s.stxstattarget, -1)
+           || coalesce(s.stxstattarget, -1) || s.stxowner
+           || coalesce(pg_catalog.obj_description(s.oid, 'pg_statistic_ext'), '')
       FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = $1
     UNION ALL
     SELECT 'publication ' || p.pubname, pg_catalog.concat_ws(' ', r.prattrs,

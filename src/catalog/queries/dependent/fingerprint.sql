@@ -6,6 +6,7 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
            pg_catalog.concat_ws(' ', pg_catalog.pg_get_userbyid(c.relowner), c.relacl, c.reloptions,
                c.reltablespace, pg_catalog.pg_get_viewdef(c.oid),
                (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attname, a.attacl,
+                           a.attstattarget, a.attstorage, a.attcompression, a.attoptions,
                            pg_catalog.pg_get_expr(d.adbin, d.adrelid)), ',' ORDER BY a.attnum)
                   FROM pg_catalog.pg_attribute a
                   LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -13,13 +14,18 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
                (SELECT pg_catalog.string_agg(x.objsubid || x.description, ',' ORDER BY x.objsubid)
                   FROM pg_catalog.pg_description x
                  WHERE x.classoid = 'pg_catalog.pg_class'::regclass AND x.objoid = c.oid),
-               (SELECT pg_catalog.string_agg(pg_catalog.pg_get_indexdef(i.indexrelid), ','
+               (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ',
+                           pg_catalog.pg_get_indexdef(i.indexrelid), i.indisclustered, x.reltablespace,
+                           pg_catalog.obj_description(i.indexrelid, 'pg_class')), ','
                            ORDER BY i.indexrelid)
-                  FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid),
-               (SELECT pg_catalog.string_agg(pg_catalog.pg_get_triggerdef(g.oid) || g.tgenabled::text, ','
-                           ORDER BY g.tgname)
+                  FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+                 WHERE i.indrelid = c.oid),
+               (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', g.tgenabled,
+                           pg_catalog.pg_get_triggerdef(g.oid),
+                           pg_catalog.obj_description(g.oid, 'pg_trigger')), ',' ORDER BY g.tgname)
                   FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal),
-               (SELECT pg_catalog.string_agg(pg_catalog.pg_get_ruledef(r.oid), ',' ORDER BY r.rulename)
+               (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', pg_catalog.pg_get_ruledef(r.oid),
+                           pg_catalog.obj_description(r.oid, 'pg_rewrite')), ',' ORDER BY r.rulename)
                   FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'))
                AS value
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -73,13 +73,13 @@ SELECT DISTINCT 'object', pg_catalog.pg_describe_object(d.classid, d.objid, d.ob
  WHERE (d.classid, d.objid) NOT IN (SELECT o.classid, o.objid FROM node o)
    AND d.classid NOT IN ('pg_catalog.pg_rewrite'::regclass, 'pg_catalog.pg_policy'::regclass,
        'pg_catalog.pg_publication_rel'::regclass)
-   AND NOT coalesce(k.conrelid = $1 OR (k.contype = 'f' AND k.confrelid = $1), false)
-   AND NOT coalesce(a.adrelid = ANY ($2::oid[]), false)
+   AND NOT coalesce((k.conrelid = $1 OR (k.contype = 'f' AND k.confrelid = $1)) AND (n.objid = $1 OR k.contype IN ('f', 't')), false)
+   AND NOT coalesce(a.adrelid = ANY ($2::oid[]) AND (n.objid = $1 OR a.adrelid <> $1), false)
    AND NOT coalesce(g.tgrelid = ANY ($2::oid[]) OR g.tgisinternal, false)
-   AND NOT coalesce(i.indrelid = ANY ($2::oid[]), false)
+   AND NOT coalesce(i.indrelid = ANY ($2::oid[]) AND (n.objid = $1 OR i.indrelid <> $1), false)
    AND NOT coalesce(c.relkind IN ('t', 'S'), false)
    AND NOT coalesce(c.relkind IN ('r', 'p', 'f', 'c') AND d.objsubid <> 0, false)
    AND NOT coalesce(c.relkind IN ('r', 'p', 'f') AND EXISTS (
            SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid AND h.inhparent = $1), false)
-   AND NOT coalesce(s.stxrelid = $1, false)
+   AND NOT coalesce(s.stxrelid = $1 AND n.objid = $1, false)
 ORDER BY 1, 2

@@ -1,0 +1,585 @@
+//! What breaks the things that hang on a table when it is swapped (traps.md, 17 to 24 and 48 to 63).
+//! Each is a test named after it; `carried.rs` compares whole schemas.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod story;
+
+use bluegreen_tests::cluster::{Cluster, Options};
+use story::{Person, Scene, new_cluster};
+
+/// Children with a foreign key to `users`, which has one to `teams`.
+fn with_family(scene: &Scene) {
+    scene.table("teams", "id integer PRIMARY KEY");
+    scene.table("posts", "id bigint PRIMARY KEY, author bigint REFERENCES users ON DELETE CASCADE");
+    scene.admin().run(
+        "INSERT INTO teams VALUES (1), (2);
+         ALTER TABLE users ADD COLUMN team integer DEFAULT 1 CONSTRAINT users_team REFERENCES teams;
+         INSERT INTO posts SELECT n, n FROM generate_series(1, 10) n",
+    );
+}
+
+/// The foreign keys of the family hold, in both directions, and nothing else refuses.
+fn family_holds(scene: &Scene, when: &str) {
+    let mut app = scene.app();
+    let refused = |app: &mut Person, sql: &str| {
+        assert_eq!(app.refused(sql).code, "23503", "{when}: {sql}");
+    };
+    refused(&mut app, "INSERT INTO posts VALUES (1000, 999999)");
+    refused(&mut app, "INSERT INTO users (email, team) VALUES ('x', 77)");
+    refused(&mut app, "DELETE FROM teams WHERE id = 1");
+    app.run(
+        "BEGIN; INSERT INTO users (id, email, team) VALUES (5000, 'y', 2);
+         INSERT INTO posts VALUES (5000, 5000); DELETE FROM users WHERE id = 5000",
+    );
+    assert_eq!(app.int("SELECT count(*) FROM posts WHERE id = 5000"), 0, "{when}: no cascade");
+    app.run("ROLLBACK");
+}
+
+#[test]
+fn trap_17_a_check_that_is_not_valid_stays_so() {
+    let scene = Scene::users(50);
+    let mut owner = scene.owner();
+    owner.run(
+        "ALTER TABLE users ADD CONSTRAINT grown CHECK (id > 10) NOT VALID;
+         COMMENT ON CONSTRAINT grown ON users IS 'old rows break it'",
+    );
+    owner.make_ready("RENAME COLUMN id TO number");
+    owner.swap();
+    assert_eq!(scene.app().int("SELECT count(*) FROM users"), 50);
+    assert_eq!(
+        scene.admin().text(
+            "SELECT convalidated || ' ' || obj_description(oid, 'pg_constraint') FROM pg_constraint
+              WHERE conname = 'grown' AND conrelid = 'users'::regclass"
+        ),
+        "false old rows break it"
+    );
+    assert_eq!(
+        scene.app().refused("INSERT INTO users (number, email) VALUES (3, 'z')").code,
+        "23514"
+    );
+}
+
+#[test]
+fn trap_19_triggers_and_rules_fire_once_for_each_write_and_keep_their_state() {
+    let scene = Scene::users(20);
+    let mut admin = scene.admin();
+    admin.run(
+        "CREATE TABLE seen (what text); GRANT INSERT, SELECT ON seen TO app, owner;
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN INSERT INTO seen VALUES (TG_NAME); RETURN NULL; END $$;
+         CREATE TRIGGER t AFTER INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION see();
+         CREATE TRIGGER off AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION see();
+         ALTER TABLE users DISABLE TRIGGER off;
+         CREATE TRIGGER always AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION see();
+         ALTER TABLE users ENABLE ALWAYS TRIGGER always;
+         CREATE RULE r AS ON UPDATE TO users DO ALSO INSERT INTO seen VALUES ('rule')",
+    );
+    let states = "SELECT tgname::text || tgenabled::text FROM pg_trigger WHERE tgrelid = 'users'::regclass
+                     AND NOT tgisinternal AND tgname NOT LIKE 'bluegreen%'
+                  UNION ALL SELECT rulename::text || ev_enabled::text FROM pg_rewrite WHERE ev_class = 'users'::regclass
+                  ORDER BY 1";
+    let before = admin.list(states);
+    assert_eq!(before, ["alwaysA", "offD", "rO", "tO"]);
+    let mut owner = scene.owner();
+    let mut app = scene.app();
+    let mut write = |admin: &mut Person, owner: &mut Person, n: i32, when: &str| {
+        admin.run("TRUNCATE seen");
+        app.run(&format!("INSERT INTO users (id, email) VALUES ({n}, 'n{n}')"));
+        app.run(&format!("UPDATE users SET name = 'x' WHERE id = {n}"));
+        owner.run(&format!(
+            "CALL bg_run('users', '{}')",
+            if when == "swapped" { when } else { "ready" }
+        ));
+        let seen = admin.list("SELECT what FROM seen ORDER BY 1");
+        assert_eq!(seen, ["always", "rule", "t", "t"], "{when}");
+    };
+    owner.run("SELECT bg_prepare('users', 'ADD COLUMN phone text')");
+    write(&mut admin, &mut owner, 100, "prepared");
+    write(&mut admin, &mut owner, 101, "ready");
+    owner.swap();
+    assert_eq!(admin.list(states), before);
+    write(&mut admin, &mut owner, 102, "swapped");
+    owner.revert();
+    assert_eq!(admin.list(states), before);
+    write(&mut admin, &mut owner, 103, "reverted");
+    owner.run("SELECT bg_abort('users')");
+    assert_eq!(admin.list(states), before);
+}
+
+#[test]
+fn trap_23_a_publication_of_everything_is_refused_and_one_of_the_schema_follows() {
+    let scene = Scene::users(5);
+    let mut admin = scene.admin();
+    admin.run("CREATE PUBLICATION everything FOR ALL TABLES");
+    scene
+        .owner()
+        .refused("SELECT bg_prepare('users')")
+        .assert_is("0A000", &["users", "everything"]);
+    admin.run(
+        "DROP PUBLICATION everything; CREATE PUBLICATION of_schema FOR TABLES IN SCHEMA public",
+    );
+    let published =
+        "SELECT string_agg(schemaname || '.' || tablename, ' ') FROM pg_publication_tables";
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    assert_eq!(admin.text(published), "public.users");
+    owner.swap();
+    assert_eq!(admin.text(published), "public.users");
+}
+
+#[test]
+fn trap_48_foreign_keys_are_not_valid_in_the_swap_and_validated_after_it() {
+    let scene = Scene::users(100);
+    with_family(&scene);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    owner.run("SELECT bg_swap('users')");
+    assert_eq!(scene.status("not_valid"), "2");
+    // They hold for new rows at once.
+    family_holds(&scene, "swapped");
+    owner.run("CALL bg_run('users')");
+    assert_eq!(scene.status("not_valid"), "0");
+    let valid = "SELECT bool_and(convalidated) FROM pg_constraint WHERE contype = 'f'";
+    assert_eq!(scene.admin().text(valid), "t");
+    owner.run("SELECT bg_revert('users')");
+    assert_eq!(scene.status("not_valid"), "2");
+    owner.run("CALL bg_run('users', 'swapped')");
+    assert_eq!(scene.status("not_valid"), "0");
+    owner.run("SELECT bg_revert('users'); SELECT bg_swap('users'); SELECT bg_finish('users')");
+    assert_eq!(scene.admin().text(valid), "t");
+}
+
+#[test]
+fn trap_49_foreign_keys_follow_in_both_directions_and_back() {
+    let scene = Scene::users(100);
+    with_family(&scene);
+    let before = scene.inventory();
+    let mut owner = scene.owner();
+    owner.make_ready("ALTER COLUMN team TYPE bigint");
+    family_holds(&scene, "ready");
+    owner.swap();
+    family_holds(&scene, "swapped");
+    owner.revert();
+    family_holds(&scene, "reverted");
+    owner.run("CALL bg_run('users'); ");
+    owner.run("SELECT bg_abort('users')");
+    family_holds(&scene, "aborted");
+    before.assert_same(&scene.inventory());
+}
+
+#[test]
+fn trap_49_two_deployments_joined_by_a_foreign_key_do_not_break_each_other() {
+    for first_swapped in ["users", "posts"] {
+        let scene = Scene::users(100);
+        with_family(&scene);
+        let mut owner = scene.owner();
+        for table in ["users", "posts"] {
+            owner.run(&format!("SELECT bg_prepare('{table}', 'ADD COLUMN phone text')"));
+        }
+        for table in ["users", "posts"] {
+            owner.run(&format!("CALL bg_run('{table}')"));
+        }
+        let second = if first_swapped == "users" { "posts" } else { "users" };
+        for table in [first_swapped, second] {
+            owner.run(&format!("CALL bg_run('{table}', 'swapped')"));
+            family_holds(&scene, table);
+        }
+        owner.run(&format!("SELECT bg_revert('{first_swapped}')"));
+        family_holds(&scene, "reverted");
+        for table in ["users", "posts"] {
+            owner.run(&format!("CALL bg_run('{table}', 'finished')"));
+            family_holds(&scene, "finished");
+        }
+        assert_eq!(
+            scene
+                .admin()
+                .int("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated"),
+            2
+        );
+    }
+}
+
+#[test]
+fn trap_50_views_read_and_write_the_table_that_is_live() {
+    let scene = Scene::users(10);
+    let mut admin = scene.admin();
+    admin.run(
+        "CREATE VIEW low AS SELECT id, name, email FROM users WHERE id < 1000;
+         ALTER VIEW low OWNER TO owner; GRANT SELECT, INSERT, UPDATE ON low TO app;
+         CREATE VIEW lower AS SELECT id, name FROM low; ALTER VIEW lower OWNER TO owner;
+         GRANT SELECT, UPDATE ON lower TO app;
+         CREATE FUNCTION how_many() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM users; END;
+         CREATE TABLE notes (id bigint); GRANT SELECT, INSERT ON notes TO app;
+         ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY known ON notes USING (id IN (SELECT u.id FROM users u));
+         CREATE POLICY any_row ON notes FOR INSERT WITH CHECK (EXISTS (SELECT FROM users u WHERE u.id = notes.id))",
+    );
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text, ALTER COLUMN name TYPE varchar(100)");
+    // A prepared statement on a view survives, because its columns stay what they are.
+    let mut app = scene.app();
+    app.run("PREPARE q AS SELECT count(*) FROM low");
+    let mut n = 100;
+    let mut check = |app: &mut Person, when: &str| {
+        n += 1;
+        app.run(&format!("INSERT INTO low VALUES ({n}, 'by view', 'v{n}')"));
+        app.run(&format!("UPDATE lower SET name = 'by view of view' WHERE id = {n}"));
+        let of = format!("SELECT name FROM users WHERE id = {n}");
+        assert_eq!(app.text(&of), "by view of view", "{when}");
+        assert_eq!(app.text("EXECUTE q"), app.text("SELECT count(*) FROM users"), "{when}");
+        assert_eq!(app.text("SELECT how_many()"), app.text("SELECT count(*) FROM users"), "{when}");
+        app.run(&format!("INSERT INTO notes VALUES ({n})"));
+        assert_eq!(app.refused("INSERT INTO notes VALUES (-1)").code, "42501", "{when}");
+        assert_eq!(app.int(&format!("SELECT count(*) FROM notes WHERE id = {n}")), 1, "{when}");
+    };
+    check(&mut app, "ready");
+    owner.swap();
+    check(&mut app, "swapped");
+    owner.revert();
+    check(&mut app, "reverted");
+    owner.swap();
+    owner.run("SELECT bg_finish('users')");
+    check(&mut app, "finished");
+}
+
+#[test]
+fn trap_50_the_blue_environment_has_the_views() {
+    let scene = Scene::users(10);
+    let mut admin = scene.admin();
+    admin.run(
+        "CREATE VIEW names AS SELECT id, name FROM users; ALTER VIEW names OWNER TO owner;
+         GRANT SELECT, UPDATE ON names TO app",
+    );
+    let mut owner = scene.owner();
+    owner.run(
+        "SELECT bg_prepare('users', 'ADD COLUMN phone text',
+             forward => '{\"name\": \"upper(name)\"}', reverse => '{\"name\": \"lower(name)\"}')",
+    );
+    owner.run("CALL bg_run('users')");
+    let mut app = scene.app();
+    app.run("SET search_path = public_blue, public");
+    assert_eq!(app.text("SELECT name FROM names WHERE id = 1"), "FIRST LAST1");
+    // Nothing can be written through them.
+    assert!(app.try_run("UPDATE names SET name = 'x' WHERE id = 1").is_err());
+    owner.run("SET search_path = public_blue, public");
+    assert!(owner.try_run("UPDATE names SET name = 'x' WHERE id = 1").is_err());
+}
+
+#[test]
+fn trap_51_a_view_whose_columns_change_their_type_is_made_anew() {
+    let scene = Scene::users(10);
+    scene.admin().run(
+        "CREATE VIEW ids WITH (security_barrier) AS SELECT id, name FROM users;
+         COMMENT ON VIEW ids IS 'numbers'; ALTER VIEW ids OWNER TO owner; GRANT SELECT ON ids TO app;
+         CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n, max(id) AS last FROM users;
+         CREATE UNIQUE INDEX counted_n ON counted (n); ALTER MATERIALIZED VIEW counted OWNER TO owner",
+    );
+    let mut owner = scene.owner();
+    owner.make_ready("ALTER COLUMN name TYPE varchar(50)");
+    owner.swap();
+    let mut admin = scene.admin();
+    assert_eq!(
+        admin.text(
+            "SELECT string_agg(format_type(atttypid, -1), ' ') FROM pg_attribute
+              WHERE attrelid = 'ids'::regclass AND attnum > 0"
+        ),
+        "bigint character varying"
+    );
+    assert_eq!(admin.text("SELECT obj_description('ids'::regclass, 'pg_class')"), "numbers");
+    assert_eq!(admin.text("SELECT n || ' ' || last FROM counted"), "10 10");
+    admin.run("REFRESH MATERIALIZED VIEW CONCURRENTLY counted");
+    assert_eq!(scene.app().int("SELECT count(*) FROM ids"), 10);
+}
+
+#[test]
+fn trap_52_what_the_changes_break_is_named_or_dropped_with_cascade_and_comes_back() {
+    let scene = Scene::users(10);
+    scene.admin().run(
+        "CREATE VIEW named AS SELECT id, name FROM users;
+         CREATE VIEW named2 AS SELECT name FROM named;
+         CREATE VIEW unnamed AS SELECT id FROM users;
+         CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER on_name AFTER UPDATE OF name ON users FOR EACH ROW EXECUTE FUNCTION nothing();
+         CREATE POLICY p ON users USING (name <> 'x')",
+    );
+    let before = scene.inventory();
+    let mut owner = scene.owner();
+    let refusal = owner.refused("SELECT bg_prepare('users', 'DROP COLUMN name')");
+    refusal.assert_is("2BP01", &["named", "name"]);
+    assert!(refusal.hint.contains("CASCADE"), "{refusal:?}");
+    before.assert_same(&scene.inventory());
+    let found = owner
+        .text("SELECT message FROM bg_check('users', 'DROP COLUMN name') WHERE severity = 'error'");
+    assert!(found.contains("named"), "{found}");
+
+    owner.make_ready("DROP COLUMN name CASCADE");
+    owner.swap();
+    let mut admin = scene.admin();
+    let left = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
+                 WHERE relkind = 'v' AND relnamespace = 'public'::regnamespace AND relname LIKE '%named%'";
+    assert_eq!(admin.text(left), "unnamed");
+    assert_eq!(admin.int("SELECT count(*) FROM pg_policy WHERE polrelid = 'users'::regclass"), 0);
+    owner.revert();
+    assert_eq!(admin.text(left), "named named2 unnamed");
+    assert_eq!(admin.int("SELECT count(*) FROM named2 WHERE name LIKE 'First%'"), 10);
+    owner.run("SELECT bg_abort('users')");
+    before.assert_same(&scene.inventory());
+
+    owner.make_ready("DROP COLUMN name CASCADE");
+    owner.swap();
+    owner.run("SELECT bg_finish('users')");
+    assert_eq!(admin.text(left), "unnamed");
+}
+
+#[test]
+fn trap_52_a_dropped_key_takes_its_foreign_keys_along_with_cascade() {
+    let scene = Scene::users(10);
+    scene.table(
+        "posts",
+        "id bigint PRIMARY KEY, mail text CONSTRAINT by_mail REFERENCES users (email)",
+    );
+    let mut owner = scene.owner();
+    owner
+        .refused("SELECT bg_prepare('users', 'DROP CONSTRAINT users_email_key')")
+        .assert_is("2BP01", &["by_mail", "posts"]);
+    owner.make_ready("DROP CONSTRAINT users_email_key CASCADE");
+    owner.swap();
+    let mut app = scene.app();
+    app.run("INSERT INTO posts VALUES (1, 'nobody')");
+    app.run("DELETE FROM posts");
+    owner.revert();
+    assert_eq!(app.refused("INSERT INTO posts VALUES (1, 'nobody')").code, "23503");
+}
+
+#[test]
+fn trap_52_the_tables_own_foreign_key_can_be_dropped_and_renamed() {
+    let scene = Scene::users(10);
+    with_family(&scene);
+    let mut owner = scene.owner();
+    owner.make_ready("DROP CONSTRAINT users_team");
+    owner.swap();
+    scene.app().run("INSERT INTO users (email, team) VALUES ('no team', 9)");
+    scene.app().run("DELETE FROM users WHERE team = 9");
+    owner.run("SELECT bg_finish('users')");
+    owner.run("ALTER TABLE users ADD CONSTRAINT users_team FOREIGN KEY (team) REFERENCES teams");
+    owner.make_ready("RENAME CONSTRAINT users_team TO team_of_user");
+    owner.swap();
+    let mut admin = scene.admin();
+    let keys = "SELECT string_agg(conname, ' ') FROM pg_constraint WHERE contype = 'f' AND conrelid = 'users'::regclass";
+    assert_eq!(admin.text(keys), "team_of_user");
+    owner.revert();
+    assert_eq!(admin.text(keys), "users_team");
+}
+
+#[test]
+fn trap_54_functions_of_the_row_type_follow_it() {
+    let scene = Scene::users(10);
+    let mut admin = scene.admin();
+    admin.run(
+        "CREATE FUNCTION label(u users) RETURNS text LANGUAGE sql AS $$ SELECT u.name || u.id $$;
+         CREATE FUNCTION everybody() RETURNS SETOF users LANGUAGE sql AS $$ SELECT * FROM users $$;
+         CREATE FUNCTION somebody(n bigint) RETURNS users LANGUAGE plpgsql AS
+             $$ DECLARE u users%ROWTYPE; BEGIN SELECT * INTO u FROM users WHERE id = n; RETURN u; END $$;
+         CREATE FUNCTION name_of(n bigint) RETURNS text LANGUAGE plpgsql AS
+             $$ DECLARE u users; BEGIN SELECT * INTO u FROM users WHERE id = n; RETURN u.name; END $$;
+         CREATE VIEW labels AS SELECT u.id, u.label AS label FROM users u",
+    );
+    let mut owner = scene.owner();
+    // Sessions that have used them before.
+    let mut app = scene.app();
+    let use_them = |app: &mut Person, when: &str| {
+        let label = app.text("SELECT label(u) FROM users u WHERE id = 1");
+        assert_eq!(label, "First Last11", "{when}");
+        assert_eq!(app.int("SELECT count(*) FROM everybody()"), 10, "{when}");
+        assert_eq!(app.text("SELECT (somebody(2)).name"), "First Last2", "{when}");
+        assert_eq!(app.text("SELECT name_of(3)"), "First Last3", "{when}");
+        assert_eq!(app.text("SELECT label FROM labels WHERE id = 1"), "First Last11", "{when}");
+    };
+    admin.run("GRANT SELECT ON labels TO app");
+    use_them(&mut app, "before");
+    owner.make_ready("DROP COLUMN created_at, ADD COLUMN phone text DEFAULT 'none'");
+    owner.swap();
+    use_them(&mut app, "swapped");
+    assert_eq!(app.text("SELECT phone FROM everybody() LIMIT 1"), "none");
+    assert_eq!(app.text("SELECT (somebody(2)).phone"), "none");
+    owner.revert();
+    use_them(&mut app, "reverted");
+    owner.swap();
+    owner.run("SELECT bg_finish('users')");
+    use_them(&mut app, "finished");
+    use_them(&mut scene.app(), "finished, in a new session");
+}
+
+/// A cluster that can decode.
+fn logical() -> &'static Cluster {
+    static CLUSTER: std::sync::OnceLock<Cluster> = std::sync::OnceLock::new();
+    CLUSTER.get_or_init(|| new_cluster(&Options::default().set("wal_level", "logical")))
+}
+
+#[test]
+fn trap_58_a_subscriber_gets_every_change_once() {
+    let scene = Scene::in_cluster(logical());
+    scene.add_users(20);
+    let mut admin = scene.admin();
+    admin.run("CREATE PUBLICATION p FOR TABLE users (id, email) WHERE (id <> 13)");
+    admin.run(&format!(
+        "SELECT pg_create_logical_replication_slot('{}', 'pgoutput')",
+        scene.database
+    ));
+    let mut owner = scene.owner();
+    let mut app = scene.app();
+    app.run("INSERT INTO users (id, email) VALUES (100, 'a')");
+    owner.make_ready("ADD COLUMN phone text");
+    app.run("INSERT INTO users (id, email) VALUES (101, 'b'), (102, 'c')");
+    // Drained inside of the swap, and not published again for it.
+    owner.run("SELECT bg_swap('users')");
+    app.run("INSERT INTO users (id, email) VALUES (103, 'd')");
+    app.run("UPDATE users SET email = 'dd' WHERE id = 103");
+    owner.run("SELECT bg_revert('users')");
+    app.run("INSERT INTO users (id, email) VALUES (104, 'e'); DELETE FROM users WHERE id = 104");
+    owner.run("CALL bg_run('users', 'swapped')");
+    owner.run("SELECT bg_finish('users')");
+    app.run("INSERT INTO users (id, email) VALUES (105, 'f')");
+    let changes = admin.list(&format!(
+        "SELECT chr(get_byte(data, 0)) FROM pg_logical_slot_get_binary_changes('{0}', NULL, NULL,
+             'proto_version', '1', 'publication_names', 'p')
+          WHERE chr(get_byte(data, 0)) IN ('I', 'U', 'D', 'T')",
+        scene.database
+    ));
+    assert_eq!(changes.concat(), "IIIIUIDI");
+    assert_eq!(
+        admin.text("SELECT attnames::text || rowfilter FROM pg_publication_tables WHERE tablename = 'users'"),
+        "{id,email}(id <> 13)"
+    );
+    admin.run(&format!("SELECT pg_drop_replication_slot('{}')", scene.database));
+}
+
+#[test]
+fn trap_61_what_slips_onto_a_view_is_not_lost() {
+    let scene = Scene::users(10);
+    scene
+        .admin()
+        .run("CREATE VIEW names AS SELECT id, name FROM users; ALTER VIEW names OWNER TO owner");
+    let mut owner = scene.owner();
+    for ddl in [
+        "GRANT SELECT ON names TO mallory",
+        "CREATE OR REPLACE VIEW names AS SELECT id, name, email FROM users",
+        "COMMENT ON VIEW names IS 'new'",
+        "CREATE VIEW more AS SELECT id FROM users",
+    ] {
+        owner.make_ready("ADD COLUMN phone text");
+        scene.admin().run(ddl);
+        owner.refused("SELECT bg_swap('users')").assert_is("55000", &["view"]);
+        owner.run("SELECT bg_abort('users')");
+    }
+}
+
+#[test]
+fn trap_62_prepare_again_brings_blue_up_to_date() {
+    let scene = Scene::users(100);
+    let mut admin = scene.admin();
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text, RENAME COLUMN name TO full_name");
+    admin.run(
+        "CREATE VIEW late AS SELECT id, name FROM users; ALTER VIEW late OWNER TO owner;
+         CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER late AFTER UPDATE OF name ON users FOR EACH ROW EXECUTE FUNCTION nothing();
+         CREATE INDEX late_index ON users (lower(name)); DROP INDEX users_name;
+         CREATE TABLE posts (author bigint REFERENCES users);
+         GRANT SELECT ON users TO mallory; GRANT UPDATE (name) ON users TO mallory;
+         COMMENT ON TABLE users IS 'late'; COMMENT ON COLUMN users.name IS 'late too';
+         ALTER TABLE users ENABLE ROW LEVEL SECURITY; CREATE POLICY late ON users USING (name <> 'x')",
+    );
+    let refusal = owner.refused("CALL bg_run('users')");
+    refusal.assert_is("55000", &["late"]);
+    assert!(refusal.hint.contains("bg_prepare"), "{refusal:?}");
+
+    assert_eq!(
+        owner.text(
+            "SELECT bg_prepare('users', 'ADD COLUMN phone text, RENAME COLUMN name TO full_name')"
+        ),
+        "indexing"
+    );
+    let notices = owner.notices();
+    assert!(notices.iter().any(|n| n.message.contains("up to date")), "{notices:?}");
+    scene.app().run("INSERT INTO users (email, name) VALUES ('new', 'New')");
+    owner.run("CALL bg_run('users', 'swapped')");
+    assert_eq!(
+        admin.list(
+            "SELECT pg_get_viewdef('late'::regclass)
+             UNION ALL SELECT pg_get_indexdef('late_index'::regclass)
+             UNION ALL SELECT coalesce(to_regclass('users_name')::text, 'gone')
+             UNION ALL SELECT obj_description('users'::regclass, 'pg_class') || col_description('users'::regclass, 2)
+             UNION ALL SELECT relrowsecurity::text FROM pg_class WHERE oid = 'users'::regclass
+             UNION ALL SELECT has_column_privilege('mallory', 'users', 'full_name', 'UPDATE')::text
+             UNION ALL SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE polrelid = 'users'::regclass
+             UNION ALL SELECT tgenabled::text FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = 'late'"
+        ),
+        [
+            " SELECT users.id,\n    users.full_name AS name\n   FROM users;",
+            "CREATE INDEX late_index ON public.users USING btree (lower(full_name))",
+            "gone",
+            "latelate too",
+            "true",
+            "true",
+            "(full_name <> 'x'::text)",
+            "O"
+        ]
+    );
+    assert_eq!(admin.refused("INSERT INTO posts VALUES (99999)").code, "23503");
+    owner.run("SELECT bg_revert('users')");
+    owner.run("CALL bg_run('users', 'finished')");
+    assert_eq!(admin.int("SELECT count(*) FROM late"), 101);
+}
+
+#[test]
+fn trap_62_what_needs_a_new_copy_is_said_to_need_one() {
+    let scene = Scene::users(100);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    owner.run("ALTER TABLE users ADD COLUMN extra integer");
+    let refusal = owner.refused("SELECT bg_prepare('users', 'ADD COLUMN phone text')");
+    refusal.assert_is("55000", &["extra"]);
+    owner.run("ALTER TABLE users DROP COLUMN extra");
+    owner.run("ALTER TABLE users ADD CONSTRAINT c CHECK (id > 0)");
+    owner
+        .refused("SELECT bg_prepare('users', 'ADD COLUMN phone text')")
+        .assert_is("55000", &["users", "constraint"]);
+    owner.run("ALTER TABLE users DROP CONSTRAINT c");
+    owner.swap();
+}
+
+#[test]
+fn trap_63_event_triggers_are_foretold_and_their_veto_leaves_nothing_behind() {
+    let scene = Scene::users(10);
+    let mut admin = scene.admin();
+    admin.run(
+        "CREATE VIEW names AS SELECT id, name FROM users;
+         CREATE FUNCTION veto() RETURNS event_trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'no views today'; END $$;
+         CREATE EVENT TRIGGER no_views ON ddl_command_start WHEN TAG IN ('CREATE VIEW') EXECUTE FUNCTION veto()",
+    );
+    let before = scene.inventory();
+    let mut owner = scene.owner();
+    assert!(
+        owner.int("SELECT count(*) FROM bg_check('users') WHERE object = 'no_views' OR message LIKE '%no_views%'") > 0
+    );
+    let refusal = owner.refused("SELECT bg_prepare('users')");
+    assert!(refusal.message.contains("no views today"), "{refusal:?}");
+    before.assert_same(&scene.inventory());
+    admin.run("DROP EVENT TRIGGER no_views");
+}
+
+#[test]
+fn trap_74_what_was_added_since_the_swap_is_named_by_the_revert() {
+    let scene = Scene::users(10);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    owner.swap();
+    scene.admin().run("CREATE VIEW added AS SELECT id, phone FROM users");
+    owner.refused("SELECT bg_revert('users')").assert_is("55000", &["added"]);
+    let refusal = owner.refused("SELECT bg_prepare('users', 'ADD COLUMN phone text')");
+    refusal.assert_is("55000", &["added"]);
+    scene.admin().run("DROP VIEW added");
+    owner.revert();
+}

@@ -1,0 +1,255 @@
+//! bg_prepare again after the live table's definition changed: blue is brought up to date where that
+//! needs no new copy.
+//!
+//! What prepare would make now is made once more beside blue, and rolled back; what it recorded is
+//! compared with what the deployment has. Columns, keys and constraints must be the same. Indexes
+//! that were added are built, others dropped; everything else that hangs on the table is made anew by
+//! the next CALL bg_run.
+//!
+//! Locks: ACCESS EXCLUSIVE on blue, in short tries; ACCESS SHARE on green.
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::catalog::{self, Table};
+use crate::ddl::{rights, shadow as ddl};
+use crate::dependent;
+use crate::deployment::prepare::{self, Request};
+use crate::deployment::{guard, store};
+use crate::error::{Error, Result};
+use crate::ident::{Ident, QualifiedName, literal};
+use crate::model::changes::Change;
+use crate::model::deployment::{Deployment, Plan, RecordedIndex};
+use crate::model::phase::{self, Event, Phase};
+use crate::model::settings::Settings;
+use crate::pg::lock::{self, Mode};
+use crate::pg::security::Identity;
+use crate::pg::{acl, relation, spi, xact};
+use crate::plan::difference;
+
+/// Parts of a definition that blue can follow without a new copy.
+const FOLLOWED: &[&str] = &[
+    "view ",
+    "materialized view ",
+    "function ",
+    "policy ",
+    "rule ",
+    "trigger ",
+    "publication ",
+    "foreign key ",
+    "row level security",
+    "replica identity",
+    "grants",
+    "comment ",
+    "index ",
+    "constraint ",
+];
+
+/// Brings blue up to date with green's definition; what was different, or None.
+pub fn update(
+    d: &mut Deployment,
+    table: &Table,
+    request: &Request,
+    changes: &[Change],
+    settings: &Settings,
+) -> Result<Option<String>> {
+    let found = {
+        let _us = Identity::extension()?;
+        let now = catalog::fingerprint(d.green())?;
+        difference::differences(recorded(d), &now)
+    };
+    if found.is_empty() {
+        return Ok(None);
+    }
+    guard::check_definition(d, d.blue_side())?;
+    let what = found.join("; ");
+    let followed = |part: &String| FOLLOWED.iter().any(|known| part.starts_with(known));
+    if difference::capture_is_broken(&found) || !found.iter().all(followed) {
+        guard::check_definitions(d)?;
+    }
+    if d.phase == Phase::Swapped {
+        return Err(Error::state(format!(
+            "the definition of {} changed since the swap: {what}",
+            d.source.plain()
+        ))
+        .hint("Undo that change to be able to revert, or keep the new table with SELECT bg_finish(table)."));
+    }
+    let began = Instant::now();
+    let (fresh, definition) = made_now(d, table, request, changes, settings)?;
+    require_same_rows(d, &fresh, &definition)?;
+    {
+        let _us = Identity::extension()?;
+        follow(d, fresh, table, settings)?;
+    }
+    if d.phase == Phase::Ready {
+        d.phase = phase::next(d.phase, Event::Updated)?;
+    }
+    store::save_plan(d)?;
+    store::save(d)?;
+    guard::take_fingerprints(d)?;
+    store::record(
+        d,
+        &store::Step {
+            name: "update",
+            seconds: began.elapsed().as_secs_f64(),
+            count: None,
+            detail: Some(what.clone()),
+            error: None,
+        },
+    )?;
+    Ok(Some(what))
+}
+
+fn recorded(d: &Deployment) -> &Value {
+    match d.green_side() {
+        crate::model::deployment::Side::Origin => &d.fingerprint_origin,
+        crate::model::deployment::Side::Shadow => &d.fingerprint_shadow,
+    }
+}
+
+/// What prepare would record now. Everything that it makes is rolled back.
+fn made_now(
+    d: &Deployment,
+    table: &Table,
+    request: &Request,
+    changes: &[Change],
+    settings: &Settings,
+) -> Result<(Plan, Value)> {
+    if request.target.is_some() {
+        return Err(Error::unsupported(format!(
+            "the definition of {} changed, and a table made by hand is not brought up to date",
+            d.source.plain()
+        ))
+        .hint(
+            "Undo that change, or run SELECT bg_abort(table), change the target and begin again.",
+        ));
+    }
+    let mut made = None;
+    let until = Instant::now() + settings.retry_for;
+    let tried: std::result::Result<(), _> = lock::retry(settings.lock_timeout, until, |limit| {
+        let aside = Ident::new(format!("{}_aside", d.crossing_schema().as_str()));
+        {
+            let _us = Identity::extension()?;
+            lock::all_within(&[(d.blue(), Mode::AccessExclusive)], limit)?;
+            dependent::strip(d)?;
+            dependent::drop_offline(d)?;
+            spi::run(&format!("CREATE SCHEMA {aside}"), &[])?;
+            spi::run(&format!("DROP SCHEMA {} RESTRICT", d.crossing_schema()), &[])?;
+            let schema = |name: &Ident| {
+                catalog::schema_oid(name)?
+                    .ok_or_else(|| Error::state(format!("schema {name} is missing")))
+            };
+            for statistics in catalog::statistics(d.blue())? {
+                let (from, name) = (&statistics.schema, &statistics.name);
+                spi::run(&format!("ALTER STATISTICS {from}.{name} SET SCHEMA {aside}"), &[])?;
+            }
+            relation::set_schema(d.blue(), schema(&d.blue_schema)?, schema(&aside)?);
+        }
+        let fresh = prepare::build(table, request, changes, &d.blue_schema, d.id, settings)?;
+        let _us = Identity::extension()?;
+        made = Some((fresh.plan, catalog::fingerprint(fresh.shadow)?));
+        Err(Error::internal(ROLLED_BACK))
+    });
+    match (tried, made) {
+        (Err(caught), Some(plan)) if caught.error.message == ROLLED_BACK => Ok(plan),
+        (Err(caught), _) => caught.raise(),
+        (Ok(()), _) => Err(Error::internal("a trial of prepare was not rolled back")),
+    }
+}
+
+const ROLLED_BACK: &str = "the trial of prepare was rolled back";
+
+/// Parts of blue's definition that are of its rows, or that we do not change afterwards.
+const FIXED: &[&str] = &[
+    "table",
+    "column ",
+    "settings of column ",
+    "constraint ",
+    "storage parameters",
+    "statistics ",
+];
+
+/// Refuses what would need a new copy. `definition` is that of the table that prepare would make now.
+fn require_same_rows(d: &Deployment, fresh: &Plan, definition: &Value) -> Result<()> {
+    let before = &d.plan;
+    let apart = {
+        let _us = Identity::extension()?;
+        difference::differences(&guard::blue_fingerprint(d)?, definition)
+    };
+    let fixed = |part: &&String| FIXED.iter().any(|fixed| part.starts_with(fixed));
+    let apart: Vec<_> = apart.iter().filter(fixed).cloned().collect();
+    let same = before.forward == fresh.forward
+        && before.reverse == fresh.reverse
+        && before.pairs == fresh.pairs
+        && before.not_valid == fresh.not_valid
+        && apart.is_empty();
+    if same {
+        return Ok(());
+    }
+    Err(Error::state(format!(
+        "the columns, keys or constraints of {} changed during the deployment, which needs a new copy",
+        d.source.plain()
+    ))
+    .detail(apart.join("; "))
+    .hint("Undo that change, or run SELECT bg_abort(table) and begin again."))
+}
+
+fn follow(d: &mut Deployment, fresh: Plan, table: &Table, settings: &Settings) -> Result<()> {
+    let until = Instant::now() + settings.retry_for;
+    let blue = d.blue_name();
+    let gone: Vec<RecordedIndex> = d
+        .plan
+        .indexes
+        .iter()
+        .take(d.progress.indexes_built)
+        .filter(|i| !fresh.indexes.contains(i))
+        .cloned()
+        .collect();
+    let done = lock::retry(settings.lock_timeout, until, |limit| {
+        lock::all_within(&[(d.blue(), Mode::AccessExclusive)], limit)?;
+        dependent::strip(d)?;
+        dependent::drop_offline(d)?;
+        for statement in ddl::unmark(&blue) {
+            spi::run(&statement, &[])?;
+        }
+        dependent::mark_early(d)?;
+        for index in &gone {
+            spi::run(&ddl::drop_index(&blue, index), &[])?;
+        }
+        let like_green = rights::arguments(table.oid, &fresh.pairs);
+        acl::replace(d.blue(), table.owner, rights::READ_ONLY, &like_green)?;
+        comments(table, &fresh.pairs, &blue)
+    });
+    if let Err(caught) = done {
+        return caught.raise();
+    }
+    let built = d.progress.indexes_built;
+    let kept = |i: &&RecordedIndex| fresh.indexes.contains(i);
+    let before = &d.plan.indexes;
+    d.progress.indexes_built = before.iter().take(built).filter(kept).count();
+    let added = fresh.indexes.iter().filter(|i| !before.contains(i));
+    let indexes: Vec<_> = before.iter().filter(kept).chain(added).cloned().collect();
+    d.plan.indexes = indexes;
+    d.plan.dependents = fresh.dependents;
+    d.progress.dependents_made = false;
+    d.progress.twins.clear();
+    d.progress.analyzed = false;
+    d.progress.drain_xid = xact::current_xid();
+    Ok(())
+}
+
+/// Comments of the table and of its columns, as they are now.
+fn comments(green: &Table, pairs: &[(Ident, Ident)], blue: &QualifiedName) -> Result<()> {
+    let text = |comment: &Option<String>| {
+        comment.as_ref().map_or("NULL".to_owned(), |comment| literal(comment))
+    };
+    spi::run(&format!("COMMENT ON TABLE {blue} IS {}", text(&green.comment)), &[])?;
+    for column in catalog::columns(green.oid)? {
+        if let Some((_, name)) = pairs.iter().find(|(from, _)| *from == column.name) {
+            let comment = text(&column.comment);
+            spi::run(&format!("COMMENT ON COLUMN {blue}.{name} IS {comment}"), &[])?;
+        }
+    }
+    Ok(())
+}
