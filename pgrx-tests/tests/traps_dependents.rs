@@ -583,3 +583,204 @@ fn trap_74_what_was_added_since_the_swap_is_named_by_the_revert() {
     scene.admin().run("DROP VIEW added");
     owner.revert();
 }
+
+#[test]
+fn trap_62_a_policy_or_trigger_that_uses_the_tables_own_view_does_not_keep_it() {
+    for part in [
+        "CREATE POLICY p ON users USING (id IN (SELECT id FROM v))",
+        "CREATE TRIGGER t AFTER INSERT ON users FOR EACH ROW WHEN (f(NEW)) EXECUTE FUNCTION nothing()",
+    ] {
+        let scene = Scene::users(5);
+        scene.admin().run(
+            "CREATE VIEW v AS SELECT id FROM users;
+             CREATE FUNCTION f(u users) RETURNS boolean LANGUAGE sql AS 'SELECT $1.id > 0';
+             CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        );
+        scene.admin().run(part);
+        let before = scene.inventory();
+        let mut owner = scene.owner();
+        owner.make_ready("ADD COLUMN phone text");
+        owner.run("SELECT bg_abort('users')");
+        before.assert_same(&scene.inventory());
+        owner.make_ready("");
+        owner.swap();
+        owner.run("SELECT bg_finish('users')");
+        before.assert_same(&scene.inventory());
+    }
+}
+
+#[test]
+fn trap_50_what_the_table_itself_uses_of_its_functions_is_refused_by_name() {
+    for ddl in [
+        "CREATE FUNCTION f() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM users; END;
+         ALTER TABLE users ALTER COLUMN id DROP IDENTITY, ALTER COLUMN id SET DEFAULT f()",
+        "CREATE FUNCTION f(bigint) RETURNS bigint IMMUTABLE BEGIN ATOMIC SELECT (SELECT count(*) FROM users); END;
+         ALTER TABLE users ADD CHECK (f(id) >= 0)",
+        "CREATE FUNCTION f(bigint) RETURNS bigint IMMUTABLE BEGIN ATOMIC SELECT (SELECT count(*) FROM users); END;
+         ALTER TABLE users ADD COLUMN g bigint GENERATED ALWAYS AS (f(id)) STORED",
+        "CREATE FUNCTION f(bigint) RETURNS bigint IMMUTABLE BEGIN ATOMIC SELECT (SELECT count(*) FROM users); END;
+         CREATE STATISTICS st ON (f(id)), name FROM users",
+    ] {
+        let scene = Scene::users(5);
+        scene.admin().run(ddl);
+        scene.owner().refused("SELECT bg_prepare('users')").assert_is("0A000", &["users", "depends"]);
+    }
+}
+
+#[test]
+fn trap_48_an_abort_after_a_revert_leaves_foreign_keys_validated() {
+    let scene = Scene::users(20);
+    with_family(&scene);
+    let before = scene.inventory();
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    owner.run("SELECT bg_swap('users')");
+    owner.run("SELECT bg_revert('users')");
+    owner.run("SELECT bg_abort('users')");
+    before.assert_same(&scene.inventory());
+    assert_eq!(
+        scene
+            .admin()
+            .int("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND NOT convalidated"),
+        0
+    );
+}
+
+#[test]
+fn trap_52_marks_that_a_table_made_by_hand_cannot_take_are_named_at_prepare() {
+    let scene = Scene::users(5);
+    let mut owner = scene.owner();
+    owner.run("ALTER TABLE users REPLICA IDENTITY USING INDEX users_email_key");
+    scene.table(
+        "users_new",
+        "id bigint PRIMARY KEY, name text, email text NOT NULL UNIQUE, created_at timestamptz",
+    );
+    owner
+        .refused("SELECT bg_prepare('users', target => 'users_new')")
+        .assert_is("2BP01", &["replica identity"]);
+    owner.run("ALTER TABLE users REPLICA IDENTITY DEFAULT; ALTER TABLE users_new ENABLE ROW LEVEL SECURITY");
+    owner
+        .refused("SELECT bg_prepare('users', target => 'users_new')")
+        .assert_is("42809", &["users_new", "row level security"]);
+}
+
+#[test]
+fn trap_49_two_deployments_do_not_carry_one_object() {
+    let scene = Scene::users(5);
+    scene.table("posts", "id bigint PRIMARY KEY, author bigint");
+    scene.admin().run(
+        "CREATE POLICY on_users ON users USING (id IN (SELECT author FROM posts) OR true);
+         CREATE VIEW both_of AS SELECT u.id FROM users u JOIN posts p ON p.author = u.id",
+    );
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('users')");
+    owner.refused("SELECT bg_prepare('posts')").assert_is("55000", &["users", "open deployment"]);
+    owner.run("SELECT bg_abort('users')");
+    owner.run("SELECT bg_prepare('posts')");
+    owner.refused("SELECT bg_prepare('users')").assert_is("55000", &["posts", "open deployment"]);
+}
+
+#[test]
+fn trap_52_a_column_of_the_same_name_is_another_column() {
+    let scene = Scene::users(5);
+    scene.admin().run("CREATE VIEW v AS SELECT id, name FROM users");
+    let mut owner = scene.owner();
+    owner
+        .refused("SELECT bg_prepare('users', 'DROP COLUMN name, ADD COLUMN name int DEFAULT 7')")
+        .assert_is("2BP01", &["view", "name"]);
+    // CASCADE is for the column that it is written behind.
+    owner
+        .refused("SELECT bg_prepare('users', 'DROP COLUMN created_at CASCADE, DROP COLUMN name')")
+        .assert_is("2BP01", &["view", "name"]);
+    owner.make_ready("DROP COLUMN name CASCADE, ADD COLUMN name int DEFAULT 7");
+    owner.swap();
+    assert_eq!(scene.admin().text("SELECT coalesce(to_regclass('v')::text, 'gone')"), "gone");
+}
+
+#[test]
+fn trap_62_nothing_that_was_said_of_a_dependent_is_lost() {
+    let scene = Scene::users(20);
+    with_family(&scene);
+    scene.admin().run(
+        "CREATE MATERIALIZED VIEW m AS SELECT id, name FROM users; CREATE INDEX m_id ON m (id);
+         CREATE POLICY p ON users USING (true); CREATE RULE r AS ON DELETE TO users DO ALSO SELECT 1",
+    );
+    let mut owner = scene.owner();
+    for (ddl, undo) in [
+        (
+            "COMMENT ON CONSTRAINT posts_author_fkey ON posts IS 'x'",
+            "COMMENT ON CONSTRAINT posts_author_fkey ON posts IS NULL",
+        ),
+        ("COMMENT ON POLICY p ON users IS 'x'", "COMMENT ON POLICY p ON users IS NULL"),
+        ("COMMENT ON RULE r ON users IS 'x'", "COMMENT ON RULE r ON users IS NULL"),
+        (
+            "ALTER MATERIALIZED VIEW m CLUSTER ON m_id",
+            "ALTER MATERIALIZED VIEW m SET WITHOUT CLUSTER",
+        ),
+        (
+            "ALTER MATERIALIZED VIEW m ALTER COLUMN id SET STATISTICS 7",
+            "ALTER MATERIALIZED VIEW m ALTER COLUMN id SET STATISTICS -1",
+        ),
+        ("COMMENT ON INDEX m_id IS 'x'", "COMMENT ON INDEX m_id IS NULL"),
+        ("ALTER TABLE posts DISABLE TRIGGER ALL", "ALTER TABLE posts ENABLE TRIGGER ALL"),
+    ] {
+        owner.make_ready("ADD COLUMN phone text");
+        scene.admin().run(ddl);
+        let refusal = owner.refused("SELECT bg_swap('users')");
+        assert_eq!(refusal.code, "55000", "{ddl}: {refusal:?}");
+        scene.admin().run(undo);
+        owner.run("SELECT bg_abort('users')");
+    }
+}
+
+#[test]
+fn trap_23_a_publication_of_everything_that_comes_late_does_not_keep_a_deployment_open() {
+    let scene = Scene::in_cluster(logical());
+    scene.add_users(10);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    scene.admin().run("CREATE PUBLICATION everything FOR ALL TABLES");
+    owner.refused("SELECT bg_swap('users')").assert_is("55000", &["everything"]);
+    owner.run("SELECT bg_abort('users')");
+}
+
+#[test]
+fn trap_51_a_materialized_view_that_cannot_be_filled_is_named() {
+    let scene = Scene::users(5);
+    scene.admin().run(
+        "CREATE MATERIALIZED VIEW m AS SELECT 1 / id AS x FROM users; INSERT INTO users (id, email) VALUES (0, 'zero')",
+    );
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('users')");
+    owner.refused("CALL bg_run('users')").assert_is("22012", &["public.m", "division"]);
+    scene.admin().run("DELETE FROM users WHERE id = 0");
+    owner.run("CALL bg_run('users', 'finished')");
+}
+
+#[test]
+fn trap_48_a_foreign_key_to_a_partitioned_table_is_carried() {
+    let scene = Scene::users(20);
+    scene.admin().run(
+        "CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE parts1 PARTITION OF parts FOR VALUES FROM (0) TO (10);
+         CREATE TABLE parts2 PARTITION OF parts FOR VALUES FROM (10) TO (20);
+         INSERT INTO parts SELECT generate_series(1, 19);
+         ALTER TABLE users ADD COLUMN part int DEFAULT 3 REFERENCES parts",
+    );
+    let before = scene.inventory();
+    let mut owner = scene.owner();
+    owner.make_ready("");
+    owner.swap();
+    owner.run("CALL bg_run('users', 'swapped')");
+    let mut app = scene.app();
+    assert_eq!(app.refused("INSERT INTO users (email, part) VALUES ('x', 99)").code, "23503");
+    assert_eq!(scene.admin().refused("DELETE FROM parts WHERE id = 3").code, "23503");
+    owner.revert();
+    assert_eq!(scene.admin().refused("DELETE FROM parts WHERE id = 3").code, "23503");
+    owner.swap();
+    owner.run("SELECT bg_finish('users')");
+    // VALIDATE leaves the keys that the server makes for each partition as they are (nothing shows it).
+    let inner = ["users_part_fkey1", "users_part_fkey2"];
+    before.without(&inner).assert_same(&scene.inventory().without(&inner));
+    scene.admin().run("DELETE FROM parts WHERE id = 15");
+}

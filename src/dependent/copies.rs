@@ -510,8 +510,10 @@ pub fn refresh(twins: &mut [Twin]) -> Result<Option<String>> {
     // Its query sees what its owner may see, as in any refresh.
     let _level = SettingsLevel::open();
     security::set("row_security", "on")?;
-    let filled =
-        xact::subtransaction(|| spi::run(&format!("REFRESH MATERIALIZED VIEW {name}"), &[]));
+    let filled = xact::subtransaction(|| {
+        spi::run(&format!("REFRESH MATERIALIZED VIEW {name}"), &[])?;
+        spi::run(&format!("ANALYZE {name}"), &[])
+    });
     if let Err(caught) = filled {
         let live = QualifiedName { schema: twin.schema.clone(), name: twin.name.clone() };
         let message = format!(

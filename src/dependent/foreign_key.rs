@@ -12,12 +12,17 @@ use crate::model::dependent::{Move, Said, Uses};
 use crate::pg::spi;
 use crate::pg::xact;
 
+/// Foreign keys from the table and to it, without those that the server itself makes for partitions.
+fn own(table: u32) -> Result<Vec<ForeignKey>> {
+    Ok(reader::foreign_keys(table)?.into_iter().filter(|k| !k.inherited).collect())
+}
+
 /// Foreign keys that cannot be carried over.
 pub(super) fn strangers(table: u32) -> Result<Vec<Stranger>> {
     let mut found = Vec::new();
-    for key in reader::foreign_keys(table)? {
+    for key in own(table)? {
         let name = title(&key);
-        if key.inherited || key.child_kind != "r" {
+        if key.child_kind != "r" {
             found.push(Stranger { kind: "foreign key of a partitioned table".to_owned(), name });
         } else if key.switched_off {
             found.push(Stranger { kind: "foreign key that is switched off".to_owned(), name });
@@ -41,7 +46,7 @@ pub struct Followed {
 
 /// Follows the table's own foreign keys through the changes.
 pub(super) fn follow(table: u32, changes: &[Change]) -> Result<Followed> {
-    let keys = reader::foreign_keys(table)?;
+    let keys = own(table)?;
     let mut names: Vec<(Ident, Option<Ident>)> = keys
         .into_iter()
         .filter(|k| k.child == table)
@@ -84,7 +89,7 @@ pub(super) fn discover(
 ) -> Result<Vec<Move>> {
     let source = table.qualified();
     let mut moves = Vec::new();
-    for key in reader::foreign_keys(table.oid)? {
+    for key in own(table.oid)? {
         let child =
             QualifiedName { schema: key.child_schema.clone(), name: key.child_name.clone() };
         let parent =

@@ -53,7 +53,7 @@ fn broken(title: &str, cause: &str) -> Error {
         pgrx::PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
         format!("{title} cannot be made over the new definition: {cause}"),
     )
-    .hint("Change or drop it first, or write CASCADE behind the DROP in changes: then the swap leaves it behind, and a revert brings it back.")
+    .hint("Change or drop it first. What a DROP in changes breaks can be left behind with CASCADE behind it; a revert brings it back.")
 }
 
 /// The cause, unless the server itself is in trouble.
@@ -61,7 +61,8 @@ fn cause(caught: Caught) -> Result<String> {
     if caught.is_lock_failure() || matches!(caught.class().as_str(), "57" | "53" | "58") {
         return caught.raise();
     }
-    Ok(caught.error.message)
+    let crate::error::Error { message, detail, .. } = caught.error;
+    Ok(detail.map_or_else(|| message.clone(), |detail| format!("{message} ({detail})")))
 }
 
 /// The twin-sized question whether the blue schema has a place of that name.

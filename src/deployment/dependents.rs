@@ -38,10 +38,13 @@ pub fn take_along(d: &mut Deployment, settings: &Settings) -> Result<()> {
 
 /// Fills the next materialized view over blue; its name.
 pub fn refresh(d: &mut Deployment) -> Result<Option<String>> {
-    let _us = Identity::extension()?;
-    let filled = dependent::refresh(&mut d.progress.twins)?;
+    let filled = {
+        let _us = Identity::extension()?;
+        dependent::refresh(&mut d.progress.twins)?
+    };
     if filled.is_some() {
         d.progress.drain_xid = xact::current_xid();
+        guard::take_blue_fingerprint(d)?;
     }
     Ok(filled)
 }

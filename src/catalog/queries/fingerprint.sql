@@ -53,7 +53,8 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
            || coalesce((SELECT ' ' || pg_catalog.string_agg(DISTINCT g.tgenabled::text, ' ')
                           FROM pg_catalog.pg_trigger g
                          WHERE g.tgconstraint = k.oid AND k.contype = 'f'), '')
-      FROM pg_catalog.pg_constraint k WHERE k.conrelid = $1
+      FROM pg_catalog.pg_constraint k
+     WHERE k.conrelid = $1 AND (k.contype <> 'f' OR k.conparentid = 0)
     UNION ALL
     SELECT 'foreign key ' || k.conname || ' of ' || k.conrelid::regclass::text,
            pg_catalog.replace(pg_catalog.pg_get_constraintdef(k.oid), ' NOT VALID', '')

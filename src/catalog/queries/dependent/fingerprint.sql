@@ -4,7 +4,7 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
     SELECT CASE c.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END
                || pg_catalog.format('%I.%I', n.nspname, c.relname) AS part,
            pg_catalog.concat_ws(' ', pg_catalog.pg_get_userbyid(c.relowner), c.relacl, c.reloptions,
-               c.reltablespace, pg_catalog.pg_get_viewdef(c.oid),
+               c.reltablespace, c.relispopulated, pg_catalog.pg_get_viewdef(c.oid),
                (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attname, a.attacl,
                            a.attstattarget, a.attstorage, a.attcompression, a.attoptions,
                            pg_catalog.pg_get_expr(d.adbin, d.adrelid)), ',' ORDER BY a.attnum)
