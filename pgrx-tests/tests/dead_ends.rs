@@ -47,6 +47,37 @@ fn an_old_table_that_was_dropped_after_the_swap_is_not_missed() {
 }
 
 #[test]
+fn what_hung_on_a_new_table_that_was_dropped_comes_back_with_the_old_one() {
+    let scene = Scene::users(20);
+    scene.table("posts", "id bigint PRIMARY KEY, author bigint REFERENCES users");
+    scene.admin().run(
+        "CREATE VIEW names AS SELECT id, name FROM users; ALTER VIEW names OWNER TO owner;
+         CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER t AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION nothing()",
+    );
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    owner.swap();
+    scene.app().run(
+        "INSERT INTO users (id, email) VALUES (500, 'young'); INSERT INTO posts VALUES (1, 500)",
+    );
+    owner.run("DROP TABLE users CASCADE");
+    let mut admin = scene.admin();
+    let id = admin.text("SELECT max(id) FROM bluegreen.deployment");
+    owner.run(&format!("SELECT bg_abort({id})"));
+    let told = owner.notices();
+    assert!(told.iter().any(|n| n.message.contains("posts_author_fkey")), "{told:?}");
+    assert_eq!(admin.int("SELECT count(*) FROM names"), 20);
+    assert_eq!(
+        admin.text(
+            "SELECT tgenabled FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = 't'"
+        ),
+        "O"
+    );
+    assert_eq!(admin.refused("INSERT INTO posts VALUES (2, 999)").code, "23503");
+}
+
+#[test]
 fn a_new_table_that_was_dropped_after_the_swap_does_not_take_the_old_one_along() {
     let scene = Scene::users(10);
     let mut owner = scene.owner();

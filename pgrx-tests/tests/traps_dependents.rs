@@ -784,3 +784,125 @@ fn trap_48_a_foreign_key_to_a_partitioned_table_is_carried() {
     before.without(&inner).assert_same(&scene.inventory().without(&inner));
     scene.admin().run("DELETE FROM parts WHERE id = 15");
 }
+
+#[test]
+fn trap_61_a_function_that_is_replaced_while_the_swap_waits_is_noticed() {
+    let scene = Scene::users(5);
+    scene.admin().run("CREATE FUNCTION f(u users) RETURNS int LANGUAGE sql AS 'SELECT 1'");
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    let mut admin = scene.admin();
+    admin
+        .run("BEGIN; CREATE OR REPLACE FUNCTION f(u users) RETURNS int LANGUAGE sql AS 'SELECT 5'");
+    let swap = scene.send("owner", "SELECT bg_swap('users', retry_for => '20 s')");
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    admin.run("COMMIT");
+    let refusal = swap.refused();
+    refusal.assert_is("55000", &["function"]);
+    assert_eq!(scene.app().int("SELECT f(u) FROM users u LIMIT 1"), 5);
+}
+
+#[test]
+fn trap_48_foreign_keys_act_in_the_order_in_which_they_were_made() {
+    let scene = Scene::users(5);
+    scene.table("posts", "id bigint PRIMARY KEY, author bigint, mail text");
+    scene.admin().run(
+        "ALTER TABLE posts ADD CONSTRAINT z_first FOREIGN KEY (author) REFERENCES users ON DELETE SET NULL;
+         ALTER TABLE users ADD UNIQUE (id, email);
+         ALTER TABLE posts ADD CONSTRAINT a_second FOREIGN KEY (author, mail) REFERENCES users (id, email) ON DELETE CASCADE;
+         INSERT INTO posts SELECT 1, 1, email FROM users WHERE id = 1",
+    );
+    let mut app = scene.app();
+    let mut left = |when: &str| {
+        app.run("BEGIN; DELETE FROM users WHERE id = 1");
+        assert_eq!(app.int("SELECT count(*) FROM posts"), 1, "{when}");
+        app.run("ROLLBACK");
+    };
+    left("before");
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    owner.swap();
+    left("swapped");
+    owner.revert();
+    left("reverted");
+}
+
+#[test]
+fn trap_50_a_long_chain_of_views_is_followed_to_its_end() {
+    let scene = Scene::users(5);
+    let mut admin = scene.admin();
+    admin.run("CREATE VIEW v0 AS SELECT id FROM users");
+    for n in 1..80 {
+        admin.run(&format!("CREATE VIEW v{n} AS SELECT id FROM v{}", n - 1));
+    }
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    owner.swap();
+    scene.app().run("INSERT INTO users (email) VALUES ('new')");
+    assert_eq!(admin.int("SELECT count(*) FROM v79"), 6);
+    owner.run("SELECT bg_finish('users')");
+}
+
+#[test]
+fn trap_50_a_view_of_an_index_and_a_circle_are_refused_by_name() {
+    let scene = Scene::users(5);
+    let mut admin = scene.admin();
+    admin.run("CREATE VIEW size_of AS SELECT pg_relation_size('users_pkey'::regclass)");
+    let mut owner = scene.owner();
+    owner.refused("SELECT bg_prepare('users')").assert_is("0A000", &["size_of"]);
+    admin.run(
+        "DROP VIEW size_of; CREATE VIEW v AS SELECT 1::bigint AS n FROM users;
+         CREATE FUNCTION f() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM v; END;
+         CREATE OR REPLACE VIEW v AS SELECT f() AS n FROM users",
+    );
+    owner.refused("SELECT bg_prepare('users')").assert_is("0A000", &["users", "on itself"]);
+}
+
+#[test]
+fn trap_47_two_swaps_at_once_of_tables_joined_both_ways_both_succeed() {
+    let scene = Scene::users(5);
+    scene.table("posts", "id bigint PRIMARY KEY, author bigint REFERENCES users");
+    scene.admin().run("ALTER TABLE users ADD COLUMN best bigint REFERENCES posts");
+    let mut owner = scene.owner();
+    for table in ["users", "posts"] {
+        owner.run(&format!("SELECT bg_prepare('{table}', 'ADD COLUMN phone text')"));
+        owner.run(&format!("CALL bg_run('{table}')"));
+    }
+    for verb in ["bg_swap", "bg_revert", "bg_swap", "bg_revert"] {
+        let both: Vec<_> = ["users", "posts"]
+            .iter()
+            .map(|table| scene.send("owner", &format!("SELECT {verb}('{table}')")))
+            .collect();
+        for errand in both {
+            errand.done();
+        }
+        for table in ["users", "posts"] {
+            owner.run(&format!("CALL bg_run('{table}')"));
+        }
+    }
+}
+
+#[test]
+fn trap_66_who_holds_a_child_is_named() {
+    let scene = Scene::users(5);
+    scene.table(
+        "posts",
+        "id bigint PRIMARY KEY, author bigint REFERENCES users DEFERRABLE INITIALLY DEFERRED",
+    );
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    let mut app = scene.app();
+    app.run("BEGIN; SELECT count(*) FROM posts");
+    let pid = app.pid().to_string();
+    owner
+        .refused("SELECT bg_swap('users', retry_for => '300 ms')")
+        .assert_is("55P03", &["users", &pid]);
+    assert_eq!(owner.text("SELECT pid FROM bg_blockers('users')"), pid);
+    app.run("ROLLBACK");
+    // The caller's own deferred events on it.
+    owner.run("BEGIN; INSERT INTO posts VALUES (1, 1)");
+    let refusal = owner.refused("SELECT bg_swap('users')");
+    refusal.assert_is("55006", &["posts"]);
+    owner.run("ROLLBACK");
+    owner.swap();
+}

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use crate::api::{interval, required};
 use crate::catalog;
 use crate::deployment::status::{self, Status};
-use crate::deployment::{guard, store};
+use crate::deployment::{exchange, guard, store};
 use crate::error::Result;
 use crate::pg::security::Identity;
 
@@ -130,11 +130,11 @@ fn bg_blockers(
     let _us = Identity::extension()?;
     let table = catalog::existing_table(source)?;
     guard::require_owner(caller, table.owner, &table.qualified().plain())?;
-    let (green, blue, xid) = match store::find(source)?.filter(|d| d.phase.is_open()) {
-        Some(d) => (d.green(), d.blue(), d.progress.drain_xid),
-        None => (source, source, 0),
+    let (relations, xid) = match store::find(source)?.filter(|d| d.phase.is_open()) {
+        Some(d) => (exchange::relations(&d)?, d.progress.drain_xid),
+        None => (vec![source], 0),
     };
-    let rows: Vec<_> = catalog::blockers(green, blue, xid, caller)?
+    let rows: Vec<_> = catalog::blockers(&relations, xid, caller)?
         .into_iter()
         .map(|b| (b.pid, b.user, b.application, b.what, b.query, b.since.and_then(timestamp)))
         .collect();

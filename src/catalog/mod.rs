@@ -243,14 +243,10 @@ pub fn hangs_on(oid: u32) -> Result<Vec<dependent::Stranger>> {
     spi::rows(include_str!("queries/hangs_on.sql"), &[Arg::Oid(oid)])
 }
 
-/// Who holds what a swap would wait for.
-pub fn blockers(green: u32, blue: u32, drain_xid: u64, caller: u32) -> Result<Vec<Blocker>> {
-    let args = [
-        Arg::Int(green.into()),
-        Arg::Int(blue.into()),
-        Arg::Int(drain_xid as i64),
-        Arg::Oid(caller),
-    ];
+/// Who holds what a swap would wait for: locks on `relations`, snapshots older than `drain_xid`.
+pub fn blockers(relations: &[u32], drain_xid: u64, caller: u32) -> Result<Vec<Blocker>> {
+    let relations: Vec<i64> = relations.iter().map(|oid| i64::from(*oid)).collect();
+    let args = [Arg::Ints(&relations), Arg::Int(drain_xid as i64), Arg::Oid(caller)];
     spi::rows(include_str!("queries/blockers.sql"), &args)
 }
 

@@ -15,6 +15,9 @@ use crate::pg::security::{self, SettingsLevel};
 use crate::pg::spi::{self, Arg};
 use crate::pg::{acl, relation, xact};
 
+/// How far views are followed; the query stops there.
+const MAX_DEPTH: i32 = 512;
+
 /// Copies by the OID of their originals.
 type Made = HashMap<u32, u32>;
 
@@ -49,6 +52,15 @@ pub fn discover(
 ) -> Result<Adapted> {
     let twins = reader::twins(table.oid)?;
     require_plain_name(table)?;
+    if let Some(deep) = twins.iter().find(|t| t.depth >= MAX_DEPTH) {
+        return Err(Error::unsupported(format!(
+            "{} {} depends on {} over more than {MAX_DEPTH} others, or on itself",
+            deep.kind.word(),
+            deep.title,
+            table.qualified().plain()
+        ))
+        .hint("Break the circle for the deployment."));
+    }
     let mut schemas = vec![table.schema.clone()];
     for twin in &twins {
         if !schemas.contains(&twin.schema) {

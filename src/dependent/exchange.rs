@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::dependent::{CopyKind, Move, Said, Twin};
 use crate::model::deployment::{Deployment, Side};
+use crate::pg::lock;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
@@ -40,6 +41,23 @@ pub fn locks(d: &Deployment) -> Result<Vec<u32>> {
     found.sort_unstable();
     found.dedup();
     Ok(found)
+}
+
+/// Locks the functions of both sides: nobody may replace one while it changes its place.
+pub fn lock_functions(d: &Deployment) -> Result<()> {
+    let twins = d.progress.twins.iter().filter(|t| t.kind == CopyKind::Function);
+    let oids: Vec<i64> =
+        twins.flat_map(|t| [Some(t.origin), t.shadow]).flatten().map(i64::from).collect();
+    if oids.is_empty() {
+        return Ok(());
+    }
+    let _us = Identity::extension()?;
+    for oid in &oids {
+        lock::function(*oid as u32);
+    }
+    // CREATE OR REPLACE FUNCTION locks nothing but the row.
+    let sql = "SELECT FROM pg_catalog.pg_proc WHERE oid = ANY ($1::oid[]) FOR NO KEY UPDATE";
+    spi::run(sql, &[Arg::Ints(&oids)]).map(drop)
 }
 
 /// Views of the side that is offline.

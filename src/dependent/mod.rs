@@ -30,7 +30,9 @@ mod site;
 mod uses;
 
 pub use copies::{Adapted, discover, mark_early, refresh, strip, take_along};
-pub use exchange::{bring_back, drop_offline, exchange_twins, locks, put_on, switch, take_off};
+pub use exchange::{
+    bring_back, drop_offline, exchange_twins, lock_functions, locks, put_on, switch, take_off,
+};
 pub use exchange::{not_valid, offline, validate};
 pub use site::Site;
 

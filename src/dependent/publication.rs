@@ -35,7 +35,7 @@ pub(super) fn filters(table: u32) -> Result<Filters> {
 
 /// A row filter is led through the changes as a policy of the shadow's, which is of the same form.
 fn stand_in(n: usize) -> Ident {
-    Ident::new(format!("bluegreen_filter_{n}"))
+    Ident::new(format!("a row filter of pg_bluegreen, number {n}"))
 }
 
 impl Filters {

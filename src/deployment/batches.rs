@@ -24,7 +24,7 @@ pub struct Batch {
 pub fn begin(id: i64) -> Result<Deployment> {
     let deployment = guard::lock(id)?;
     if deployment.phase.is_open() {
-        guard::check_definitions(&deployment)?;
+        xact::looking(|| guard::check_definitions(&deployment))?;
     }
     Ok(deployment)
 }

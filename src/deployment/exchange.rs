@@ -46,27 +46,31 @@ pub fn exchange(
     guard::require_read_committed(call)?;
     let after = guard::next_phase(d, event)?;
     require_committed_work(d, settings, call)?;
-    refuse_misfits(d, misfits, call)?;
-    guard::require_not_in_use(&[d.green(), d.blue()], call)?;
     let allowed = allowed_backlog(d, settings);
-    refuse_backlog(d, allowed)?;
-    swap::rehearse(d)?;
+    let others = xact::looking(|| {
+        refuse_misfits(d, misfits, call)?;
+        refuse_backlog(d, allowed)?;
+        swap::rehearse(d)?;
+        let _us = Identity::extension()?;
+        dependent::locks(d)
+    })?;
+    let all: Vec<u32> = [d.green(), d.blue()].into_iter().chain(others.iter().copied()).collect();
+    guard::require_not_in_use(&all, call)?;
     let until = Instant::now() + settings.retry_for;
     if settings.wait_for_snapshots {
-        swap::wait_for_snapshots(d, until)?;
+        swap::wait_for_snapshots(d, &all, until)?;
     }
     let began = Instant::now();
     let mut locked = Laps::since(began);
     let mut tries = 0;
-    let others = {
-        let _us = Identity::extension()?;
-        dependent::locks(d)?
-    };
-    let locks = swap::locks(d, &others)?;
+    let locks = xact::looking(|| swap::locks(d, &others))?;
     let exchanged = lock::retry(settings.lock_timeout, until, |limit| {
         tries += 1;
         let _limited = lock::limited(limit)?;
-        locked = Laps::since(lock::all_within(&locks, limit)?);
+        // Clients take the other tables' locks in an order of their own: try it one way, then the other.
+        let order = swap::in_order(&locks, d.green(), tries % 2 == 0);
+        locked = Laps::since(lock::all_within(&order, limit)?);
+        dependent::lock_functions(d)?;
         let mut copy = d.clone();
         under_lock(&mut copy, settings, after, misfits, allowed, call, &mut locked)?;
         Ok(copy)
@@ -74,10 +78,16 @@ pub fn exchange(
     match exchanged {
         Ok(copy) => *d = copy,
         Err(caught) if caught.is_lock_failure() => {
-            return Err(swap::lock_error(d, &caught.error)?);
+            return Err(swap::lock_error(d, &all, &caught.error)?);
         }
         Err(caught) => return caught.raise(),
     }
+    let name = d.source.plain();
+    let (since, parts) = (locked.since, locked.to_string());
+    xact::log_at_commit(move || {
+        let held = since.elapsed().as_secs_f64() * 1000.0;
+        format!("{call} of {name} held its locks for {held:.1} ms until its commit ({parts})")
+    });
     store::record(
         d,
         &store::Step {
@@ -119,6 +129,12 @@ impl fmt::Display for Laps {
             self.parts.iter().map(|(name, time)| format!("{name} {:.1}", ms(*time))).collect();
         write!(f, "{:.1} ms ({})", ms(self.last - self.since), parts.join(", "))
     }
+}
+
+/// Relations that a swap locks.
+pub fn relations(d: &Deployment) -> Result<Vec<u32>> {
+    let _us = Identity::extension()?;
+    Ok([d.green(), d.blue()].into_iter().chain(dependent::locks(d)?).collect())
 }
 
 /// Everything that happens while nobody else can touch either table.

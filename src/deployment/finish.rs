@@ -8,13 +8,14 @@ use crate::ddl::shadow as ddl;
 use crate::dependent;
 use crate::deployment::{dependents, guard, store};
 use crate::error::{Error, Result};
-use crate::ident::QualifiedName;
+use crate::ident::{QualifiedName, plain};
 use crate::model::deployment::{Deployment, Side};
 use crate::model::phase::{Event, Phase};
 use crate::model::settings::Settings;
 use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
+use crate::pg::xact;
 use crate::shadow::remove;
 use crate::swap;
 
@@ -92,13 +93,30 @@ fn bring_back(d: &mut Deployment, settings: &Settings) -> Result<()> {
             return Ok(());
         }
         remove::move_to(d.origin, &d.source.schema)?;
+        for statistics in catalog::statistics(d.origin)? {
+            if statistics.schema == d.blue_schema {
+                let (from, name) = (&statistics.schema, &statistics.name);
+                let to = &d.source.schema;
+                spi::run(&format!("ALTER STATISTICS {from}.{name} SET SCHEMA {to}"), &[])?;
+            }
+        }
         let clauses = dependent::switch(d, Side::Origin, true);
         if let Some(sql) = ddl::switch(&d.source, &clauses) {
             spi::run(&sql, &[])?;
         }
-        dependent::bring_back(d).map(drop)
+        for lost in dependent::bring_back(d)? {
+            xact::warn(&format!("{lost} could not be brought back with {}", d.source.plain()));
+        }
+        Ok(())
     })?;
-    while dependents::validate_next(d)?.is_some() {}
+    // Rows that were written since the last sync are gone: others may refer to them.
+    for (table, name) in dependents::not_valid(d)? {
+        let validated = xact::subtransaction(|| dependent::validate(d, &table, &name));
+        if let Err(caught) = validated {
+            let (name, table) = (plain(name.as_str()), table.plain());
+            xact::warn(&format!("{name} of {table} stays NOT VALID: {}", caught.error.message));
+        }
+    }
     Ok(())
 }
 
@@ -137,7 +155,8 @@ fn end(
         ]
     };
     let locks: Vec<_> = tables
-        .into_iter()
+        .iter()
+        .copied()
         .chain(dependent::offline(d))
         .chain(logs.into_iter().flatten())
         .map(|t| (t, Mode::AccessExclusive))
@@ -154,7 +173,7 @@ fn end(
     match ended {
         Ok(()) => {}
         Err(caught) if caught.is_lock_failure() => {
-            return Err(swap::lock_error(d, &caught.error)?);
+            return Err(swap::lock_error(d, &tables, &caught.error)?);
         }
         Err(caught) => return caught.raise(),
     }

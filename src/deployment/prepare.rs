@@ -202,7 +202,7 @@ fn lock_green(table: &Table, settings: &Settings) -> Result<()> {
         Err(caught) if caught.is_lock_failure() => {
             let caller = guard::caller();
             let _us = Identity::extension()?;
-            let blockers = catalog::blockers(table.oid, table.oid, 0, caller)?;
+            let blockers = catalog::blockers(&[table.oid], 0, caller)?;
             let who: Vec<_> = blockers
                 .iter()
                 .map(|b| {

@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use crate::catalog;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::{Arguments, Deployment, Plan, Progress};
@@ -99,7 +98,10 @@ pub fn next_id() -> Result<i64> {
     loop {
         let id = spi::one::<i64>("SELECT pg_catalog.nextval('bluegreen.deployment_id_seq')", &[])?
             .ok_or_else(|| Error::internal("no deployment number"))?;
-        if catalog::schema_oid(&Ident::new(format!("bluegreen_{id}")))?.is_none() {
+        let taken = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace
+                       WHERE nspname = $1 OR nspname LIKE pg_catalog.replace($1, '_', '\\_') || '\\_%')";
+        let name = format!("bluegreen_{id}");
+        if spi::one::<bool>(taken, &[Arg::Text(&name)])? == Some(false) {
             return Ok(id);
         }
     }

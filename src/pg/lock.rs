@@ -35,6 +35,19 @@ pub fn relation(oid: u32, mode: Mode) {
     unsafe { pg_sys::LockRelationOid(pg_sys::Oid::from(oid), mode.raw()) };
 }
 
+/// Locks a function against ALTER, DROP and COMMENT until the end of the transaction.
+pub fn function(oid: u32) {
+    // SAFETY: takes a lock; the OID need not exist.
+    unsafe {
+        pg_sys::LockDatabaseObject(
+            pg_sys::ProcedureRelationId,
+            pg_sys::Oid::from(oid),
+            0,
+            pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE,
+        );
+    }
+}
+
 /// Locks a relation if nobody stands in the way.
 pub fn relation_at_once(oid: u32, mode: Mode) -> bool {
     // SAFETY: takes a lock or not; the OID need not exist.

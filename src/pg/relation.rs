@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 
 /// Refuses with PostgreSQL's own error (55006) when a statement of this session is using the table
-/// or has trigger events pending on it. Locks: ACCESS SHARE, if the caller holds none.
+/// or has trigger events pending on it. Locks: ACCESS SHARE for the moment.
 pub fn check_not_in_use(table: u32, statement: &str) -> Result<()> {
     let statement =
         CString::new(statement).map_err(|_| Error::internal("a name contains a NUL byte"))?;
@@ -16,7 +16,7 @@ pub fn check_not_in_use(table: u32, statement: &str) -> Result<()> {
         let mode = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
         let relation = pg_sys::relation_open(pg_sys::Oid::from(table), mode);
         pg_sys::CheckTableNotInUse(relation, statement.as_ptr());
-        pg_sys::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        pg_sys::relation_close(relation, mode);
     }
     Ok(())
 }

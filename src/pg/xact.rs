@@ -88,6 +88,22 @@ pub fn subtransaction<T>(work: impl FnOnce() -> Result<T>) -> std::result::Resul
     }
 }
 
+/// Runs `work`, which only looks, and gives back the locks that it took: whoever holds a lock while
+/// waiting for another one stands in somebody's way.
+pub fn looking<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    const DONE: &str = "a look was taken back";
+    let mut found = None;
+    let looked: std::result::Result<(), Caught> = subtransaction(|| {
+        found = Some(work()?);
+        Err(Error::internal(DONE))
+    });
+    match (looked, found) {
+        (Err(caught), Some(value)) if caught.error.message == DONE => Ok(value),
+        (Err(caught), _) => caught.raise(),
+        (Ok(()), _) => Err(Error::internal("a look was not taken back")),
+    }
+}
+
 fn caught(cause: CaughtError) -> Caught {
     let report = match &cause {
         CaughtError::PostgresError(report)
@@ -113,6 +129,21 @@ pub fn is_read_committed() -> bool {
 pub fn current_xid() -> u64 {
     // SAFETY: inside a transaction.
     unsafe { pg_sys::GetTopFullTransactionId().value }
+}
+
+/// Tells the caller what did not work out, and goes on.
+pub fn warn(line: &str) {
+    pgrx::warning!("{line}");
+}
+
+/// Writes a line to the server's log when the transaction commits, just before its locks go; nothing
+/// when it is rolled back.
+pub fn log_at_commit(
+    line: impl FnOnce() -> String + std::panic::UnwindSafe + std::panic::RefUnwindSafe + 'static,
+) {
+    pgrx::register_xact_callback(pgrx::PgXactCallbackEvent::Commit, move || {
+        pgrx::log!("{}", line())
+    });
 }
 
 /// Makes what this transaction did visible to its next command.

@@ -7,8 +7,8 @@
 //! are exchanged, capture is turned round. The caller counts, drains and checks before, under the
 //! same lock.
 //!
-//! Lock order: the tables by OID, then the sequences. Nothing of ours is locked before, so a rolled
-//! back try leaves nobody queued behind us.
+//! Lock order: the live table, then the others by OID and the sequences, every other try backwards.
+//! Nothing of ours is locked before, so a rolled back try leaves nobody queued behind us.
 
 mod sequences;
 mod statistics;
@@ -55,9 +55,24 @@ pub fn locks(deployment: &Deployment, others: &[u32]) -> Result<Vec<(u32, Mode)>
     Ok(tables.chain(sequences).chain(others).collect())
 }
 
+/// The locks in the order in which they are tried: the live table first, because most clients come to
+/// what hangs on it with a lock on it (a foreign key's check has one at once), then the others.
+pub fn in_order(locks: &[(u32, Mode)], green: u32, ascending: bool) -> Vec<(u32, Mode)> {
+    let mut order = locks.to_vec();
+    if !ascending {
+        order.reverse();
+    }
+    order.sort_by_key(|(oid, _)| *oid != green);
+    order
+}
+
 /// Waits until no snapshot of others is older than the last committed drain. They would read blue
 /// as it was before it, without an error.
-pub fn wait_for_snapshots(deployment: &Deployment, until: Instant) -> Result<()> {
+pub fn wait_for_snapshots(
+    deployment: &Deployment,
+    relations: &[u32],
+    until: Instant,
+) -> Result<()> {
     let xid = deployment.progress.drain_xid;
     // Most are gone in a moment, and each millisecond brings new changes to drain.
     let mut rest = Duration::from_millis(1);
@@ -70,7 +85,7 @@ pub fn wait_for_snapshots(deployment: &Deployment, until: Instant) -> Result<()>
             return Ok(());
         }
         if Instant::now() >= until {
-            let blockers = describe_blockers(deployment)?;
+            let blockers = describe_blockers(deployment, relations)?;
             return Err(Error::new(
                 pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
                 format!(
@@ -88,11 +103,10 @@ pub fn wait_for_snapshots(deployment: &Deployment, until: Instant) -> Result<()>
 }
 
 /// Who stands in the way, a line each.
-pub fn describe_blockers(deployment: &Deployment) -> Result<Vec<String>> {
+pub fn describe_blockers(deployment: &Deployment, relations: &[u32]) -> Result<Vec<String>> {
     let caller = security::current_user();
     let _us = Identity::extension()?;
-    let (green, blue) = (deployment.green(), deployment.blue());
-    let blockers = catalog::blockers(green, blue, deployment.progress.drain_xid, caller)?;
+    let blockers = catalog::blockers(relations, deployment.progress.drain_xid, caller)?;
     Ok(blockers
         .into_iter()
         .map(|b| {
@@ -113,8 +127,8 @@ fn first(blockers: &[String]) -> String {
 }
 
 /// The error of a swap that did not get its locks; it names who blocks.
-pub fn lock_error(deployment: &Deployment, cause: &Error) -> Result<Error> {
-    let blockers = describe_blockers(deployment)?;
+pub fn lock_error(deployment: &Deployment, relations: &[u32], cause: &Error) -> Result<Error> {
+    let blockers = describe_blockers(deployment, relations)?;
     Ok(Error::new(
         pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
         format!(

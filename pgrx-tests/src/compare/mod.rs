@@ -1,13 +1,15 @@
 //! `cargo compare`: how fast a change is, and what it costs the clients.
 //!
-//! Two comparisons, each of alternating pairs on one machine, so that what the machine does besides
-//! hits both sides: `copy` puts a whole change beside the least that any rewrite must do, `capture`
-//! puts the throughput of clients on a table under deployment beside that on the same table without.
+//! Comparisons on one machine, of alternating pairs, so that what the machine does besides hits both
+//! sides: `copy` puts a whole change beside the least that any rewrite must do, `capture` puts the
+//! throughput of clients on a table under deployment beside that on the same table without. `lock`
+//! tells how long a swap holds its locks, at two sizes of the table.
 //! Medians count; the runs themselves are in `target/compare/*.json`.
 
 mod capture;
 mod copy;
 mod load;
+mod lock;
 mod snapshots;
 mod table;
 
@@ -48,6 +50,8 @@ enum Comparison {
     Copy,
     /// Single-row updates with capture on, beside those without
     Capture,
+    /// How long a swap holds its locks, at two sizes of the table
+    Lock,
 }
 
 impl Arguments {
@@ -75,6 +79,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             let result = match comparison {
                 Comparison::Copy => copy::run(workspace, arguments)?,
                 Comparison::Capture => capture::run(workspace, arguments)?,
+                Comparison::Lock => lock::run(workspace, arguments)?,
             };
             missed.extend(result);
         }

@@ -1,27 +1,27 @@
--- $1 green, $2 blue, $3 the last transaction that wrote to blue (0: none), $4 who asks: query texts of
--- other roles are shown as pg_stat_activity shows them.
+-- $1 relations, $2 the last transaction that wrote to blue (0: none), $3 who asks: query texts of other
+-- roles are shown as pg_stat_activity shows them.
 SELECT * FROM (
     SELECT a.pid::int4 AS pid, a.usename::text AS "user", a.application_name AS application,
            pg_catalog.format('holds %s on %s', l.mode, l.relation::regclass) AS what,
-           CASE WHEN pg_catalog.pg_has_role($4, a.usesysid, 'USAGE')
-                  OR pg_catalog.pg_has_role($4, 'pg_read_all_stats', 'USAGE') THEN a.query
+           CASE WHEN pg_catalog.pg_has_role($3, a.usesysid, 'USAGE')
+                  OR pg_catalog.pg_has_role($3, 'pg_read_all_stats', 'USAGE') THEN a.query
                 ELSE '<insufficient privilege>' END AS query, extract(epoch FROM a.xact_start)::float8 AS since
       FROM pg_catalog.pg_locks l
       JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
      WHERE l.locktype = 'relation' AND l.granted
        AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
                           WHERE d.datname = pg_catalog.current_database())
-       AND l.relation::int8 IN ($1::int8, $2::int8) AND l.pid <> pg_catalog.pg_backend_pid()
+       AND l.relation::int8 = ANY ($1) AND l.pid <> pg_catalog.pg_backend_pid()
     UNION ALL
     SELECT a.pid, a.usename::text, a.application_name,
            'holds a snapshot older than the last sync',
-           CASE WHEN pg_catalog.pg_has_role($4, a.usesysid, 'USAGE')
-                  OR pg_catalog.pg_has_role($4, 'pg_read_all_stats', 'USAGE') THEN a.query
+           CASE WHEN pg_catalog.pg_has_role($3, a.usesysid, 'USAGE')
+                  OR pg_catalog.pg_has_role($3, 'pg_read_all_stats', 'USAGE') THEN a.query
                 ELSE '<insufficient privilege>' END, extract(epoch FROM a.xact_start)::float8
       FROM pg_catalog.pg_stat_activity a
-     WHERE $3::int8 > 0 AND a.backend_xmin IS NOT NULL
+     WHERE $2::int8 > 0 AND a.backend_xmin IS NOT NULL
        AND a.datname = pg_catalog.current_database()
-       AND pg_catalog.age(a.backend_xmin) >= pg_catalog.age(($3::int8 % 4294967296)::text::xid)
+       AND pg_catalog.age(a.backend_xmin) >= pg_catalog.age(($2::int8 % 4294967296)::text::xid)
        AND a.backend_type NOT IN ('walsender', 'autovacuum worker')
        AND a.pid <> pg_catalog.pg_backend_pid()
     UNION ALL
@@ -33,7 +33,7 @@ SELECT * FROM (
       JOIN pg_catalog.pg_locks t ON t.locktype = 'transactionid' AND t.transactionid = p.transaction
        AND t.pid IS NULL
       JOIN pg_catalog.pg_locks l ON l.virtualtransaction = t.virtualtransaction AND l.pid IS NULL
-     WHERE l.locktype = 'relation' AND l.relation::int8 IN ($1::int8, $2::int8)
+     WHERE l.locktype = 'relation' AND l.relation::int8 = ANY ($1)
        AND p.database = pg_catalog.current_database()
   ) b
  ORDER BY b.since NULLS LAST

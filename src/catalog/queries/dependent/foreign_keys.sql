@@ -23,4 +23,4 @@ SELECT k.conname::text AS name, k.conrelid::int8 AS child, k.confrelid::int8 AS 
   JOIN pg_catalog.pg_class p ON p.oid = k.confrelid
   JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
  WHERE k.contype = 'f' AND (k.conrelid = $1 OR k.confrelid = $1)
- ORDER BY cn.nspname, c.relname, k.conname
+ ORDER BY k.oid -- their triggers fire in the order in which the keys were made

@@ -54,6 +54,15 @@ SELECT 'column', pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
   JOIN pg_catalog.pg_class c ON d.classid = 'pg_catalog.pg_class'::regclass AND c.oid = d.objid
  WHERE n.classid = 'pg_catalog.pg_type'::regclass AND d.objsubid <> 0 AND c.oid <> ALL ($2::oid[])
 UNION ALL
+SELECT DISTINCT 'object', pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
+  FROM pg_catalog.pg_index i
+  JOIN pg_catalog.pg_depend d
+    ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = i.indexrelid
+ WHERE i.indrelid = $1
+   AND d.classid IN ('pg_catalog.pg_rewrite'::regclass, 'pg_catalog.pg_policy'::regclass,
+       'pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_trigger'::regclass,
+       'pg_catalog.pg_attrdef'::regclass)
+UNION ALL
 SELECT 'temporary view', c.oid::regclass::text
   FROM pg_catalog.pg_class c
  WHERE c.oid = ANY ($2::oid[]) AND c.oid <> $1 AND c.relpersistence = 't'

@@ -25,7 +25,7 @@ WITH RECURSIVE node (classid, objid, depth) AS (
           FROM pg_catalog.pg_depend d
          WHERE d.refclassid = n.classid AND d.refobjid = n.objid
            AND d.classid = 'pg_catalog.pg_proc'::regclass) next
-     WHERE n.depth < 64)
+     WHERE n.depth < 512)
 SELECT CASE c.relkind WHEN 'm' THEN 'materialized_view' ELSE 'view' END AS kind,
        c.oid::int8 AS oid, c.relname::text AS name, s.nspname::text AS schema,
        pg_catalog.format('%I.%I', s.nspname, c.relname) AS title, max(n.depth) AS depth,
