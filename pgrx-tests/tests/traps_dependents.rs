@@ -906,3 +906,58 @@ fn trap_66_who_holds_a_child_is_named() {
     owner.run("ROLLBACK");
     owner.swap();
 }
+
+#[test]
+fn trap_48_a_new_foreign_key_comes_with_the_swap_and_goes_with_the_revert() {
+    let scene = Scene::users(20);
+    scene.table("teams", "id integer PRIMARY KEY");
+    scene.admin().run("INSERT INTO teams VALUES (1), (2); GRANT ALL ON teams TO owner");
+    let before = scene.inventory();
+    let mut owner = scene.owner();
+    let changes = "ADD COLUMN team int DEFAULT 1, ADD CONSTRAINT in_team FOREIGN KEY (team) REFERENCES teams ON DELETE SET NULL,
+        ADD COLUMN boss bigint, ADD FOREIGN KEY (boss) REFERENCES users (id)";
+    // Who writes to the other table is not kept waiting until prepare commits.
+    owner.run("BEGIN");
+    owner.run(&format!("SELECT bg_prepare('users', '{changes}')"));
+    scene.app().run("SET lock_timeout = '1 s'; INSERT INTO teams VALUES (3)");
+    owner.run("COMMIT");
+    owner.run("CALL bg_run('users')");
+    owner.run("SELECT bg_swap('users')");
+    assert_eq!(scene.status("not_valid"), "2");
+    let mut app = scene.app();
+    let refused = |app: &mut Person, sql: &str| assert_eq!(app.refused(sql).code, "23503", "{sql}");
+    refused(&mut app, "INSERT INTO users (email, team) VALUES ('x', 77)");
+    refused(&mut app, "INSERT INTO users (email, boss) VALUES ('x', 7777)");
+    owner.run("CALL bg_run('users')");
+    assert_eq!(scene.status("not_valid"), "0");
+    owner.run("SELECT bg_revert('users')");
+    app.run("DELETE FROM teams WHERE id = 1");
+    app.run("INSERT INTO teams VALUES (1)");
+    owner.run("CALL bg_run('users', 'swapped')");
+    owner.run("SELECT bg_revert('users'); SELECT bg_abort('users')");
+    before.assert_same(&scene.inventory());
+
+    // Rows that break it are told, and the revert is open.
+    owner.make_ready(
+        "ADD COLUMN team int DEFAULT 9, ADD FOREIGN KEY (team) REFERENCES teams NOT VALID",
+    );
+    owner.swap();
+    owner.revert();
+    owner.run("SELECT bg_abort('users')");
+    owner.make_ready("ADD COLUMN team int DEFAULT 9, ADD FOREIGN KEY (team) REFERENCES teams");
+    let refusal = owner.refused("CALL bg_run('users', 'swapped')");
+    assert_eq!(refusal.code, "23503", "{refusal:?}");
+    assert!(refusal.message.contains("users_team_fkey"), "{refusal:?}");
+    assert_eq!(scene.status("phase"), "swapped");
+    owner.run("SELECT bg_revert('users')");
+    // Not without the right to reference it.
+    scene.admin().run("CREATE TABLE secret (id bigint PRIMARY KEY)");
+    owner.run("SELECT bg_abort('users')");
+    let refusal = owner.refused(
+        "SELECT bg_prepare('users', 'ADD COLUMN s bigint, ADD FOREIGN KEY (s) REFERENCES secret')",
+    );
+    assert_eq!(refusal.code, "42501", "{refusal:?}");
+    owner
+        .refused("SELECT bg_prepare('users', 'ADD COLUMN s bigint REFERENCES secret')")
+        .assert_is("0A000", &["references", "column s"]);
+}

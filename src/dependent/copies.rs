@@ -1,6 +1,6 @@
 //! Objects that are made a second time over the shadow: found, led through the changes, made.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::catalog::{self, Table, dependent as reader};
 use crate::ddl::rights;
@@ -267,6 +267,7 @@ impl Adapted {
         pairs: &[(Ident, Ident)],
         blue: impl Fn(&Ident) -> Result<Ident>,
         oid: u32,
+        session: &BTreeMap<String, String>,
     ) -> Result<Dependents> {
         let marks = {
             let _path = self.site.build_path()?;
@@ -279,6 +280,7 @@ impl Adapted {
         }
         let mut moves =
             foreign_key::discover(&self.table, shadow, pairs, &self.keys, self.cascade)?;
+        moves.extend(foreign_key::added(&self.table, shadow, oid, &self.keys, session)?);
         let (rules, copies) =
             self.copies.into_iter().partition(|copy| is_rule_of(copy, self.table.oid));
         let rules: Vec<Copy> = rules;

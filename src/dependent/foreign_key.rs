@@ -2,13 +2,18 @@
 //! VALID, and validated right after it in a transaction of their own.
 
 use crate::catalog::Table;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use crate::catalog::dependent::{self as reader, ForeignKey, Stranger};
 use crate::ddl::dependent::{self as ddl, Ends};
 use crate::dependent::{broken, cause};
 use crate::error::{Error, Result};
-use crate::ident::{Ident, QualifiedName};
-use crate::model::changes::{Action, Change};
+use crate::ident::{Ident, QualifiedName, plain};
+use crate::model::changes::{Action, Change, ConstraintKind};
 use crate::model::dependent::{Move, Said, Uses};
+use crate::pg::lock;
+use crate::pg::security::Identity;
 use crate::pg::spi;
 use crate::pg::xact;
 
@@ -42,6 +47,8 @@ pub struct Followed {
     pub skip: Vec<usize>,
     /// Keys that get another name, or none.
     names: Vec<(Ident, Option<Ident>)>,
+    /// Keys that are added, as they are written.
+    added: Vec<String>,
 }
 
 /// Follows the table's own foreign keys through the changes.
@@ -52,11 +59,19 @@ pub(super) fn follow(table: u32, changes: &[Change]) -> Result<Followed> {
         .filter(|k| k.child == table)
         .map(|k| (k.name.clone(), Some(k.name)))
         .collect();
-    let mut skip = Vec::new();
+    let (mut skip, mut added) = (Vec::new(), Vec::new());
     for (at, change) in changes.iter().enumerate() {
         let (from, to) = match change {
             Change::RenameConstraint { from, to } => (from, Some(Ident::new(to))),
             Change::Alter { action: Action::DropConstraint { name, .. }, .. } => (name, None),
+            Change::Alter {
+                action: Action::AddConstraint { kind: ConstraintKind::ForeignKey, .. },
+                text,
+            } => {
+                added.push(text.clone());
+                skip.push(at);
+                continue;
+            }
             _ => continue,
         };
         let now =
@@ -66,7 +81,7 @@ pub(super) fn follow(table: u32, changes: &[Change]) -> Result<Followed> {
             skip.push(at);
         }
     }
-    Ok(Followed { skip, names })
+    Ok(Followed { skip, names, added })
 }
 
 impl Followed {
@@ -139,6 +154,63 @@ pub(super) fn discover(
             validate: key.validated.then(|| child.clone()),
             part: None,
             names: (key.name.clone(), renamed.map(|k| k.name)),
+        });
+    }
+    Ok(moves)
+}
+
+/// The moves of foreign keys that the changes add: not there while the origin is live. Each is added to
+/// the empty shadow as its owner wrote it, read from the catalogs, and taken back: it would keep
+/// writers of the other table out until prepare commits.
+///
+/// Locks: SHARE ROW EXCLUSIVE on the other table for the moment, in short tries.
+pub(super) fn added(
+    table: &Table,
+    shadow: &QualifiedName,
+    shadow_oid: u32,
+    followed: &Followed,
+    session: &BTreeMap<String, String>,
+) -> Result<Vec<Move>> {
+    const LONGEST: Duration = Duration::from_millis(200);
+    const UNTIL: Duration = Duration::from_secs(10);
+    let mut moves = Vec::new();
+    for text in &followed.added {
+        let tried = lock::retry(LONGEST, Instant::now() + UNTIL, |limit| {
+            let _limited = lock::limited(limit)?;
+            xact::looking(|| {
+                {
+                    let _owner = Identity::table_owner(table.owner, session)?;
+                    spi::run(&format!("ALTER TABLE {shadow} {text}"), &[])?;
+                }
+                own(shadow_oid)
+            })
+        });
+        let Some(key) = tried.or_else(xact::Caught::raise)?.pop() else { continue };
+        let source = table.qualified();
+        let other =
+            QualifiedName { schema: key.parent_schema.clone(), name: key.parent_name.clone() };
+        let is_self = key.parent == table.oid || key.parent == shadow_oid;
+        let parent = if is_self { source.clone() } else { other };
+        let ends = Ends {
+            child: &source,
+            columns: &key.columns,
+            set_columns: &key.set_columns,
+            parent: &parent,
+            referenced: &key.referenced,
+        };
+        let said = Said {
+            off: vec![ddl::drop_constraint(&source, &key.name)],
+            on: ddl::add_foreign_key(&key, &ends),
+            uses: Uses::new(),
+        };
+        moves.push(Move {
+            title: format!("foreign key {} of {}", plain(key.name.as_str()), source.plain()),
+            table: (!is_self).then_some(parent),
+            origin: Said::default(),
+            shadow: Some(said),
+            part: None,
+            validate: key.validated.then(|| source.clone()),
+            names: (key.name.clone(), Some(key.name)),
         });
     }
     Ok(moves)

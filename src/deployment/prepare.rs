@@ -303,6 +303,7 @@ pub fn build(
             Ok(blue)
         },
         shadow,
+        &request.session,
     )?;
     let not_valid = create::take_off_not_valid(shadow, &name)?;
     autovacuum_enabled = create::switch_autovacuum_off(&catalog::existing_table(shadow)?, &name)?;

@@ -112,6 +112,8 @@ pub enum ConstraintKind {
     PrimaryKey,
     /// EXCLUDE.
     Exclude,
+    /// FOREIGN KEY.
+    ForeignKey,
     /// NOT NULL as a constraint of the table (PostgreSQL 18).
     NotNull,
 }

@@ -94,7 +94,7 @@ unsafe fn add_column(def: Option<&pg_sys::ColumnDef>, missing_ok: bool) -> Resul
             .filter_map(|node| raw::cast::<pg_sys::Constraint, _>(node));
         for constraint in constraints {
             if constraint.contype == ConstrType::CONSTR_FOREIGN {
-                return Err(foreign_key(&format!("REFERENCES on column {}", plain(&column))));
+                return Err(references(&column));
             }
             #[cfg(feature = "pg18")]
             refuse_virtual(constraint, &column)?;
@@ -171,7 +171,7 @@ unsafe fn add_constraint(def: Option<&pg_sys::Constraint>) -> Result<Action> {
         ConstrType::CONSTR_PRIMARY => ConstraintKind::PrimaryKey,
         ConstrType::CONSTR_EXCLUSION => ConstraintKind::Exclude,
         ConstrType::CONSTR_NOTNULL => ConstraintKind::NotNull,
-        ConstrType::CONSTR_FOREIGN => return Err(foreign_key("FOREIGN KEY")),
+        ConstrType::CONSTR_FOREIGN => ConstraintKind::ForeignKey,
         _ => return Err(refused("this constraint", "a deployment does not know its kind")),
     };
     if !def.indexname.is_null() {
@@ -186,11 +186,11 @@ unsafe fn add_constraint(def: Option<&pg_sys::Constraint>) -> Result<Action> {
     Ok(Action::AddConstraint { name, kind, not_valid: def.skip_validation })
 }
 
-fn foreign_key(what: &str) -> Error {
-    Error::unsupported(format!("changes cannot contain {what}: foreign keys are not carried yet"))
-        .hint(
-            "Add the foreign key after bg_finish, NOT VALID at first; a later version will do it.",
-        )
+/// A foreign key is made in the swap, and so has to be an action of its own.
+fn references(column: &str) -> Error {
+    let column = plain(column);
+    Error::unsupported(format!("changes cannot contain REFERENCES on column {column}"))
+        .hint(format!("Write it as an action of its own: ADD FOREIGN KEY ({column}) REFERENCES …"))
 }
 
 /// The names in `SET (…)` or `RESET (…)`.

@@ -169,6 +169,7 @@ mod tests {
                 Action::AddColumn { column: a(), serial: false, if_not_exists: false },
             ),
             ("DROP COLUMN a", Action::DropColumn { column: a(), if_exists: false, cascade: false }),
+            ("DROP a CASCADE", Action::DropColumn { column: a(), if_exists: false, cascade: true }),
             (
                 "DROP IF EXISTS a RESTRICT",
                 Action::DropColumn { column: a(), if_exists: true, cascade: false },
@@ -220,6 +221,7 @@ mod tests {
         for (text, kind) in [
             ("CHECK (a > 0)", ConstraintKind::Check),
             ("UNIQUE (a, b)", ConstraintKind::Unique),
+            ("FOREIGN KEY (a) REFERENCES s.t (b) ON DELETE CASCADE", ConstraintKind::ForeignKey),
             ("PRIMARY KEY (a) INCLUDE (b)", ConstraintKind::PrimaryKey),
             ("EXCLUDE USING gist (a WITH &&, b WITH =)", ConstraintKind::Exclude),
         ] {
@@ -360,10 +362,7 @@ mod tests {
             ("OPTIONS (ADD a 'b')", "OPTIONS"),
             ("ALTER a OPTIONS (ADD a 'b')", "OPTIONS"),
             ("SET WITHOUT OIDS", "SET WITHOUT OIDS"),
-            ("DROP a CASCADE", "CASCADE"),
-            ("DROP CONSTRAINT a CASCADE", "CASCADE"),
             ("ADD a int REFERENCES y", "REFERENCES on column a"),
-            ("ADD FOREIGN KEY (a) REFERENCES y", "FOREIGN KEY"),
             ("ADD CONSTRAINT c UNIQUE USING INDEX y", "USING INDEX"),
             ("ADD PRIMARY KEY USING INDEX y", "USING INDEX"),
         ] {
