@@ -189,8 +189,10 @@ unsafe fn add_constraint(def: Option<&pg_sys::Constraint>) -> Result<Action> {
 /// A foreign key is made in the swap, and so has to be an action of its own.
 fn references(column: &str) -> Error {
     let column = plain(column);
-    Error::unsupported(format!("changes cannot contain REFERENCES on column {column}"))
-        .hint(format!("Write it as an action of its own: ADD FOREIGN KEY ({column}) REFERENCES …"))
+    Error::unsupported(format!(
+        "changes cannot contain REFERENCES on column {column}: the foreign key is made in the swap"
+    ))
+    .hint(format!("Write it as an action of its own: ADD FOREIGN KEY ({column}) REFERENCES …"))
 }
 
 /// The names in `SET (…)` or `RESET (…)`.
