@@ -199,7 +199,6 @@ fn changes_are_the_actions_of_one_alter_table() {
         ("SET TABLESPACE pg_default", "TABLESPACE"),
         ("REPLICA IDENTITY FULL", "REPLICA IDENTITY"),
         ("CLUSTER ON users_pkey", "CLUSTER"),
-        ("ADD FOREIGN KEY (id) REFERENCES other", "FOREIGN KEY"),
         ("ADD COLUMN a bigint REFERENCES other", "FOREIGN KEY"),
         ("OF other", "OF"),
     ] {

@@ -238,11 +238,6 @@ pub fn sequences(oid: u32) -> Result<Vec<Sequence>> {
     spi::rows(include_str!("queries/sequences.sql"), &[Arg::Oid(oid)])
 }
 
-/// Everything that hangs on it.
-pub fn hangs_on(oid: u32) -> Result<Vec<dependent::Stranger>> {
-    spi::rows(include_str!("queries/hangs_on.sql"), &[Arg::Oid(oid)])
-}
-
 /// Who holds what a swap would wait for: locks on `relations`, snapshots older than `drain_xid`.
 pub fn blockers(relations: &[u32], drain_xid: u64, caller: u32) -> Result<Vec<Blocker>> {
     let relations: Vec<i64> = relations.iter().map(|oid| i64::from(*oid)).collect();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::catalog::{self, dependent as reader};
 use crate::ddl::dependent as ddl;
-use crate::dependent::copies::set_schema;
+use crate::dependent::blue::set_schema;
 use crate::dependent::site::Site;
 use crate::dependent::uses;
 use crate::error::Result;

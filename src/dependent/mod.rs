@@ -21,6 +21,8 @@
 //! Locks: prepare none beyond ACCESS SHARE; the swap ACCESS EXCLUSIVE on views of the table and on
 //! the tables at the other end of foreign keys.
 
+mod adapt;
+mod blue;
 mod copies;
 mod exchange;
 mod foreign_key;
@@ -29,7 +31,8 @@ mod publication;
 mod site;
 mod uses;
 
-pub use copies::{Adapted, discover, mark_early, refresh, strip, take_along};
+pub use adapt::{Adapted, discover};
+pub use blue::{mark_early, refresh, strip, take_along};
 pub use exchange::{
     bring_back, drop_offline, exchange_twins, lock_functions, locks, put_on, switch, take_off,
 };
@@ -47,6 +50,32 @@ pub fn strangers(table: u32) -> Result<Vec<reader::Stranger>> {
     let mut found = reader::strangers(table, &reader::family(table)?)?;
     found.extend(foreign_key::strangers(table)?);
     Ok(found)
+}
+
+/// The first thing that hangs on a table, of any kind.
+pub fn first(table: u32) -> Result<Option<String>> {
+    let twins = reader::twins(table)?;
+    if let Some(twin) = twins.first() {
+        return Ok(Some(format!("{} {}", twin.kind.word(), twin.title)));
+    }
+    if let Some(part) = reader::parts(table, &[])?.first() {
+        return Ok(Some(format!("{} {}", part.kind.word(), part.title)));
+    }
+    if let Some(key) = reader::foreign_keys(table)?.first() {
+        return Ok(Some(format!("foreign key {}", crate::ident::plain(key.name.as_str()))));
+    }
+    if let Some(other) = reader::others(table, &[table])?.into_iter().next() {
+        return Ok(Some(other.title));
+    }
+    if let Some(publication) = reader::publications(table)?.first() {
+        let name = crate::ident::plain(publication.name.as_str());
+        return Ok(Some(format!("publication {name}")));
+    }
+    let stranger = strangers(table)?.into_iter().next().map(|s| format!("{} {}", s.kind, s.name));
+    if stranger.is_some() {
+        return Ok(stranger);
+    }
+    Ok(reader::marks(table)?.into_iter().next().map(|(statement, _)| statement))
 }
 
 /// An object that the changes break.

@@ -393,12 +393,10 @@ fn take_target(
     relation::check_not_in_use(target, "bg_prepare")?;
     let table = catalog::existing_table(target)?;
     create::check_target(green, &table)?;
-    if let Some(dependent) = catalog::hangs_on(target)?.first() {
+    if let Some(dependent) = dependent::first(target)? {
         return Err(Error::unsupported(format!(
-            "target {} has {} {}, which has no place in the deployment",
-            table.qualified().plain(),
-            dependent.kind,
-            dependent.name
+            "target {} has {dependent}, which has no place in the deployment",
+            table.qualified().plain()
         ))
         .hint("Give a target that nothing hangs on: what hangs on the live table is carried over to it."));
     }

@@ -49,23 +49,14 @@ pub fn replace(table: u32, owner: u32, source: &str, args: &[Arg<'_>]) -> Result
         for row in 0..rows.len() {
             let attnum: i16 = rows.get(row, 1).unwrap_or(0);
             let (before, after) = (rows.datum(row, 2), rows.datum(row, 3));
-            // SAFETY: both datums are aclitem arrays of rows that SPI still holds; the member
-            // lists are palloc'd by aclmembers as updateAclDependencies wants them.
-            unsafe {
-                let (mut old, mut new) = (std::ptr::null_mut(), std::ptr::null_mut());
-                let old_count = members(before, &mut old);
-                let new_count = members(after, &mut new);
-                pg_sys::updateAclDependencies(
-                    pg_sys::RelationRelationId,
-                    pg_sys::Oid::from(table),
-                    attnum.into(),
-                    pg_sys::Oid::from(owner),
-                    old_count,
-                    old,
-                    new_count,
-                    new,
-                );
-            }
+            depend(
+                pg_sys::RelationRelationId,
+                table,
+                attnum,
+                pg_sys::Oid::from(owner),
+                before,
+                after,
+            );
         }
         Ok(())
     })?;
@@ -75,6 +66,26 @@ pub fn replace(table: u32, owner: u32, source: &str, args: &[Arg<'_>]) -> Result
         pg_sys::CommandCounterIncrement();
     }
     Ok(())
+}
+
+/// Writes which roles an object depends on, as GRANT and REVOKE do.
+fn depend(
+    class: pg_sys::Oid,
+    object: u32,
+    attnum: i16,
+    owner: pg_sys::Oid,
+    before: Option<pg_sys::Datum>,
+    after: Option<pg_sys::Datum>,
+) {
+    // SAFETY: both datums are aclitem arrays of rows that SPI still holds; the member lists are
+    // palloc'd by aclmembers as updateAclDependencies wants them.
+    unsafe {
+        let (mut old, mut new) = (std::ptr::null_mut(), std::ptr::null_mut());
+        let old_count = members(before, &mut old);
+        let new_count = members(after, &mut new);
+        let (object, column) = (pg_sys::Oid::from(object), attnum.into());
+        pg_sys::updateAclDependencies(class, object, column, owner, old_count, old, new_count, new);
+    }
 }
 
 /// Gives a function exactly the rights of another one of the same owner.
@@ -89,22 +100,7 @@ pub fn copy_function(from: u32, to: u32) -> Result<()> {
         for row in 0..rows.len() {
             let owner = rows.get::<pg_sys::Oid>(row, 1).unwrap_or(pg_sys::InvalidOid);
             let (before, after) = (rows.datum(row, 2), rows.datum(row, 3));
-            // SAFETY: as in `replace`.
-            unsafe {
-                let (mut old, mut new) = (std::ptr::null_mut(), std::ptr::null_mut());
-                let old_count = members(before, &mut old);
-                let new_count = members(after, &mut new);
-                pg_sys::updateAclDependencies(
-                    pg_sys::ProcedureRelationId,
-                    pg_sys::Oid::from(to),
-                    0,
-                    owner,
-                    old_count,
-                    old,
-                    new_count,
-                    new,
-                );
-            }
+            depend(pg_sys::ProcedureRelationId, to, 0, owner, before, after);
         }
         Ok(())
     })?;

@@ -1,0 +1,305 @@
+//! Everything that hangs on the table: found, led through the changes, recorded.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::catalog::{self, Table, dependent as reader};
+use crate::dependent::copies::{Exact, Made, Tables, drop_copy, is_rule_of, make_all};
+use crate::dependent::site::Site;
+use crate::dependent::{broken, cause, foreign_key, other, publication, require_free, uses};
+use crate::error::{Error, Result};
+use crate::ident::{Ident, QualifiedName};
+use crate::model::changes::Change;
+use crate::model::dependent::{Copy, CopyKind, Dependents, Move, Said, Uses};
+use crate::pg::spi::{self, Arg};
+use crate::pg::xact;
+
+/// How far views are followed; the query stops there.
+const MAX_DEPTH: i32 = 512;
+
+/// Everything that hangs on the table, on its way through the changes.
+pub struct Adapted {
+    site: Site,
+    table: Table,
+    copies: Vec<Copy>,
+    /// Rules of the table as they are on the origin, by OID.
+    rules: HashMap<u32, (Vec<String>, Uses)>,
+    filters: publication::Filters,
+    others: Vec<other::Other>,
+    marks: Vec<(String, bool)>,
+    schemas: Vec<Ident>,
+    keys: foreign_key::Followed,
+    /// A change says CASCADE.
+    cascade: bool,
+    /// Columns that it drops so.
+    dropped: Vec<Ident>,
+    /// There are no changes.
+    unchanged: bool,
+}
+
+/// Finds everything that hangs on the table. Runs as the extension.
+///
+/// `by_hand`: the shadow is a table made by hand.
+pub fn discover(
+    table: &Table,
+    crossing: &Ident,
+    changes: &[Change],
+    by_hand: bool,
+) -> Result<Adapted> {
+    let twins = reader::twins(table.oid)?;
+    require_plain_name(table)?;
+    if let Some(deep) = twins.iter().find(|t| t.depth >= MAX_DEPTH) {
+        return Err(Error::unsupported(format!(
+            "{} {} depends on {} over more than {MAX_DEPTH} others, or on itself",
+            deep.kind.word(),
+            deep.title,
+            table.qualified().plain()
+        ))
+        .hint("Break the circle for the deployment."));
+    }
+    let mut schemas = vec![table.schema.clone()];
+    for twin in &twins {
+        if !schemas.contains(&twin.schema) {
+            schemas.push(twin.schema.clone());
+        }
+    }
+    let site = Site::new(&schemas, crossing);
+    let views: Vec<u32> =
+        twins.iter().filter(|t| t.kind != CopyKind::Function).map(|t| t.oid).collect();
+    let family: Vec<u32> = std::iter::once(table.oid).chain(twins.iter().map(|t| t.oid)).collect();
+    let parts = reader::parts(table.oid, &views)?;
+    let mut copies = Vec::new();
+    {
+        let _path = site.live_path(None)?;
+        for twin in twins {
+            let build = site.build_schema(&twin.schema);
+            copies.push(Copy {
+                statements: Some(reader::make(twin.kind, twin.oid, Some(build))?),
+                kind: twin.kind,
+                name: twin.name,
+                title: format!("{} {}", twin.kind.word(), twin.title),
+                schema: Some(twin.schema),
+                origin: twin.oid,
+                parent: 0,
+                enabled: 'O',
+                populated: twin.populated,
+                uses: Uses::new(),
+            });
+        }
+        for part in parts {
+            copies.push(Copy {
+                statements: Some(reader::make(part.kind, part.oid, None)?),
+                kind: part.kind,
+                title: format!("{} {}", part.kind.word(), part.title),
+                name: part.name,
+                schema: None,
+                origin: part.oid,
+                parent: part.parent,
+                enabled: part.enabled,
+                populated: false,
+                uses: Uses::new(),
+            });
+        }
+    }
+    let marks = {
+        let _path = site.live_path(None)?;
+        reader::marks(table.oid)?
+    };
+    let rules = copies
+        .iter()
+        .filter(|c| is_rule_of(c, table.oid))
+        .map(|c| {
+            let uses = uses::recorded(&reader::needs(c.kind, c.origin)?, &Made::new());
+            Ok((c.origin, (c.statements.clone().unwrap_or_default(), uses)))
+        })
+        .collect::<Result<_>>()?;
+    Ok(Adapted {
+        rules,
+        others: other::discover(table.oid, &family, &site)?,
+        filters: publication::filters(table.oid)?,
+        site,
+        table: table.clone(),
+        copies,
+        marks,
+        schemas,
+        keys: foreign_key::follow(table.oid, changes)?,
+        cascade: changes.iter().any(Change::cascades),
+        dropped: changes.iter().filter_map(Change::dropped_with_cascade).map(Ident::new).collect(),
+        unchanged: changes.is_empty() && !by_hand,
+    })
+}
+
+/// A table whose name a catalog has would be printed with its schema, and never mean its copy.
+fn require_plain_name(table: &Table) -> Result<()> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class
+                WHERE relnamespace = 'pg_catalog'::regnamespace AND relname = $1)";
+    if spi::one_kept::<bool>(sql, &[Arg::Text(table.name.as_str())])? != Some(true) {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!(
+        "{} has the name of a system catalog",
+        table.qualified().plain()
+    ))
+    .hint("Rename the table first."))
+}
+
+impl Adapted {
+    /// What hangs on the table or is carried with it, and the relations that it is on or depends on.
+    pub fn touches(&self) -> Result<Vec<(String, u32)>> {
+        let mut found = Vec::new();
+        for copy in &self.copies {
+            let title = copy.title.clone();
+            found.push((title.clone(), copy.origin));
+            let needs = reader::needs(copy.kind, copy.origin)?;
+            found.extend(needs.into_iter().map(|u| (title.clone(), u.oid)));
+        }
+        found.extend(self.others.iter().map(other::Other::touches));
+        Ok(found)
+    }
+
+    /// The changes that are about foreign keys of the table, by position: none is on the shadow.
+    pub fn skipped(&self) -> &[usize] {
+        &self.keys.skip
+    }
+
+    /// Does `change` (renames) while everything that hangs on the table is there, over the shadow, and
+    /// reads it back.
+    pub fn through(&mut self, shadow: u32, change: impl FnOnce() -> Result<()>) -> Result<()> {
+        let made = self.put_up(shadow)?;
+        change()?;
+        {
+            let _path = self.site.build_path()?;
+            for copy in &mut self.copies {
+                if let Some(oid) = made.get(&copy.origin)
+                    && copy.statements.is_some()
+                {
+                    let build = copy.schema.as_ref().map(|s| self.site.build_schema(s));
+                    copy.statements = Some(reader::make(copy.kind, *oid, build)?);
+                }
+            }
+        }
+        self.filters.read_back(shadow)?;
+        for other in &mut self.others {
+            other.read_back(&self.site)?;
+        }
+        self.take_down(&made, shadow)
+    }
+
+    /// Makes everything once over the changed shadow, to see that it can be made, and takes it away.
+    pub fn try_out(&mut self, shadow: u32) -> Result<()> {
+        let made = self.put_up(shadow)?;
+        self.filters.read_back(shadow)?;
+        for other in &mut self.others {
+            other.read_back(&self.site)?;
+        }
+        self.take_down(&made, shadow)
+    }
+
+    fn put_up(&mut self, shadow: u32) -> Result<Made> {
+        self.site.open()?;
+        let tables = Tables { table: self.table.oid, shadow };
+        let exact = Exact::Compare(self.unchanged);
+        let made = make_all(&mut self.copies, &self.site, &tables, self.cascade, exact)?;
+        self.filters.make(&self.site, &self.table, self.cascade)?;
+        for other in &mut self.others {
+            other.make(&self.site, &made, &self.table, shadow, self.cascade, self.unchanged)?;
+        }
+        Ok(made)
+    }
+
+    fn take_down(&self, made: &Made, shadow: u32) -> Result<()> {
+        for other in &self.others {
+            other.drop_trial()?;
+        }
+        self.filters.remove(shadow)?;
+        for copy in self.copies.iter().rev() {
+            if let Some(oid) = made.get(&copy.origin) {
+                drop_copy(copy, *oid, made, shadow, self.table.oid, &self.site)?;
+            }
+        }
+        self.site.close()
+    }
+
+    /// Puts the marks on the new table: before the changes, which may rename what they name. Row security
+    /// is on before anyone may read blue.
+    pub fn mark(&self) -> Result<()> {
+        let _path = self.site.build_path()?;
+        for (statement, _) in &self.marks {
+            if let Err(caught) = xact::subtransaction(|| spi::run(statement, &[])) {
+                let cause = cause(caught)?;
+                return Err(broken(&format!("what the live table has ({statement})"), &cause));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up what uses a column that the new table does not have, or refuses. A column of the same
+    /// name that the changes add is another one.
+    pub fn require_columns(&mut self, pairs: &[(Ident, Ident)]) -> Result<()> {
+        let gone: Vec<_> = catalog::columns(self.table.oid)?
+            .into_iter()
+            .filter(|c| !pairs.iter().any(|(origin, _)| *origin == c.name))
+            .collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for copy in &mut self.copies {
+            let used = reader::columns_used(copy.kind, copy.origin, self.table.oid)?;
+            if let Some(column) = gone.iter().find(|c| used.contains(&c.attnum)) {
+                let name = crate::ident::plain(column.name.as_str());
+                if !self.dropped.contains(&column.name) {
+                    return Err(broken(&copy.title, &format!("column {name} is dropped")));
+                }
+                copy.statements = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// What prepare records. `pairs` are the columns that correspond.
+    pub fn record(
+        self,
+        shadow: &QualifiedName,
+        pairs: &[(Ident, Ident)],
+        blue: impl Fn(&Ident) -> Result<Ident>,
+        oid: u32,
+        session: &BTreeMap<String, String>,
+    ) -> Result<Dependents> {
+        let marks = {
+            let _path = self.site.build_path()?;
+            reader::marks(oid)?
+        };
+        for copy in self.copies.iter().filter(|c| c.kind != CopyKind::Function) {
+            if let Some(schema) = &copy.schema {
+                require_free(&blue(schema)?, &copy.name, &copy.title)?;
+            }
+        }
+        let mut moves =
+            foreign_key::discover(&self.table, shadow, pairs, &self.keys, self.cascade)?;
+        moves.extend(foreign_key::added(&self.table, shadow, oid, &self.keys, session)?);
+        let (rules, copies) =
+            self.copies.into_iter().partition(|copy| is_rule_of(copy, self.table.oid));
+        let rules: Vec<Copy> = rules;
+        let source = self.table.qualified();
+        moves.extend(rules.into_iter().map(|rule| {
+            let off = vec![format!("DROP RULE {} ON {source}", rule.name)];
+            let (original, uses) = self.rules.get(&rule.origin).cloned().unwrap_or_default();
+            Move {
+                part: Some((CopyKind::Rule, source.clone())),
+                origin: Said { off: off.clone(), on: original, uses },
+                shadow: rule.statements.map(|on| Said { off, on, uses: rule.uses }),
+                title: rule.title,
+                table: None,
+                validate: None,
+                names: (rule.name, None),
+            }
+        }));
+        moves.extend(self.filters.moves(&self.table, pairs, self.cascade)?);
+        moves.extend(self.others.into_iter().map(other::Other::into_move));
+        Ok(Dependents {
+            schemas: self.schemas,
+            copies,
+            moves,
+            marks: marks.into_iter().filter(|(_, late)| *late).map(|(s, _)| s).collect(),
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! The copies on blue: made when it is filled and has its indexes, filled themselves, taken off again.
+
+use crate::catalog::{self, dependent as reader};
+use crate::dependent::copies::{Exact, Tables, make_all};
+use crate::dependent::site::Site;
+use crate::error::{Error, Result};
+use crate::ident::{Ident, QualifiedName};
+use crate::model::dependent::{CopyKind, Twin};
+use crate::model::deployment::Deployment;
+use crate::pg::security::{self, SettingsLevel};
+use crate::pg::{relation, spi, xact};
+
+/// Makes the copies over the filled blue table, which the caller has locked, and gives twins their
+/// place in the blue schemas. `blue_of` makes and names the blue schema of a live one.
+pub fn take_along(d: &Deployment, blue_of: impl Fn(&Ident) -> Result<Ident>) -> Result<Vec<Twin>> {
+    let plan = &d.plan.dependents;
+    let crossing = d.crossing_schema();
+    let site = Site::new(&plan.schemas, &crossing);
+    let schema = |name: &Ident| {
+        catalog::schema_oid(name)?.ok_or_else(|| Error::state(format!("schema {name} is missing")))
+    };
+    let mut twins = Vec::new();
+    if !plan.copies.is_empty() {
+        let mut copies = plan.copies.clone();
+        let (offline, through) = (schema(&d.blue_schema)?, schema(&crossing)?);
+        site.open()?;
+        relation::set_schema(d.blue(), offline, through);
+        let tables = Tables { table: d.green(), shadow: d.blue() };
+        let made = make_all(&mut copies, &site, &tables, false, Exact::AsRecorded)?;
+        relation::set_schema(d.blue(), through, offline);
+        for copy in copies.iter().filter(|c| c.kind.is_twin()) {
+            let Some(live) = &copy.schema else { continue };
+            let blue = blue_of(live)?;
+            let shadow = made.get(&copy.origin).copied();
+            if let Some(oid) = shadow {
+                set_schema(copy.kind, oid, site.build_schema(live), &blue)?;
+            }
+            twins.push(Twin {
+                kind: copy.kind,
+                name: copy.name.clone(),
+                schema: live.clone(),
+                blue_schema: blue,
+                origin: copy.origin,
+                shadow,
+                to_fill: shadow.is_some() && copy.populated,
+            });
+        }
+        site.close()?;
+    }
+    let blue = Site::new(std::slice::from_ref(&d.blue_schema), &d.blue_schema);
+    let _path = blue.live_path(None)?;
+    for mark in &plan.marks {
+        spi::run(mark, &[])?;
+    }
+    Ok(twins)
+}
+
+/// Moves a view or a function to another schema.
+pub(super) fn set_schema(kind: CopyKind, oid: u32, from: &Ident, to: &Ident) -> Result<()> {
+    if kind == CopyKind::Function {
+        if let Some(name) = reader::function_name(oid)? {
+            spi::run(&format!("ALTER ROUTINE {name} SET SCHEMA {to}"), &[])?;
+        }
+        return Ok(());
+    }
+    let (Some(from), Some(to)) = (catalog::schema_oid(from)?, catalog::schema_oid(to)?) else {
+        return Err(Error::state(format!("schema {from} or {to} is missing")));
+    };
+    relation::set_schema(oid, from, to);
+    Ok(())
+}
+
+/// Fills the next materialized view; the server runs its query as its owner. None when all are full.
+pub fn refresh(twins: &mut [Twin]) -> Result<Option<String>> {
+    let Some(twin) = twins.iter_mut().find(|t| t.to_fill) else { return Ok(None) };
+    let name = QualifiedName { schema: twin.blue_schema.clone(), name: twin.name.clone() };
+    // Its query sees what its owner may see, as in any refresh.
+    let _level = SettingsLevel::open();
+    security::set("row_security", "on")?;
+    let filled = xact::subtransaction(|| {
+        spi::run(&format!("REFRESH MATERIALIZED VIEW {name}"), &[])?;
+        spi::run(&format!("ANALYZE {name}"), &[])
+    });
+    if let Err(caught) = filled {
+        let live = QualifiedName { schema: twin.schema.clone(), name: twin.name.clone() };
+        let message = format!(
+            "materialized view {} cannot be filled: {}",
+            live.plain(),
+            caught.error.message
+        );
+        return Err(Error { message, ..caught.error }
+            .hint("Its query fails now, as REFRESH MATERIALIZED VIEW of the live one would. Correct the rows or the rights that it fails on, or drop it, and call again."));
+    }
+    twin.to_fill = false;
+    Ok(Some(name.plain()))
+}
+
+/// Row security and labels of green, on blue.
+pub fn mark_early(d: &Deployment) -> Result<()> {
+    let green = Site::new(std::slice::from_ref(&d.source.schema), &d.crossing_schema());
+    let marks = {
+        let _path = green.live_path(None)?;
+        reader::marks(d.green())?
+    };
+    let blue = Site::new(std::slice::from_ref(&d.blue_schema), &d.crossing_schema());
+    let _path = blue.live_path(None)?;
+    for (statement, _) in marks.iter().filter(|(_, late)| !late) {
+        spi::run(statement, &[])?;
+    }
+    Ok(())
+}
+
+/// Takes the table's own triggers and policies off the offline table: they may use its views and
+/// functions, as these use the table.
+pub fn strip(d: &Deployment) -> Result<()> {
+    let Some(blue) = catalog::relation_oid(&d.blue_name())? else { return Ok(()) };
+    for copy in d.plan.dependents.copies.iter().rev() {
+        if copy.kind.is_twin() || copy.parent != d.origin {
+            continue;
+        }
+        if reader::part(copy.kind, blue, &copy.name)?.is_some() {
+            let word = copy.kind.word().to_uppercase();
+            spi::run(&format!("DROP {word} {} ON {} RESTRICT", copy.name, d.blue_name()), &[])?;
+        }
+    }
+    Ok(())
+}
