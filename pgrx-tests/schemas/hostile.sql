@@ -44,7 +44,8 @@ CREATE TABLE public.people (
     changed_at timestamptz,
     serial_no serial,
     "weird ""col"" with spaces and a name of sixty-three bytes, really!!" integer DEFAULT 7,
-    secret bytea
+    secret bytea,
+    words tsvector
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, toast.autovacuum_enabled = false);
 ALTER TABLE public.people DROP COLUMN gone1;
 ALTER TABLE public.people DROP COLUMN gone2;
@@ -68,6 +69,7 @@ CREATE UNIQUE INDEX "People Partial" ON public.people (age, country) INCLUDE (em
 CREATE INDEX people_document ON public.people USING gin (document jsonb_path_ops) WITH (fastupdate = off);
 CREATE INDEX people_tags ON public.people USING gin (tags);
 CREATE INDEX people_brin ON public.people USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX people_words ON public.people USING gist (words tsvector_ops (siglen = 200));
 CREATE INDEX people_hash ON public.people USING hash (country);
 CREATE INDEX people_expressions ON public.people ((age + 1), ("Full Name" || 'x') COLLATE "C");
 ALTER INDEX people_expressions ALTER COLUMN 1 SET STATISTICS 77;

@@ -582,6 +582,34 @@ fn trap_74_what_was_added_since_the_swap_is_named_by_the_revert() {
     refusal.assert_is("55000", &["added"]);
     scene.admin().run("DROP VIEW added");
     owner.revert();
+    owner.swap();
+
+    // Grants, comments and indexes can be given to the old table too.
+    scene.admin().run(
+        "GRANT UPDATE ON users TO mallory; GRANT SELECT (name) ON users TO mallory;
+         COMMENT ON TABLE users IS 'late'; COMMENT ON COLUMN users.name IS 'later';
+         CREATE INDEX late_index ON users (lower(name))",
+    );
+    owner.refused("SELECT bg_revert('users')").assert_is("55000", &["late_index"]);
+    assert_eq!(owner.text("SELECT bg_prepare('users', 'ADD COLUMN phone text')"), "swapped");
+    owner.run("SELECT bg_revert('users')");
+    let mut admin = scene.admin();
+    assert_eq!(
+        admin.text(
+            "SELECT has_table_privilege('mallory', 'users', 'UPDATE') || ' ' || pg_get_indexdef('late_index'::regclass)
+                 || ' ' || obj_description('users'::regclass) || ' ' || col_description('users'::regclass, 2)"
+        ),
+        "true CREATE INDEX late_index ON public.users USING btree (lower(name)) late later"
+    );
+    owner.run("CALL bg_run('users', 'finished')");
+    // One that the old table cannot have is said to be so.
+    owner.make_ready("ADD COLUMN city text");
+    owner.swap();
+    scene.admin().run("CREATE INDEX on_city ON users (city)");
+    owner
+        .refused("SELECT bg_prepare('users', 'ADD COLUMN city text')")
+        .assert_is("55000", &["on_city"]);
+    owner.run("SELECT bg_finish('users')");
 }
 
 #[test]
@@ -960,4 +988,60 @@ fn trap_48_a_new_foreign_key_comes_with_the_swap_and_goes_with_the_revert() {
     owner
         .refused("SELECT bg_prepare('users', 'ADD COLUMN s bigint REFERENCES secret')")
         .assert_is("0A000", &["references", "column s"]);
+}
+
+#[test]
+fn trap_52_tablespaces_are_kept() {
+    let scene = Scene::users(10);
+    let mut admin = scene.admin();
+    admin.run("SET allow_in_place_tablespaces = on");
+    let _ = admin.try_run("CREATE TABLESPACE aside LOCATION ''");
+    admin.run(
+        "ALTER TABLE users SET TABLESPACE aside; CREATE INDEX in_aside ON users (id, name) TABLESPACE aside;
+         ALTER INDEX users_email_key SET TABLESPACE aside;
+         CREATE MATERIALIZED VIEW m TABLESPACE aside AS SELECT id FROM users;
+         CREATE INDEX m_id ON m (id); ALTER INDEX m_id SET TABLESPACE aside",
+    );
+    let places = "SELECT relname || ' ' || coalesce(t.spcname, '-') FROM pg_class c
+        LEFT JOIN pg_tablespace t ON t.oid = c.reltablespace
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i', 'm') ORDER BY 1";
+    let before = admin.list(places);
+    assert_eq!(before.iter().filter(|place| place.ends_with("aside")).count(), 5, "{before:?}");
+    let mut owner = scene.owner();
+    // The owner must be allowed to make indexes there, as for CREATE INDEX.
+    owner.refused("SELECT bg_prepare('users')").assert_is("42501", &["tablespace aside"]);
+    admin.run("GRANT CREATE ON TABLESPACE aside TO owner");
+    owner.make_ready("ADD COLUMN phone text");
+    owner.swap();
+    assert_eq!(admin.list(places), before);
+    owner.revert();
+    assert_eq!(admin.list(places), before);
+    owner.swap();
+    owner.run("SELECT bg_finish('users')");
+    assert_eq!(admin.list(places), before);
+}
+
+#[test]
+fn trap_83_what_only_newer_servers_have_is_refused_by_name() {
+    let scene = Scene::users(3);
+    let mut admin = scene.admin();
+    let newer = [
+        ("ALTER TABLE users ADD CONSTRAINT x NOT NULL name NOT VALID", "x"),
+        (
+            "CREATE TABLE other (id bigint PRIMARY KEY);
+             ALTER TABLE users ADD CONSTRAINT y FOREIGN KEY (id) REFERENCES other NOT ENFORCED",
+            "y",
+        ),
+    ];
+    let version = admin.int("SELECT current_setting('server_version_num')");
+    for (ddl, name) in newer {
+        if version < 180_000 {
+            // There is nothing to carry.
+            assert_eq!(admin.refused(ddl).code, "42601", "{ddl}");
+            continue;
+        }
+        admin.run(ddl);
+        scene.owner().refused("SELECT bg_prepare('users')").assert_is("0A000", &["users", name]);
+        admin.run(&format!("ALTER TABLE users DROP CONSTRAINT {name}"));
+    }
 }

@@ -70,6 +70,15 @@ fn refusal(table: &str, stranger: &Stranger) -> Finding {
             format!("{name} has the row type of {table}, which stays the old one after a swap"),
             "Use a composite type of its own there.",
         ),
+        "constraint" => Finding::error(
+            "dependent",
+            unsupported,
+            name,
+            format!(
+                "constraint {name} on or to {table} is of a kind that is not carried over: WITHOUT OVERLAPS, PERIOD, NOT ENFORCED, or NOT NULL that is NOT VALID"
+            ),
+            "Drop or validate it for the deployment.",
+        ),
         "temporary view" => Finding::error(
             "temporary_view",
             state,

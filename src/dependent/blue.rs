@@ -8,7 +8,8 @@ use crate::ident::{Ident, QualifiedName};
 use crate::model::dependent::{CopyKind, Twin};
 use crate::model::deployment::Deployment;
 use crate::pg::security::{self, SettingsLevel};
-use crate::pg::{relation, spi, xact};
+use crate::pg::spi::{self, Arg};
+use crate::pg::{relation, xact};
 
 /// Makes the copies over the filled blue table, which the caller has locked, and gives twins their
 /// place in the blue schemas. `blue_of` makes and names the blue schema of a live one.
@@ -108,6 +109,24 @@ pub fn mark_early(d: &Deployment) -> Result<()> {
         spi::run(statement, &[])?;
     }
     Ok(())
+}
+
+/// Makes an index of green's on blue too. False where its columns have other names there.
+pub fn copy_index(d: &Deployment, name: &Ident) -> Result<bool> {
+    let site = Site::new(std::slice::from_ref(&d.source.schema), &d.blue_schema);
+    let statement = {
+        let _path = site.live_path(None)?;
+        let sql = "SELECT pg_catalog.pg_get_indexdef(i.indexrelid, 0, true)
+                     FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+                    WHERE i.indrelid = $1 AND c.relname = $2";
+        spi::one::<String>(sql, &[Arg::Oid(d.green()), Arg::Text(name.as_str())])?
+    };
+    let Some(statement) = statement else { return Ok(false) };
+    let made = xact::subtransaction(|| {
+        let _path = site.build_path()?;
+        spi::run(&statement, &[])
+    });
+    Ok(made.is_ok())
 }
 
 /// Takes the table's own triggers and policies off the offline table: they may use its views and

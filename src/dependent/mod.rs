@@ -32,7 +32,7 @@ mod site;
 mod uses;
 
 pub use adapt::{Adapted, discover};
-pub use blue::{mark_early, refresh, strip, take_along};
+pub use blue::{copy_index, mark_early, refresh, strip, take_along};
 pub use exchange::{
     bring_back, drop_offline, exchange_twins, lock_functions, locks, put_on, switch, take_off,
 };

@@ -122,10 +122,6 @@ pub fn check_definitions(d: &Deployment) -> Result<()> {
 /// The same for one of them.
 pub fn check_definition(d: &Deployment, side: Side) -> Result<()> {
     let _us = Identity::extension()?;
-    let recorded = match side {
-        Side::Origin => &d.fingerprint_origin,
-        Side::Shadow => &d.fingerprint_shadow,
-    };
     let is_green = side == d.green_side();
     let name = if is_green { d.source.plain() } else { d.blue_name().plain() };
     if catalog::table(d.oid(side))?.is_none() {
@@ -141,8 +137,7 @@ pub fn check_definition(d: &Deployment, side: Side) -> Result<()> {
             _ => format!("Clean up with SELECT bg_abort({}).", d.id),
         }));
     }
-    let now = if is_green { catalog::fingerprint(d.oid(side))? } else { blue_fingerprint(d)? };
-    let found = difference::differences(recorded, &now);
+    let found = differences(d, side)?;
     if found.is_empty() {
         return Ok(());
     }
@@ -164,6 +159,30 @@ pub fn check_definition(d: &Deployment, side: Side) -> Result<()> {
                     "Call bg_prepare again with the same arguments, which brings the offline table up to date where it can; or undo that change, or run SELECT bg_abort(table) and begin again."
                 })
     })
+}
+
+/// What is different from what was recorded of a table, in words.
+pub fn differences(d: &Deployment, side: Side) -> Result<Vec<String>> {
+    let _us = Identity::extension()?;
+    let recorded = match side {
+        Side::Origin => &d.fingerprint_origin,
+        Side::Shadow => &d.fingerprint_shadow,
+    };
+    // The server names objects as they are this moment, and finds them as the statement's snapshot has
+    // them: while another swap commits, the two do not fit together. Look again.
+    let mut found = Vec::new();
+    for _ in 0..3 {
+        let now = if side == d.green_side() {
+            catalog::fingerprint(d.oid(side))?
+        } else {
+            blue_fingerprint(d)?
+        };
+        found = difference::differences(recorded, &now);
+        if found.is_empty() {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// Blue's definition without what we build and change on it ourselves.

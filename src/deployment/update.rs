@@ -46,6 +46,9 @@ const FOLLOWED: &[&str] = &[
     "constraint ",
 ];
 
+/// Parts that the old table can follow after the swap.
+const FOLLOWED_BACK: &[&str] = &["grants", "comment ", "index "];
+
 /// Brings blue up to date with green's definition; what was different, or None.
 pub fn update(
     d: &mut Deployment,
@@ -54,11 +57,7 @@ pub fn update(
     changes: &[Change],
     settings: &Settings,
 ) -> Result<Option<String>> {
-    let found = {
-        let _us = Identity::extension()?;
-        let now = catalog::fingerprint(d.green())?;
-        difference::differences(recorded(d), &now)
-    };
+    let found = guard::differences(d, d.green_side())?;
     if found.is_empty() {
         return Ok(None);
     }
@@ -69,6 +68,11 @@ pub fn update(
         guard::check_definitions(d)?;
     }
     if d.phase == Phase::Swapped {
+        if found.iter().all(|part| FOLLOWED_BACK.iter().any(|known| part.starts_with(known)))
+            && follow_back(d, table, &found, settings)?
+        {
+            return Ok(Some(what));
+        }
         return Err(Error::state(format!(
             "the definition of {} changed since the swap: {what}",
             d.source.plain()
@@ -101,11 +105,54 @@ pub fn update(
     Ok(Some(what))
 }
 
-fn recorded(d: &Deployment) -> &Value {
-    match d.green_side() {
-        crate::model::deployment::Side::Origin => &d.fingerprint_origin,
-        crate::model::deployment::Side::Shadow => &d.fingerprint_shadow,
+/// Brings the old table up to date with grants, comments and indexes that the live one got since the
+/// swap. False where an index cannot be made on it as it is written, or was dropped or changed.
+///
+/// Locks: ACCESS EXCLUSIVE on blue, which nobody but its readers minds, for as long as an index takes.
+fn follow_back(
+    d: &mut Deployment,
+    table: &Table,
+    found: &[String],
+    settings: &Settings,
+) -> Result<bool> {
+    let began = Instant::now();
+    let back: Vec<_> = d.plan.pairs.iter().map(|(o, s)| (s.clone(), o.clone())).collect();
+    let blue = d.blue_name();
+    let until = Instant::now() + settings.retry_for;
+    let done = lock::retry(settings.lock_timeout, until, |limit| {
+        let _us = Identity::extension()?;
+        lock::all_within(&[(d.blue(), Mode::AccessExclusive)], limit)?;
+        for part in found.iter().filter_map(|part| part.strip_prefix("index ")) {
+            let Some(name) = part.strip_suffix(" was added") else { return Ok(false) };
+            let index =
+                catalog::indexes(table.oid)?.into_iter().find(|i| i.recorded.name.0 == name);
+            if index.is_none_or(|i| i.recorded.constraint.is_some()) {
+                return Ok(false);
+            }
+            if !dependent::copy_index(d, &Ident::new(name))? {
+                return Ok(false);
+            }
+        }
+        let like_green = rights::arguments(table.oid, &back);
+        acl::replace(d.blue(), table.owner, rights::READ_ONLY, &like_green)?;
+        comments(table, &back, &blue)?;
+        Ok(true)
+    });
+    if !done.or_else(xact::Caught::raise)? {
+        return Ok(false);
     }
+    guard::take_fingerprints(d)?;
+    store::record(
+        d,
+        &store::Step {
+            name: "update",
+            seconds: began.elapsed().as_secs_f64(),
+            count: None,
+            detail: Some(found.join("; ")),
+            error: None,
+        },
+    )?;
+    Ok(true)
 }
 
 /// What prepare would record now. Everything that it makes is rolled back.

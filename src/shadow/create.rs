@@ -10,6 +10,7 @@ use crate::model::changes::Change;
 use crate::model::deployment::{RecordedConstraint, RecordedIndex};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
+use crate::pg::xact;
 
 /// Makes an empty copy of `green` in `schema`; returns its OID. Runs as the extension, but for CREATE
 /// TABLE itself: it evaluates index predicates of the user's.
@@ -27,8 +28,17 @@ pub fn like(green: &Table, schema: &Ident) -> Result<u32> {
         sql.push_str(&format!(" WITH ({})", options.join(", ")));
     }
     {
-        let _owner = Identity::table_owner(green.owner, &BTreeMap::new())?;
-        spi::run(&sql, &[])?;
+        let made = xact::subtransaction(|| {
+            let _owner = Identity::table_owner(green.owner, &BTreeMap::new())?;
+            spi::run(&sql, &[])
+        });
+        made.map_err(|caught| match caught.error.code {
+            pgrx::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE => caught.error.hint(format!(
+                "The copy is made with the rights of role {}: GRANT it what is missing, also CREATE on the tablespaces of the indexes.",
+                plain(green.owner_name.as_str())
+            )),
+            _ => caught.error,
+        })?;
     }
     if let Some(tablespace) = &green.tablespace {
         // The owner need not have CREATE on it.
