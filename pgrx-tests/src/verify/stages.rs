@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use nix::unistd::User;
 
 use super::watch::{LIMIT, watch};
 use crate::cluster::Account;
@@ -61,7 +62,13 @@ pub(super) fn unit(workspace: &Workspace, log: &Path) -> Result<bool> {
     test.args(["test", "pg15", "--no-default-features", "--features", TEST_FEATURES]);
     test.arg("--pgdata").arg(data.path());
     let mut test = match account {
-        Account::Own => test,
+        Account::Own => {
+            // pgrx asks the environment, which cron and containers leave empty.
+            if let Ok(Some(user)) = User::from_uid(nix::unistd::geteuid()) {
+                test.env("USER", user.name);
+            }
+            test
+        }
         Account::Mapped { .. } => wrapped(account, &test, workspace),
         // Its own way to be somebody else; it needs sudo.
         Account::Switched { .. } => {
