@@ -229,7 +229,7 @@ fn trap_79_names_in_others_views_are_not_found_in_the_owners_schema() {
         let mut owner = scene.owner();
         owner.run("SELECT bg_prepare('a.users')");
         owner.run(&plant);
-        scene.admin().refused("CALL bg_run('a.users')").assert_is("0A000", &["mon.v", "a."]);
+        scene.admin().refused("CALL bg_run('a.users')").assert_is("0A000", &["mon.", "a."]);
         nobody_rose(&scene);
         owner.run("SELECT bg_abort('a.users')");
     }

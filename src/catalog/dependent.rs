@@ -30,8 +30,6 @@ pub struct TwinRow {
 /// A trigger, rule or policy of the table or of one of its views.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Part {
-    /// What it is.
-    pub kind: CopyKind,
     /// OID.
     pub oid: u32,
     /// Name.
@@ -155,11 +153,10 @@ pub fn family(table: u32) -> Result<Vec<u32>> {
     Ok(std::iter::once(table).chain(twins(table)?.iter().map(|t| t.oid)).collect())
 }
 
-/// Triggers, rules and policies of the table and of its views.
-pub fn parts(table: u32, views: &[u32]) -> Result<Vec<Part>> {
+/// Parts of the table and of its views, by the query of their kind.
+pub fn parts(query: &str, table: u32, views: &[u32]) -> Result<Vec<Part>> {
     let views = longs(views);
-    let args = [Arg::Oid(table), Arg::Ints(&views)];
-    spi::rows(include_str!("queries/dependent/parts.sql"), &args)
+    spi::rows(query, &[Arg::Oid(table), Arg::Ints(&views)])
 }
 
 /// Foreign keys from the table and to it.
@@ -186,20 +183,12 @@ pub fn strangers(table: u32, family: &[u32]) -> Result<Vec<Stranger>> {
     spi::rows(include_str!("queries/dependent/strangers.sql"), &args)
 }
 
-/// The statements that make an object again in `schema`.
-pub fn make(kind: CopyKind, oid: u32, schema: Option<&Ident>) -> Result<Vec<String>> {
-    let query = match kind {
-        CopyKind::View => include_str!("queries/dependent/make_view.sql"),
-        CopyKind::MaterializedView => include_str!("queries/dependent/make_materialized_view.sql"),
-        CopyKind::Function => include_str!("queries/dependent/make_function.sql"),
-        CopyKind::Trigger => include_str!("queries/dependent/make_trigger.sql"),
-        CopyKind::Rule => include_str!("queries/dependent/make_rule.sql"),
-        CopyKind::Policy => include_str!("queries/dependent/make_policy.sql"),
-    };
-    let schema = schema.map_or("", Ident::as_str);
-    let all = [Arg::Oid(oid), Arg::Text(schema)];
-    let args = if kind.is_twin() { &all[..] } else { &all[..1] };
-    statements(spi::rows(query, args)?)
+/// The statements that make an object again, by the query of its kind; in `schema`, where it lives in
+/// one.
+pub fn make(query: &str, oid: u32, schema: Option<&Ident>) -> Result<Vec<String>> {
+    let schema = schema.map(|schema| Arg::Text(schema.as_str()));
+    let args: Vec<_> = [Arg::Oid(oid)].into_iter().chain(schema).collect();
+    statements(spi::rows(query, &args)?)
 }
 
 /// The statement by which a policy or a rule of another table gets its expressions.
@@ -233,29 +222,19 @@ pub fn marks(table: u32) -> Result<Vec<(String, bool)>> {
     Ok(rows.into_iter().map(|m| (m.statement, m.late)).collect())
 }
 
-fn catalog_of(kind: CopyKind) -> &'static str {
-    match kind {
-        CopyKind::View | CopyKind::MaterializedView => "pg_catalog.pg_class",
-        CopyKind::Function => "pg_catalog.pg_proc",
-        CopyKind::Trigger => "pg_catalog.pg_trigger",
-        CopyKind::Rule => "pg_catalog.pg_rewrite",
-        CopyKind::Policy => "pg_catalog.pg_policy",
-    }
-}
-
-/// What an object depends on; a row type stands for its relation.
-pub fn needs(kind: CopyKind, oid: u32) -> Result<Vec<Use>> {
-    let args = [Arg::Text(catalog_of(kind)), Arg::Oid(oid)];
+/// What an object of a catalog depends on; a row type stands for its relation.
+pub fn needs(catalog: &str, oid: u32) -> Result<Vec<Use>> {
+    let args = [Arg::Text(catalog), Arg::Oid(oid)];
     spi::rows(include_str!("queries/dependent/needs.sql"), &args)
 }
 
-/// Numbers of the columns of `table` that an object depends on.
-pub fn columns_used(kind: CopyKind, oid: u32, table: u32) -> Result<Vec<i16>> {
+/// Numbers of the columns of `table` that an object of a catalog depends on.
+pub fn columns_used(catalog: &str, oid: u32, table: u32) -> Result<Vec<i16>> {
     #[derive(Deserialize)]
     struct Column {
         attnum: i16,
     }
-    let args = [Arg::Text(catalog_of(kind)), Arg::Oid(oid), Arg::Oid(table)];
+    let args = [Arg::Text(catalog), Arg::Oid(oid), Arg::Oid(table)];
     let rows: Vec<Column> = spi::rows(include_str!("queries/dependent/columns_used.sql"), &args)?;
     Ok(rows.into_iter().map(|c| c.attnum).collect())
 }
@@ -267,13 +246,13 @@ pub fn owner(oid: u32) -> Result<Option<u32>> {
     Ok(spi::one_kept::<i64>(sql, &[Arg::Oid(oid)])?.map(|oid| oid as u32))
 }
 
-/// The part of that name of a relation.
-pub fn part(kind: CopyKind, relation: u32, name: &Ident) -> Result<Option<u32>> {
-    let sql = match kind {
-        CopyKind::Trigger => {
+/// The part of that name of a relation: a trigger, a rule or a policy, by its catalog.
+pub fn part(catalog: &str, relation: u32, name: &Ident) -> Result<Option<u32>> {
+    let sql = match catalog {
+        "pg_catalog.pg_trigger" => {
             "SELECT oid::int8 FROM pg_catalog.pg_trigger WHERE tgrelid = $1 AND tgname = $2 AND NOT tgisinternal"
         }
-        CopyKind::Rule => {
+        "pg_catalog.pg_rewrite" => {
             "SELECT oid::int8 FROM pg_catalog.pg_rewrite WHERE ev_class = $1 AND rulename = $2"
         }
         _ => "SELECT oid::int8 FROM pg_catalog.pg_policy WHERE polrelid = $1 AND polname = $2",

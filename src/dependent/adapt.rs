@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::catalog::{self, Table, dependent as reader};
 use crate::dependent::copies::{Exact, Made, Tables, drop_copy, is_rule_of, make_all};
+use crate::dependent::kind::{self, Scope};
 use crate::dependent::site::Site;
 use crate::dependent::{broken, cause, foreign_key, other, publication, require_free, uses};
 use crate::error::{Error, Result};
@@ -63,41 +64,14 @@ pub fn discover(
         }
     }
     let site = Site::new(&schemas, crossing);
-    let views: Vec<u32> =
-        twins.iter().filter(|t| t.kind != CopyKind::Function).map(|t| t.oid).collect();
     let family: Vec<u32> = std::iter::once(table.oid).chain(twins.iter().map(|t| t.oid)).collect();
-    let parts = reader::parts(table.oid, &views)?;
-    let mut copies = Vec::new();
+    let scope = Scope { table: table.oid, twins };
+    let mut copies = kind::discover(&scope)?;
     {
         let _path = site.live_path(None)?;
-        for twin in twins {
-            let build = site.build_schema(&twin.schema);
-            copies.push(Copy {
-                statements: Some(reader::make(twin.kind, twin.oid, Some(build))?),
-                kind: twin.kind,
-                name: twin.name,
-                title: format!("{} {}", twin.kind.word(), twin.title),
-                schema: Some(twin.schema),
-                origin: twin.oid,
-                parent: 0,
-                enabled: 'O',
-                populated: twin.populated,
-                uses: Uses::new(),
-            });
-        }
-        for part in parts {
-            copies.push(Copy {
-                statements: Some(reader::make(part.kind, part.oid, None)?),
-                kind: part.kind,
-                title: format!("{} {}", part.kind.word(), part.title),
-                name: part.name,
-                schema: None,
-                origin: part.oid,
-                parent: part.parent,
-                enabled: part.enabled,
-                populated: false,
-                uses: Uses::new(),
-            });
+        for copy in &mut copies {
+            let build = copy.schema.as_ref().map(|schema| site.build_schema(schema));
+            copy.statements = Some(kind::of(copy.kind).statements(copy.origin, build)?);
         }
     }
     let marks = {
@@ -108,7 +82,7 @@ pub fn discover(
         .iter()
         .filter(|c| is_rule_of(c, table.oid))
         .map(|c| {
-            let uses = uses::recorded(&reader::needs(c.kind, c.origin)?, &Made::new());
+            let uses = uses::recorded(&kind::of(c.kind).needs(c.origin)?, &Made::new());
             Ok((c.origin, (c.statements.clone().unwrap_or_default(), uses)))
         })
         .collect::<Result<_>>()?;
@@ -149,7 +123,7 @@ impl Adapted {
         for copy in &self.copies {
             let title = copy.title.clone();
             found.push((title.clone(), copy.origin));
-            let needs = reader::needs(copy.kind, copy.origin)?;
+            let needs = kind::of(copy.kind).needs(copy.origin)?;
             found.extend(needs.into_iter().map(|u| (title.clone(), u.oid)));
         }
         found.extend(self.others.iter().map(other::Other::touches));
@@ -173,7 +147,7 @@ impl Adapted {
                     && copy.statements.is_some()
                 {
                     let build = copy.schema.as_ref().map(|s| self.site.build_schema(s));
-                    copy.statements = Some(reader::make(copy.kind, *oid, build)?);
+                    copy.statements = Some(kind::of(copy.kind).statements(*oid, build)?);
                 }
             }
         }
@@ -213,7 +187,7 @@ impl Adapted {
         self.filters.remove(shadow)?;
         for copy in self.copies.iter().rev() {
             if let Some(oid) = made.get(&copy.origin) {
-                drop_copy(copy, *oid, made, shadow, self.table.oid, &self.site)?;
+                drop_copy(copy, *oid, made, &self.site)?;
             }
         }
         self.site.close()
@@ -243,7 +217,8 @@ impl Adapted {
             return Ok(());
         }
         for copy in &mut self.copies {
-            let used = reader::columns_used(copy.kind, copy.origin, self.table.oid)?;
+            let catalog = kind::of(copy.kind).catalog;
+            let used = reader::columns_used(catalog, copy.origin, self.table.oid)?;
             if let Some(column) = gone.iter().find(|c| used.contains(&c.attnum)) {
                 let name = crate::ident::plain(column.name.as_str());
                 if !self.dropped.contains(&column.name) {

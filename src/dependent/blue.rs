@@ -2,6 +2,7 @@
 
 use crate::catalog::{self, dependent as reader};
 use crate::dependent::copies::{Exact, Tables, make_all};
+use crate::dependent::kind;
 use crate::dependent::site::Site;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
@@ -137,7 +138,7 @@ pub fn strip(d: &Deployment) -> Result<()> {
         if copy.kind.is_twin() || copy.parent != d.origin {
             continue;
         }
-        if reader::part(copy.kind, blue, &copy.name)?.is_some() {
+        if reader::part(kind::of(copy.kind).catalog, blue, &copy.name)?.is_some() {
             let word = copy.kind.word().to_uppercase();
             spi::run(&format!("DROP {word} {} ON {} RESTRICT", copy.name, d.blue_name()), &[])?;
         }

@@ -1,20 +1,15 @@
 //! Objects that are made a second time over the shadow: made in their order, compared with their
 //! originals, found, dropped again.
-//!
-//! A further kind is a variant of [`CopyKind`], a query `make_….sql` that gives the statements for
-//! one object, and a line in `parts.sql` (it belongs to a relation) or `twins.sql` (it lives in a
-//! schema).
 
 use std::collections::{HashMap, HashSet};
 
 use crate::catalog::{self, dependent as reader};
-use crate::ddl::rights;
+use crate::dependent::kind::{self, Place};
 use crate::dependent::site::Site;
 use crate::dependent::{broken, cause, uses};
 use crate::error::{Error, Result};
-use crate::ident::QualifiedName;
 use crate::model::dependent::{Copy, CopyKind};
-use crate::pg::{acl, spi, xact};
+use crate::pg::{spi, xact};
 
 /// Copies by the OID of their originals.
 pub(super) type Made = HashMap<u32, u32>;
@@ -56,7 +51,8 @@ pub(super) fn make_all(
     let mut made = Made::from([(tables.table, tables.shadow)]);
     let _path = site.build_path()?;
     for copy in copies.iter_mut() {
-        let before = reader::needs(copy.kind, copy.origin)?;
+        let kind = kind::of(copy.kind);
+        let before = kind.needs(copy.origin)?;
         if dropped.contains(&copy.parent) || before.iter().any(|u| dropped.contains(&u.oid)) {
             copy.statements = None;
         }
@@ -79,7 +75,7 @@ pub(super) fn make_all(
             continue;
         }
         let oid = find(copy, &made, site)?;
-        let after = reader::needs(copy.kind, oid)?;
+        let after = kind.needs(oid)?;
         // A part of a relation is what the relation's owner made it; a twin has an owner of its own.
         let of = if copy.kind.is_twin() { copy.origin } else { copy.parent };
         let owner = reader::owner(of)?;
@@ -94,11 +90,8 @@ pub(super) fn make_all(
             }
             Exact::AsRecorded => uses::require(&copy.title, &copy.uses, &after, &made)?,
         }
-        if copy.kind.is_twin() {
-            copy_rights(copy, oid)?;
-        }
+        (kind.rights)(copy.origin, oid)?;
     }
-    made.remove(&tables.table);
     Ok(made)
 }
 
@@ -108,21 +101,20 @@ fn ambiguous(title: &str, cause: &str) -> Error {
         .hint("Two objects that it uses may have the same name in different schemas: rename or drop one of them for the deployment.")
 }
 
+/// Where the copy of an object is; none where its relation has no copy.
+fn place<'a>(copy: &'a Copy, made: &Made, site: &'a Site) -> Option<Place<'a>> {
+    match &copy.schema {
+        Some(schema) => Some(Place::In(site.build_schema(schema))),
+        None => made.get(&copy.parent).map(|parent| Place::On(*parent)),
+    }
+}
+
 /// OID of the copy that was just made.
 fn find(copy: &Copy, made: &Made, site: &Site) -> Result<u32> {
-    let found = match (&copy.schema, copy.kind) {
-        (Some(schema), CopyKind::Function) => {
-            let there = reader::functions(site.build_schema(schema), &copy.name)?;
-            there.into_iter().find(|oid| !made.values().any(|m| m == oid))
-        }
-        (Some(schema), _) => catalog::relation_oid(&QualifiedName {
-            schema: site.build_schema(schema).clone(),
-            name: copy.name.clone(),
-        })?,
-        (None, kind) => match made.get(&copy.parent) {
-            Some(parent) => reader::part(kind, *parent, &copy.name)?,
-            None => None,
-        },
+    let known: Vec<u32> = made.values().copied().collect();
+    let found = match place(copy, made, site) {
+        Some(place) => (kind::of(copy.kind).find)(&place, &copy.name, &known)?,
+        None => None,
     };
     found.ok_or_else(|| {
         Error::unsupported(format!("the copy of {} was not made where it belongs", copy.title))
@@ -130,41 +122,12 @@ fn find(copy: &Copy, made: &Made, site: &Site) -> Result<u32> {
     })
 }
 
-/// The rights of the original, exactly.
-fn copy_rights(copy: &Copy, made: u32) -> Result<()> {
-    if copy.kind == CopyKind::Function {
-        return acl::copy_function(copy.origin, made);
+/// Takes the copy of an object away. `made` has the table too.
+pub(super) fn drop_copy(copy: &Copy, oid: u32, made: &Made, site: &Site) -> Result<()> {
+    if let Some(place) = place(copy, made, site)
+        && let Some(sql) = (kind::of(copy.kind).drop)(&place, &copy.name, oid)?
+    {
+        spi::run(&sql, &[])?;
     }
-    let owner = catalog::existing_table(made)?.owner;
-    let names: Vec<_> =
-        catalog::columns(made)?.into_iter().map(|c| (c.name.clone(), c.name)).collect();
-    acl::replace(made, owner, rights::LIVE, &rights::arguments(copy.origin, &names))
-}
-
-pub(super) fn drop_copy(
-    copy: &Copy,
-    oid: u32,
-    made: &Made,
-    shadow: u32,
-    table: u32,
-    site: &Site,
-) -> Result<()> {
-    let sql = match (&copy.schema, copy.kind) {
-        (Some(_), CopyKind::Function) => match reader::function_name(oid)? {
-            Some(name) => format!("DROP ROUTINE {name} RESTRICT"),
-            None => return Ok(()),
-        },
-        (Some(schema), kind) => {
-            let word = kind.word().to_uppercase();
-            format!("DROP {word} {}.{} RESTRICT", site.build_schema(schema), copy.name)
-        }
-        (None, kind) => {
-            let parent = if copy.parent == table { Some(&shadow) } else { made.get(&copy.parent) };
-            let Some(parent) = parent else { return Ok(()) };
-            let on = catalog::existing_table(*parent)?.qualified();
-            format!("DROP {} {} ON {on} RESTRICT", kind.word().to_uppercase(), copy.name)
-        }
-    };
-    spi::run(&sql, &[])?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::catalog::{self, dependent as reader};
 use crate::ddl::dependent as ddl;
 use crate::dependent::blue::set_schema;
+use crate::dependent::kind;
 use crate::dependent::site::Site;
 use crate::dependent::uses;
 use crate::error::Result;
@@ -95,9 +96,9 @@ pub fn put_on(d: &Deployment) -> Result<()> {
             say(d, moved, &said.on)?;
             if let Some((kind, table)) = &moved.part
                 && let Some(relation) = catalog::relation_oid(table)?
-                && let Some(part) = reader::part(*kind, relation, &moved.names.0)?
+                && let Some(part) = reader::part(kind::of(*kind).catalog, relation, &moved.names.0)?
             {
-                let found = reader::needs(*kind, part)?;
+                let found = kind::of(*kind).needs(part)?;
                 uses::require(&moved.title, &said.uses, &found, &family(d, d.blue_side()))?;
             }
         }

@@ -26,10 +26,17 @@ mod blue;
 mod copies;
 mod exchange;
 mod foreign_key;
+mod function;
+mod kind;
+mod materialized_view;
 mod other;
+mod policy;
 mod publication;
+mod rule;
 mod site;
+mod trigger;
 mod uses;
+mod view;
 
 pub use adapt::{Adapted, discover};
 pub use blue::{copy_index, mark_early, refresh, strip, take_along};
@@ -54,12 +61,9 @@ pub fn strangers(table: u32) -> Result<Vec<reader::Stranger>> {
 
 /// The first thing that hangs on a table, of any kind.
 pub fn first(table: u32) -> Result<Option<String>> {
-    let twins = reader::twins(table)?;
-    if let Some(twin) = twins.first() {
-        return Ok(Some(format!("{} {}", twin.kind.word(), twin.title)));
-    }
-    if let Some(part) = reader::parts(table, &[])?.first() {
-        return Ok(Some(format!("{} {}", part.kind.word(), part.title)));
+    let scope = kind::Scope { table, twins: reader::twins(table)? };
+    if let Some(copy) = kind::discover(&scope)?.into_iter().next() {
+        return Ok(Some(copy.title));
     }
     if let Some(key) = reader::foreign_keys(table)?.first() {
         return Ok(Some(format!("foreign key {}", crate::ident::plain(key.name.as_str()))));

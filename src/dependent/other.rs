@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::catalog::Table;
 use crate::catalog::dependent as reader;
 use crate::dependent::site::Site;
-use crate::dependent::{broken, cause, uses};
+use crate::dependent::{broken, cause, kind, uses};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::dependent::{CopyKind, Move, Said, Uses};
@@ -39,8 +39,8 @@ pub(super) fn discover(table: u32, family: &[u32], site: &Site) -> Result<Vec<Ot
     for (n, found) in reader::others(table, family)?.into_iter().enumerate() {
         let _path = site.live_path(Some(&found.schema))?;
         let said = reader::say(found.kind, found.oid)?;
-        let before = uses::recorded(&reader::needs(found.kind, found.oid)?, &HashMap::new());
-        let original = reader::make(found.kind, found.oid, None)?;
+        let before = uses::recorded(&kind::of(found.kind).needs(found.oid)?, &HashMap::new());
+        let original = kind::of(found.kind).statements(found.oid, None)?;
         others.push(Other {
             make: original.clone(),
             original,
@@ -99,8 +99,8 @@ impl Other {
         let (relation, oid) = self.standing()?;
         let mut family = made.clone();
         family.extend([(table.oid, shadow), (self.found.relation, relation)]);
-        let before = reader::needs(self.found.kind, self.found.oid)?;
-        let after = reader::needs(self.found.kind, oid)?;
+        let before = kind::of(self.found.kind).needs(self.found.oid)?;
+        let after = kind::of(self.found.kind).needs(oid)?;
         let owner = reader::owner(self.found.relation)?;
         uses::compare(&self.found.title, &before, &after, &family, owner, exact)?;
         self.after = uses::recorded(&after, &family);
@@ -125,7 +125,9 @@ impl Other {
         let trial =
             QualifiedName { schema: self.trial.clone(), name: self.found.relation_name.clone() };
         match crate::catalog::relation_oid(&trial)? {
-            Some(relation) => reader::part(self.found.kind, relation, &self.found.name),
+            Some(relation) => {
+                reader::part(kind::of(self.found.kind).catalog, relation, &self.found.name)
+            }
             None => Ok(None),
         }
     }
@@ -136,7 +138,7 @@ impl Other {
             && let Some(oid) = self.made()?
         {
             let _path = site.trial_path(&self.trial, &self.found.schema)?;
-            self.make = reader::make(self.found.kind, oid, None)?;
+            self.make = kind::of(self.found.kind).statements(oid, None)?;
             self.shadow = Some(reader::say(self.found.kind, oid)?);
         }
         Ok(())

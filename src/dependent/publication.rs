@@ -4,10 +4,10 @@
 use crate::catalog::{Table, dependent as reader};
 use crate::ddl::dependent as ddl;
 use crate::dependent::site::Site;
-use crate::dependent::{broken, cause};
+use crate::dependent::{broken, cause, policy};
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
-use crate::model::dependent::{CopyKind, Move, Said, Uses};
+use crate::model::dependent::{Move, Said, Uses};
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
 
@@ -79,7 +79,7 @@ impl Filters {
     pub(super) fn remove(&self, shadow: u32) -> Result<()> {
         for n in 0..self.0.len() {
             let name = stand_in(n);
-            if reader::part(CopyKind::Policy, shadow, &name)?.is_some() {
+            if reader::part(policy::KIND.catalog, shadow, &name)?.is_some() {
                 let on = crate::catalog::existing_table(shadow)?.qualified();
                 spi::run(&ddl::drop_policy(&name, &on), &[])?;
             }

@@ -1,0 +1,27 @@
+//! Functions and procedures with the table's row type in their signature, or with a parsed body (BEGIN
+//! ATOMIC) that uses it.
+
+use crate::catalog::dependent as reader;
+use crate::dependent::kind::{Kind, Place, twins};
+use crate::model::dependent::CopyKind;
+use crate::pg::acl;
+
+pub(super) const KIND: Kind = Kind {
+    kind: CopyKind::Function,
+    discover: |scope| Ok(twins(scope, CopyKind::Function)),
+    make: include_str!("../catalog/queries/dependent/make_function.sql"),
+    // Several may have one name.
+    find: |place, name, known| match place {
+        Place::In(schema) => {
+            let there = reader::functions(schema, name)?;
+            Ok(there.into_iter().find(|oid| !known.contains(oid)))
+        }
+        Place::On(_) => Ok(None),
+    },
+    drop: |_, _, oid| {
+        let name = reader::function_name(oid)?;
+        Ok(name.map(|name| format!("DROP ROUTINE {name} RESTRICT")))
+    },
+    rights: acl::copy_function,
+    catalog: "pg_catalog.pg_proc",
+};

@@ -1,0 +1,183 @@
+//! The kinds of objects that are copied, one file each, and what each says of itself in three steps:
+//! discover (which of them hang on the table), carry (what makes one again, how the copy is found and
+//! taken away), check (what it depends on, before and after).
+//!
+//! A further kind is a variant of [`CopyKind`], a file with its `KIND`, and a line in [`KINDS`].
+
+use crate::catalog;
+use crate::catalog::dependent::{self as reader, TwinRow, Use};
+use crate::dependent::{function, materialized_view, policy, rule, trigger, view};
+use crate::error::Result;
+use crate::ident::{Ident, QualifiedName};
+use crate::model::dependent::{Copy, CopyKind, Uses};
+
+/// What a kind says of itself.
+pub(super) struct Kind {
+    /// Which it is.
+    pub(super) kind: CopyKind,
+    /// Discover: those that hang on the table.
+    pub(super) discover: fn(&Scope) -> Result<Vec<Found>>,
+    /// Carry: the query that gives the statements which make one again.
+    pub(super) make: &'static str,
+    /// Carry: the copy of a name at its place, which is none of `known`.
+    pub(super) find: fn(&Place<'_>, &Ident, &[u32]) -> Result<Option<u32>>,
+    /// Carry: what takes a copy away.
+    pub(super) drop: fn(&Place<'_>, &Ident, u32) -> Result<Option<String>>,
+    /// Carry: gives the copy the rights of the original.
+    pub(super) rights: fn(u32, u32) -> Result<()>,
+    /// Check: the catalog under whose name pg_depend knows it.
+    pub(super) catalog: &'static str,
+}
+
+/// All kinds.
+const KINDS: [&Kind; 6] = [
+    &function::KIND,
+    &view::KIND,
+    &materialized_view::KIND,
+    &trigger::KIND,
+    &rule::KIND,
+    &policy::KIND,
+];
+
+/// The table with its views and functions.
+pub(super) struct Scope {
+    /// The table.
+    pub(super) table: u32,
+    /// What lives in a schema of its own right, with its way from the table.
+    pub(super) twins: Vec<TwinRow>,
+}
+
+/// An original, and when its turn is.
+pub(super) struct Found {
+    /// It, without its statements.
+    pub(super) copy: Copy,
+    /// The longest way from the table; parts of relations come last.
+    pub(super) depth: i32,
+}
+
+/// Where a copy is.
+pub(super) enum Place<'a> {
+    /// In a schema.
+    In(&'a Ident),
+    /// On a relation.
+    On(u32),
+}
+
+/// What a kind says of itself. Every variant is in the list.
+pub(super) fn of(kind: CopyKind) -> &'static Kind {
+    KINDS.into_iter().find(|known| known.kind == kind).unwrap_or(&view::KIND)
+}
+
+/// Everything that is copied, in the order in which it can be made.
+pub(super) fn discover(scope: &Scope) -> Result<Vec<Copy>> {
+    let mut found = Vec::new();
+    for kind in KINDS {
+        found.extend((kind.discover)(scope)?);
+    }
+    found.sort_by_key(|f| f.depth);
+    Ok(found.into_iter().map(|f| f.copy).collect())
+}
+
+impl Kind {
+    /// The statements that make one again; in `schema`, where it lives in one.
+    pub(super) fn statements(&self, oid: u32, schema: Option<&Ident>) -> Result<Vec<String>> {
+        reader::make(self.make, oid, schema)
+    }
+
+    /// What one depends on.
+    pub(super) fn needs(&self, oid: u32) -> Result<Vec<Use>> {
+        reader::needs(self.catalog, oid)
+    }
+}
+
+/// Twins of a kind.
+pub(super) fn twins(scope: &Scope, kind: CopyKind) -> Vec<Found> {
+    let ours = scope.twins.iter().filter(|t| t.kind == kind);
+    ours.map(|twin| Found {
+        depth: twin.depth,
+        copy: Copy {
+            kind,
+            name: twin.name.clone(),
+            title: format!("{} {}", kind.word(), twin.title),
+            schema: Some(twin.schema.clone()),
+            origin: twin.oid,
+            parent: 0,
+            enabled: 'O',
+            populated: twin.populated,
+            uses: Uses::new(),
+            statements: None,
+        },
+    })
+    .collect()
+}
+
+/// Parts of the table and of its views, by the query of their kind.
+pub(super) fn parts(scope: &Scope, kind: CopyKind, query: &str) -> Result<Vec<Found>> {
+    let views = scope.twins.iter().filter(|t| t.kind != CopyKind::Function).map(|t| t.oid);
+    let parts = reader::parts(query, scope.table, &views.collect::<Vec<_>>())?;
+    let found = parts.into_iter().map(|part| Found {
+        depth: i32::MAX,
+        copy: Copy {
+            kind,
+            title: format!("{} {}", kind.word(), part.title),
+            name: part.name,
+            schema: None,
+            origin: part.oid,
+            parent: part.parent,
+            enabled: part.enabled,
+            populated: false,
+            uses: Uses::new(),
+            statements: None,
+        },
+    });
+    Ok(found.collect())
+}
+
+/// A relation of that name in a schema.
+pub(super) fn find_relation(
+    place: &Place<'_>,
+    name: &Ident,
+    _known: &[u32],
+) -> Result<Option<u32>> {
+    match place {
+        Place::In(schema) => {
+            catalog::relation_oid(&QualifiedName { schema: (*schema).clone(), name: name.clone() })
+        }
+        Place::On(_) => Ok(None),
+    }
+}
+
+/// DROP of something in a schema or on a relation.
+pub(super) fn drop_named(word: &str, place: &Place<'_>, name: &Ident) -> Result<Option<String>> {
+    Ok(Some(match place {
+        Place::In(schema) => format!("DROP {word} {schema}.{name} RESTRICT"),
+        Place::On(relation) => {
+            let on = catalog::existing_table(*relation)?.qualified();
+            format!("DROP {word} {name} ON {on} RESTRICT")
+        }
+    }))
+}
+
+/// Parts of a relation have no rights of their own.
+pub(super) fn no_rights(_original: u32, _copy: u32) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_registered() {
+        for kind in [
+            CopyKind::Function,
+            CopyKind::View,
+            CopyKind::MaterializedView,
+            CopyKind::Trigger,
+            CopyKind::Rule,
+            CopyKind::Policy,
+        ] {
+            assert_eq!(of(kind).kind, kind);
+        }
+    }
+}

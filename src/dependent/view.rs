@@ -1,0 +1,27 @@
+//! Views, and views of views: with owner, options, column defaults, comments, labels, grants.
+
+use crate::catalog;
+use crate::ddl::rights;
+use crate::dependent::kind::{Kind, drop_named, find_relation, twins};
+use crate::error::Result;
+use crate::model::dependent::CopyKind;
+use crate::pg::acl;
+
+pub(super) const KIND: Kind = Kind {
+    kind: CopyKind::View,
+    discover: |scope| Ok(twins(scope, CopyKind::View)),
+    make: include_str!("../catalog/queries/dependent/make_view.sql"),
+    find: find_relation,
+    drop: |place, name, _| drop_named("VIEW", place, name),
+    rights: copy_rights,
+    catalog: "pg_catalog.pg_class",
+};
+
+/// The rights of the original, exactly: nothing is ever written through the offline one, because its
+/// table is guarded.
+pub(super) fn copy_rights(original: u32, copy: u32) -> Result<()> {
+    let owner = catalog::existing_table(copy)?.owner;
+    let names: Vec<_> =
+        catalog::columns(copy)?.into_iter().map(|c| (c.name.clone(), c.name)).collect();
+    acl::replace(copy, owner, rights::LIVE, &rights::arguments(original, &names))
+}
