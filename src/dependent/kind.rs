@@ -162,22 +162,3 @@ pub(super) fn drop_named(word: &str, place: &Place<'_>, name: &Ident) -> Result<
 pub(super) fn no_rights(_original: u32, _copy: u32) -> Result<()> {
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kind_is_registered() {
-        for kind in [
-            CopyKind::Function,
-            CopyKind::View,
-            CopyKind::MaterializedView,
-            CopyKind::Trigger,
-            CopyKind::Rule,
-            CopyKind::Policy,
-        ] {
-            assert_eq!(of(kind).kind, kind);
-        }
-    }
-}
