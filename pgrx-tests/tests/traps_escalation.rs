@@ -279,10 +279,11 @@ fn trap_79_nothing_stays_in_the_deployments_own_schema() {
          CREATE FUNCTION a.st() RETURNS int LANGUAGE sql STABLE AS 'SELECT a.plant()'",
     );
     let before = scene.inventory();
-    let _ = owner.try_run("SELECT bg_prepare('a.users', 'ADD COLUMN c int DEFAULT a.st()')");
+    owner
+        .refused("SELECT bg_prepare('a.users', 'ADD COLUMN c int DEFAULT a.st()')")
+        .assert_is("0A000", &["function", "own schema"]);
     let left = "SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
                  WHERE n.nspname LIKE 'bluegreen\\_%' AND p.proname = 'f'";
     assert_eq!(admin.int(left), 0);
-    let _ = owner.try_run("SELECT bg_abort('a.users')");
     before.assert_same(&scene.inventory());
 }

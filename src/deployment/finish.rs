@@ -52,8 +52,7 @@ pub fn abort(d: &mut Deployment, settings: &Settings) -> Result<()> {
         return bring_back(d, settings);
     }
     let after = guard::next_phase(d, Event::Aborted)?;
-    // A revert has left them so.
-    while dependents::validate_next(d)?.is_some() {}
+    validate_or_warn(d)?;
     let (origin, shadow) = {
         let _us = Identity::extension()?;
         (resolve(d.origin, &d.source)?, resolve(d.shadow, &d.blue_name())?)
@@ -109,10 +108,18 @@ fn bring_back(d: &mut Deployment, settings: &Settings) -> Result<()> {
         }
         Ok(())
     })?;
-    // Rows that were written since the last sync are gone: others may refer to them.
+    validate_or_warn(d)
+}
+
+/// Validates what a revert has left NOT VALID. Rows that break it (after a table was brought back, rows
+/// that refer to lost ones) must not keep a deployment open: they are told.
+fn validate_or_warn(d: &Deployment) -> Result<()> {
     for (table, name) in dependents::not_valid(d)? {
         let validated = xact::subtransaction(|| dependent::validate(d, &table, &name));
         if let Err(caught) = validated {
+            if !caught.is_data_error() {
+                return caught.raise();
+            }
             let (name, table) = (plain(name.as_str()), table.plain());
             xact::warn(&format!("{name} of {table} stays NOT VALID: {}", caught.error.message));
         }

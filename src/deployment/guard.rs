@@ -242,6 +242,16 @@ pub fn take_fingerprints(d: &mut Deployment) -> Result<()> {
     store::save_fingerprints(d)
 }
 
+/// Takes `green` as the live table's fingerprint, as it was when what we made of it was begun: whatever
+/// somebody has added since is found by the next step. Takes blue's again.
+pub fn take_seen(d: &mut Deployment, green: serde_json::Value) -> Result<()> {
+    match d.green_side() {
+        Side::Origin => d.fingerprint_origin = green,
+        Side::Shadow => d.fingerprint_shadow = green,
+    }
+    take_blue_fingerprint(d)
+}
+
 /// Takes blue's fingerprint again, after a change of our own.
 pub fn take_blue_fingerprint(d: &mut Deployment) -> Result<()> {
     let _us = Identity::extension()?;

@@ -83,21 +83,17 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
     let mut deployment = build(&table, &request, &changes, &blue, id, settings)?;
     lock_green(&table, settings)?;
     relation::check_not_in_use(table.oid, "bg_prepare")?;
-    let changed = difference::differences(&before, &definition(table.oid)?);
-    if !changed.is_empty() {
-        return Err(Error::state(format!(
-            "the definition of {} changed while it was prepared: {}",
-            table.qualified().plain(),
-            changed.join("; ")
-        ))
-        .hint("Call bg_prepare again."));
-    }
+    require_unchanged(&table, &difference::differences(&before, &definition(table.oid)?))?;
     {
         let _us = Identity::extension()?;
         capture::install(&deployment, table.persistence == "u")?;
     }
     store::insert(&deployment)?;
     guard::take_fingerprints(&mut deployment)?;
+    // A view or a function needs no lock that ours would keep out: what came meanwhile was not carried.
+    let mut changed = difference::differences(&before, &deployment.fingerprint_origin);
+    changed.retain(|part| !part.starts_with("capture trigger "));
+    require_unchanged(&table, &changed)?;
     store::record(
         &deployment,
         &store::Step {
@@ -109,6 +105,18 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
         },
     )?;
     Ok((deployment.phase.to_string(), None))
+}
+
+fn require_unchanged(table: &Table, changed: &[String]) -> Result<()> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(Error::state(format!(
+        "the definition of {} changed while it was prepared: {}",
+        table.qualified().plain(),
+        changed.join("; ")
+    ))
+    .hint("Call bg_prepare again."))
 }
 
 fn definition(table: u32) -> Result<serde_json::Value> {

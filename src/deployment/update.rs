@@ -57,11 +57,17 @@ pub fn update(
     changes: &[Change],
     settings: &Settings,
 ) -> Result<Option<String>> {
+    // Seen before anything is made: what comes later is for the next call.
+    let seen = {
+        let _us = Identity::extension()?;
+        catalog::fingerprint(d.green())?
+    };
     let found = guard::differences(d, d.green_side())?;
     if found.is_empty() {
         return Ok(None);
     }
     guard::check_definition(d, d.blue_side())?;
+    let began = Instant::now();
     let what = found.join("; ");
     let followed = |part: &String| FOLLOWED.iter().any(|known| part.starts_with(known));
     if difference::capture_is_broken(&found) || !found.iter().all(followed) {
@@ -71,6 +77,8 @@ pub fn update(
         if found.iter().all(|part| FOLLOWED_BACK.iter().any(|known| part.starts_with(known)))
             && follow_back(d, table, &found, settings)?
         {
+            guard::take_seen(d, seen)?;
+            record(d, began, &what)?;
             return Ok(Some(what));
         }
         return Err(Error::state(format!(
@@ -79,7 +87,6 @@ pub fn update(
         ))
         .hint("Undo that change to be able to revert, or keep the new table with SELECT bg_finish(table)."));
     }
-    let began = Instant::now();
     let (fresh, definition) = made_now(d, table, request, changes, settings)?;
     require_same_rows(d, &fresh, &definition)?;
     {
@@ -91,17 +98,8 @@ pub fn update(
     }
     store::save_plan(d)?;
     store::save(d)?;
-    guard::take_fingerprints(d)?;
-    store::record(
-        d,
-        &store::Step {
-            name: "update",
-            seconds: began.elapsed().as_secs_f64(),
-            count: None,
-            detail: Some(what.clone()),
-            error: None,
-        },
-    )?;
+    guard::take_seen(d, seen)?;
+    record(d, began, &what)?;
     Ok(Some(what))
 }
 
@@ -115,7 +113,6 @@ fn follow_back(
     found: &[String],
     settings: &Settings,
 ) -> Result<bool> {
-    let began = Instant::now();
     let back: Vec<_> = d.plan.pairs.iter().map(|(o, s)| (s.clone(), o.clone())).collect();
     let blue = d.blue_name();
     let until = Instant::now() + settings.retry_for;
@@ -141,18 +138,13 @@ fn follow_back(
     if !done.or_else(xact::Caught::raise)? {
         return Ok(false);
     }
-    guard::take_fingerprints(d)?;
-    store::record(
-        d,
-        &store::Step {
-            name: "update",
-            seconds: began.elapsed().as_secs_f64(),
-            count: None,
-            detail: Some(found.join("; ")),
-            error: None,
-        },
-    )?;
     Ok(true)
+}
+
+fn record(d: &Deployment, began: Instant, what: &str) -> Result<()> {
+    let seconds = began.elapsed().as_secs_f64();
+    let detail = Some(what.to_owned());
+    store::record(d, &store::Step { name: "update", seconds, count: None, detail, error: None })
 }
 
 /// What prepare would record now. Everything that it makes is rolled back.
