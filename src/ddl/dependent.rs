@@ -8,9 +8,54 @@ pub fn create_filter(name: &Ident, table: &QualifiedName, filter: &str) -> Strin
     format!("CREATE POLICY {name} ON {table} USING ({filter})")
 }
 
-/// Takes a policy off.
-pub fn drop_policy(name: &Ident, table: &QualifiedName) -> String {
-    format!("DROP POLICY {name} ON {table}")
+/// Takes a part (TRIGGER, RULE, POLICY) off its relation.
+pub fn drop_part(word: &str, name: &Ident, on: &QualifiedName) -> String {
+    format!("DROP {word} {name} ON {on} RESTRICT")
+}
+
+/// Drops something that lives in a schema, if it is there.
+pub fn drop_in_schema(word: &str, name: &QualifiedName) -> String {
+    format!("DROP {word} IF EXISTS {name} RESTRICT")
+}
+
+/// Drops a function or a procedure; `signature` as the server prints it.
+pub fn drop_routine(signature: &str) -> String {
+    format!("DROP ROUTINE {signature} RESTRICT")
+}
+
+/// Moves a function or a procedure; `signature` as the server prints it.
+pub fn move_routine(signature: &str, to: &Ident) -> String {
+    format!("ALTER ROUTINE {signature} SET SCHEMA {to}")
+}
+
+/// Fills a materialized view, and tells the planner what is in it.
+pub fn fill(view: &QualifiedName) -> [String; 2] {
+    [format!("REFRESH MATERIALIZED VIEW {view}"), format!("ANALYZE {view}")]
+}
+
+/// A schema of the deployment's own.
+pub fn create_schema(name: &Ident) -> String {
+    format!("CREATE SCHEMA {name}")
+}
+
+/// Drops it; it is empty.
+pub fn drop_schema(name: &Ident) -> String {
+    format!("DROP SCHEMA IF EXISTS {name} RESTRICT")
+}
+
+/// An empty table with the columns of another one, for a trial.
+pub fn create_trial(trial: &QualifiedName, like: &QualifiedName) -> String {
+    format!("CREATE TABLE {trial} (LIKE {like})")
+}
+
+/// A key for a foreign key to reference, on a trial table.
+pub fn add_unique(table: &QualifiedName, columns: &[Ident]) -> String {
+    format!("ALTER TABLE {table} ADD UNIQUE ({})", list(columns))
+}
+
+/// An action of the user's, admitted by the parser, on a table.
+pub fn alter(table: &QualifiedName, action: &str) -> String {
+    format!("ALTER TABLE {table} {action}")
 }
 
 /// Takes a table out of a publication.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::catalog::{self, Table, dependent as reader};
+use crate::ddl::dependent as ddl;
 use crate::dependent::copies::{Exact, Made, Tables, drop_copy, is_rule_of, make_all};
 use crate::dependent::kind::{self, Scope};
 use crate::dependent::site::Site;
@@ -256,7 +257,7 @@ impl Adapted {
         let rules: Vec<Copy> = rules;
         let source = self.table.qualified();
         moves.extend(rules.into_iter().map(|rule| {
-            let off = vec![format!("DROP RULE {} ON {source}", rule.name)];
+            let off = vec![ddl::drop_part("RULE", &rule.name, &source)];
             let (original, uses) = self.rules.get(&rule.origin).cloned().unwrap_or_default();
             Move {
                 part: Some((CopyKind::Rule, source.clone())),

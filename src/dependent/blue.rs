@@ -1,6 +1,7 @@
 //! The copies on blue: made when it is filled and has its indexes, filled themselves, taken off again.
 
 use crate::catalog::{self, dependent as reader};
+use crate::ddl::dependent as ddl;
 use crate::dependent::copies::{Exact, Tables, make_all};
 use crate::dependent::kind;
 use crate::dependent::site::Site;
@@ -61,7 +62,7 @@ pub fn take_along(d: &Deployment, blue_of: impl Fn(&Ident) -> Result<Ident>) -> 
 pub(super) fn set_schema(kind: CopyKind, oid: u32, from: &Ident, to: &Ident) -> Result<()> {
     if kind == CopyKind::Function {
         if let Some(name) = reader::function_name(oid)? {
-            spi::run(&format!("ALTER ROUTINE {name} SET SCHEMA {to}"), &[])?;
+            spi::run(&ddl::move_routine(&name, to), &[])?;
         }
         return Ok(());
     }
@@ -80,8 +81,7 @@ pub fn refresh(twins: &mut [Twin]) -> Result<Option<String>> {
     let _level = SettingsLevel::open();
     security::set("row_security", "on")?;
     let filled = xact::subtransaction(|| {
-        spi::run(&format!("REFRESH MATERIALIZED VIEW {name}"), &[])?;
-        spi::run(&format!("ANALYZE {name}"), &[])
+        ddl::fill(&name).iter().try_for_each(|s| spi::run(s, &[]).map(drop))
     });
     if let Err(caught) = filled {
         let live = QualifiedName { schema: twin.schema.clone(), name: twin.name.clone() };
@@ -140,7 +140,7 @@ pub fn strip(d: &Deployment) -> Result<()> {
         }
         if reader::part(kind::of(copy.kind).catalog, blue, &copy.name)?.is_some() {
             let word = copy.kind.word().to_uppercase();
-            spi::run(&format!("DROP {word} {} ON {} RESTRICT", copy.name, d.blue_name()), &[])?;
+            spi::run(&ddl::drop_part(&word, &copy.name, &d.blue_name()), &[])?;
         }
     }
     Ok(())

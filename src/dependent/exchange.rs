@@ -167,14 +167,14 @@ pub fn drop_offline(d: &Deployment) -> Result<()> {
             };
             for function in ours {
                 if let Some(name) = reader::function_name(function)? {
-                    spi::run(&format!("DROP ROUTINE {name} RESTRICT"), &[])?;
+                    spi::run(&ddl::drop_routine(&name), &[])?;
                 }
             }
             continue;
         }
         let name = QualifiedName { schema: twin.blue_schema.clone(), name: twin.name.clone() };
         let word = twin.kind.word().to_uppercase();
-        spi::run(&format!("DROP {word} IF EXISTS {name} RESTRICT"), &[])?;
+        spi::run(&ddl::drop_in_schema(&word, &name), &[])?;
     }
     Ok(())
 }

@@ -180,7 +180,7 @@ pub(super) fn added(
             xact::looking(|| {
                 {
                     let _owner = Identity::table_owner(table.owner, session)?;
-                    spi::run(&format!("ALTER TABLE {shadow} {text}"), &[])?;
+                    spi::run(&ddl::alter(shadow, text), &[])?;
                 }
                 own(shadow_oid)
             })
@@ -254,11 +254,10 @@ fn try_out(
     let tried: std::result::Result<(), _> = xact::subtransaction(|| {
         let other = if is_child { ends.parent } else { ends.child };
         if !(is_child && is_parent) {
-            spi::run(&format!("CREATE TABLE {trial} (LIKE {other})"), &[])?;
+            spi::run(&ddl::create_trial(&trial, other), &[])?;
         }
         if is_child && !is_parent {
-            let unique = crate::ident::list(ends.referenced);
-            spi::run(&format!("ALTER TABLE {trial} ADD UNIQUE ({unique})"), &[])?;
+            spi::run(&ddl::add_unique(&trial, ends.referenced), &[])?;
         }
         let on_trial = Ends {
             child: if is_child { shadow } else { &trial },

@@ -2,6 +2,7 @@
 //! ATOMIC) that uses it.
 
 use crate::catalog::dependent as reader;
+use crate::ddl::dependent as ddl;
 use crate::dependent::kind::{Kind, Place, twins};
 use crate::model::dependent::CopyKind;
 use crate::pg::acl;
@@ -20,7 +21,7 @@ pub(super) const KIND: Kind = Kind {
     },
     drop: |_, _, oid| {
         let name = reader::function_name(oid)?;
-        Ok(name.map(|name| format!("DROP ROUTINE {name} RESTRICT")))
+        Ok(name.map(|name| ddl::drop_routine(&name)))
     },
     rights: acl::copy_function,
     catalog: "pg_catalog.pg_proc",

@@ -6,6 +6,7 @@
 
 use crate::catalog;
 use crate::catalog::dependent::{self as reader, TwinRow, Use};
+use crate::ddl::dependent as ddl;
 use crate::dependent::{function, materialized_view, policy, rule, trigger, view};
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
@@ -150,10 +151,13 @@ pub(super) fn find_relation(
 /// DROP of something in a schema or on a relation.
 pub(super) fn drop_named(word: &str, place: &Place<'_>, name: &Ident) -> Result<Option<String>> {
     Ok(Some(match place {
-        Place::In(schema) => format!("DROP {word} {schema}.{name} RESTRICT"),
+        Place::In(schema) => {
+            let name = QualifiedName { schema: (*schema).clone(), name: name.clone() };
+            ddl::drop_in_schema(word, &name)
+        }
         Place::On(relation) => {
             let on = catalog::existing_table(*relation)?.qualified();
-            format!("DROP {word} {name} ON {on} RESTRICT")
+            ddl::drop_part(word, name, &on)
         }
     }))
 }

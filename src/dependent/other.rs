@@ -5,11 +5,12 @@ use std::collections::HashMap;
 
 use crate::catalog::Table;
 use crate::catalog::dependent as reader;
+use crate::ddl::dependent as ddl;
 use crate::dependent::site::Site;
 use crate::dependent::{broken, cause, kind, uses};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
-use crate::model::dependent::{CopyKind, Move, Said, Uses};
+use crate::model::dependent::{Move, Said, Uses};
 use crate::pg::spi;
 use crate::pg::xact;
 
@@ -81,8 +82,8 @@ impl Other {
         }
         let trial =
             QualifiedName { schema: self.trial.clone(), name: self.found.relation_name.clone() };
-        spi::run(&format!("CREATE SCHEMA {}", self.trial), &[])?;
-        spi::run(&format!("CREATE TABLE {trial} (LIKE {})", self.table()), &[])?;
+        spi::run(&ddl::create_schema(&self.trial), &[])?;
+        spi::run(&ddl::create_trial(&trial, &self.table()), &[])?;
         self.standing = true;
         let tried = xact::subtransaction(|| {
             let _path = site.trial_path(&self.trial, &self.found.schema)?;
@@ -151,8 +152,8 @@ impl Other {
                 schema: self.trial.clone(),
                 name: self.found.relation_name.clone(),
             };
-            spi::run(&format!("DROP TABLE IF EXISTS {trial} RESTRICT"), &[])?;
-            spi::run(&format!("DROP SCHEMA IF EXISTS {} RESTRICT", self.trial), &[])?;
+            spi::run(&ddl::drop_in_schema("TABLE", &trial), &[])?;
+            spi::run(&ddl::drop_schema(&self.trial), &[])?;
         }
         Ok(())
     }
@@ -161,10 +162,8 @@ impl Other {
     /// printed without.
     pub(super) fn into_move(self) -> Move {
         let table = self.table();
-        let drop = match self.found.kind {
-            CopyKind::Policy => format!("DROP POLICY {} ON {}", self.found.name, self.table()),
-            _ => format!("DROP RULE {} ON {}", self.found.name, self.table()),
-        };
+        let word = self.found.kind.word().to_uppercase();
+        let drop = ddl::drop_part(&word, &self.found.name, &table);
         let origin = match &self.shadow {
             Some(_) => Said { off: Vec::new(), on: self.origin.clone(), uses: self.before },
             // Left behind by CASCADE: gone while the shadow is live.

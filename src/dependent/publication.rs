@@ -81,7 +81,7 @@ impl Filters {
             let name = stand_in(n);
             if reader::part(policy::KIND.catalog, shadow, &name)?.is_some() {
                 let on = crate::catalog::existing_table(shadow)?.qualified();
-                spi::run(&ddl::drop_policy(&name, &on), &[])?;
+                spi::run(&ddl::drop_part("POLICY", &name, &on), &[])?;
             }
         }
         Ok(())
