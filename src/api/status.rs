@@ -96,7 +96,7 @@ fn bg_status(
                 None,
                 None,
                 s.worker,
-                Some("sql".to_owned()),
+                (!d.progress.copier.is_empty()).then(|| d.progress.copier.clone()),
                 d.phase.next_step().to_owned(),
                 d.last_error.clone(),
                 timestamp(s.created_at),

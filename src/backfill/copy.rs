@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::model::deployment::Deployment;
 use crate::model::settings::Settings;
+use crate::pg::bulk;
 use crate::pg::lock::{self, Mode};
 use crate::pg::log::{self, Entry};
 use crate::pg::security::Identity;
@@ -20,19 +21,16 @@ const LINES_END: u32 = 2048;
 /// Blocks of the first batch.
 const FIRST_BLOCKS: u32 = 128;
 
-/// Writes the rows of a range of blocks. One implementation for each way of writing.
-pub trait Copier {
-    /// Copies blocks `from..to`; the number of rows.
-    fn copy(&self, rows: &Rows<'_>, from: u32, to: u32) -> Result<u64>;
-}
+/// What wrote the rows, for those who ask how fast it may be.
+const MULTI_INSERT: &str = "multi-insert";
 
-/// INSERT … SELECT: works for every table.
-pub struct SqlCopier;
-
-impl Copier for SqlCopier {
-    fn copy(&self, rows: &Rows<'_>, from: u32, to: u32) -> Result<u64> {
-        spi::run(&rows.copy(from, to), &[])
-    }
+/// Runs INSERT … SELECT in bulk, or by the server's own INSERT where that has to do it. Returns the
+/// number of rows and what wrote them.
+fn write(sql: &str) -> Result<(u64, String)> {
+    Ok(match bulk::insert(sql)? {
+        Ok(count) => (count, MULTI_INSERT.to_owned()),
+        Err(why) => (spi::run(sql, &[])?, format!("insert: {why}")),
+    })
 }
 
 /// What a batch did.
@@ -46,11 +44,7 @@ pub enum Copied {
 }
 
 /// Copies the next range. The caller holds the deployment's lock and commits.
-pub fn step(
-    deployment: &mut Deployment,
-    settings: &Settings,
-    copier: &dyn Copier,
-) -> Result<Copied> {
+pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Copied> {
     lock::relation(deployment.green(), Mode::AccessShare);
     let table = {
         let _us = Identity::extension()?;
@@ -71,7 +65,9 @@ pub fn step(
     let began = Instant::now();
     let mut count = 0;
     if from < to {
-        count = copy_range(deployment, copier, from, to)?;
+        let copier;
+        (count, copier) = copy_range(deployment, from, to)?;
+        deployment.progress.copier = copier;
         failpoint::reach("copy_range");
     }
     let took = began.elapsed();
@@ -116,30 +112,30 @@ pub fn empty_blue(deployment: &Deployment, settings: &Settings) -> Result<()> {
     }
 }
 
-fn copy_range(deployment: &Deployment, copier: &dyn Copier, from: u32, to: u32) -> Result<u64> {
+fn copy_range(deployment: &Deployment, from: u32, to: u32) -> Result<(u64, String)> {
     let blue = deployment.blue_name();
     let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
     let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
-    copy_blocks(deployment, copier, &rows, from, to)
+    copy_blocks(deployment, &rows, from, to)
 }
 
 /// Halves a range that fails on a row, down to the row.
 fn copy_blocks(
     deployment: &Deployment,
-    copier: &dyn Copier,
     rows: &Rows<'_>,
     from: u32,
     to: u32,
-) -> Result<u64> {
-    match xact::subtransaction(|| copier.copy(rows, from, to)) {
-        Ok(count) => Ok(count),
+) -> Result<(u64, String)> {
+    match xact::subtransaction(|| write(&rows.copy(from, to))) {
+        Ok(done) => Ok(done),
         Err(caught) if caught.is_data_error() => {
             if to - from > 1 {
                 let middle = from + (to - from) / 2;
-                let left = copy_blocks(deployment, copier, rows, from, middle)?;
-                Ok(left + copy_blocks(deployment, copier, rows, middle, to)?)
+                let (left, _) = copy_blocks(deployment, rows, from, middle)?;
+                let (right, copier) = copy_blocks(deployment, rows, middle, to)?;
+                Ok((left + right, copier))
             } else {
-                copy_lines(deployment, rows, from, 1, LINES_END)
+                Ok((copy_lines(deployment, rows, from, 1, LINES_END)?, MULTI_INSERT.to_owned()))
             }
         }
         Err(caught) => caught.raise(),

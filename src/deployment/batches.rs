@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::backfill::copy::{self, Copied, SqlCopier};
+use crate::backfill::copy::{self, Copied};
 use crate::backfill::{index, purge};
 use crate::deployment::{dependents, guard, store};
 use crate::error::Result;
@@ -65,11 +65,17 @@ fn copy_batch(d: &mut Deployment, settings: &Settings, began: Instant) -> Result
     if d.phase == Phase::Prepared {
         d.phase = phase::next(d.phase, Event::CopyStarted)?;
     }
-    match copy::step(d, settings, &SqlCopier)? {
+    match copy::step(d, settings)? {
         Copied::Batch(_) => {}
         Copied::Done(_) => {
             d.phase = phase::next(d.phase, Event::CopyDone)?;
-            record(d, "copy", d.progress.copy_seconds, Some(d.progress.rows_copied), None)?;
+            record(
+                d,
+                "copy",
+                d.progress.copy_seconds,
+                Some(d.progress.rows_copied),
+                Some(d.progress.copier.clone()),
+            )?;
         }
         Copied::Again => {
             d.phase = phase::next(d.phase, Event::CopyAgain)?;

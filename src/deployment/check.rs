@@ -1,6 +1,5 @@
 //! bg_check: the checks, and a dry run of prepare that is rolled back.
 
-use crate::backfill::copy::{Copier, SqlCopier};
 use crate::catalog::{self, Table};
 use crate::check::{self, Facts};
 use crate::ddl::rows::Rows;
@@ -135,7 +134,7 @@ fn try_first_block(d: &Deployment) -> Result<()> {
     let rows = Rows { mapping: &d.plan.forward, from: &d.source, to: &blue };
     let tried = xact::subtransaction(|| {
         let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
-        SqlCopier.copy(&rows, 0, 1)
+        spi::run(&rows.copy(0, 1), &[])
     });
     match tried {
         Err(caught) if !caught.is_data_error() => caught.raise(),

@@ -142,6 +142,8 @@ pub struct Progress {
     pub rows_copied: i64,
     /// Rows estimated when the copy began.
     pub rows_estimated: i64,
+    /// What writes the rows of the copy: `multi-insert`, or `insert` and why.
+    pub copier: String,
     /// Seconds spent copying.
     pub copy_seconds: f64,
     /// Log rows of the next sync batch.

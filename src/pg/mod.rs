@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 pub mod acl;
+pub mod bulk;
 pub mod lock;
 pub mod log;
 pub mod parse;

@@ -1,0 +1,425 @@
+//! INSERT … SELECT through the table access method's multi-insert, as COPY writes.
+//!
+//! The server plans the INSERT, with all its casts and defaults; the plan below the insertion is run
+//! into a receiver of ours that computes generated columns, checks NOT NULL and CHECK, and writes many
+//! rows at once. What only the server's own INSERT does (triggers, indexes, row security, partitions,
+//! other access methods) is left to it: see [`insert`].
+//!
+//! Sources: `copyfrom.c` (buffering, its bounds), `createas.c` (a receiver that writes a table),
+//! `nodeModifyTable.c` (order of generated columns and constraints).
+
+use std::ffi::CString;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use pgrx::prelude::*;
+
+use crate::error::{Error, Result};
+
+/// Rows that are written at once, at most: COPY's number.
+const MOST_ROWS: usize = 1000;
+/// Bytes that are written at once; a larger row goes alone.
+const MOST_BYTES: usize = 65_536;
+
+unsafe extern "C-unwind" {
+    // executor/nodeModifyTable.h is not among pgrx's headers; the symbol is exported by every server.
+    fn ExecComputeStoredGenerated(
+        result: *mut pg_sys::ResultRelInfo,
+        estate: *mut pg_sys::EState,
+        slot: *mut pg_sys::TupleTableSlot,
+        command: pg_sys::CmdType::Type,
+    );
+}
+
+/// Runs `sql`, which is INSERT … SELECT into a table, in bulk. Returns the number of rows, or why the
+/// server's own INSERT has to do it; then nothing was written.
+pub fn insert(sql: &str) -> Result<std::result::Result<u64, &'static str>> {
+    let text = CString::new(sql).map_err(|_| Error::internal("a statement contains a NUL byte"))?;
+    // SAFETY: inside a transaction. What is opened here is closed here, or by the abort when an error
+    // unwinds: the frames between own nothing but memory. Snapshot, relation and executor state are
+    // released in the reverse order of their making.
+    unsafe {
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let done = match plan(&text) {
+            None => Ok(Err("rules rewrite it")),
+            Some(statement) => run(statement, &text),
+        };
+        pg_sys::PopActiveSnapshot();
+        pg_sys::CommandCounterIncrement();
+        done
+    }
+}
+
+/// The server's plan of the one INSERT.
+unsafe fn plan(text: &CString) -> Option<*mut pg_sys::PlannedStmt> {
+    // SAFETY: the text is NUL-terminated and outlives the plan; the lists are the server's own.
+    unsafe {
+        let raw = pg_sys::raw_parser(text.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_DEFAULT);
+        if pg_sys::list_length(raw) != 1 {
+            return None;
+        }
+        let queries = pg_sys::pg_analyze_and_rewrite_fixedparams(
+            pg_sys::list_nth(raw, 0).cast(),
+            text.as_ptr(),
+            std::ptr::null(),
+            0,
+            std::ptr::null_mut(),
+        );
+        if pg_sys::list_length(queries) != 1 {
+            return None;
+        }
+        let query: *mut pg_sys::Query = pg_sys::list_nth(queries, 0).cast();
+        if (*query).commandType != pg_sys::CmdType::CMD_INSERT {
+            return None;
+        }
+        Some(pg_sys::pg_plan_query(query, text.as_ptr(), 0, std::ptr::null_mut()))
+    }
+}
+
+unsafe fn run(
+    statement: *mut pg_sys::PlannedStmt,
+    text: &CString,
+) -> Result<std::result::Result<u64, &'static str>> {
+    // SAFETY: see `insert`. The plan is ours alone and changed before anybody runs it.
+    unsafe {
+        let top = (*statement).planTree;
+        if (*top).type_ != pg_sys::NodeTag::T_ModifyTable {
+            return Ok(Err("its plan is none of an INSERT"));
+        }
+        let modify: *mut pg_sys::ModifyTable = top.cast();
+        if pg_sys::list_length((*modify).resultRelations) != 1 {
+            return Ok(Err("the table is partitioned"));
+        }
+        if !(*modify).withCheckOptionLists.is_null() {
+            return Ok(Err("row security checks its rows"));
+        }
+        let index = pg_sys::list_nth_int((*modify).resultRelations, 0);
+        let entry: *mut pg_sys::RangeTblEntry =
+            pg_sys::list_nth((*statement).rtable, index - 1).cast();
+        let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+        let relation = pg_sys::table_open((*entry).relid, mode);
+        let obstacle = obstacle(relation);
+        if let Some(why) = obstacle {
+            pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+            return Ok(Err(why));
+        }
+        // Now a SELECT whose columns are those of the table, in order and type.
+        (*statement).commandType = pg_sys::CmdType::CMD_SELECT;
+        (*statement).planTree = (*top).lefttree;
+        (*statement).resultRelations = std::ptr::null_mut();
+
+        let mut receiver = Receiver::new(relation);
+        let query = pg_sys::CreateQueryDesc(
+            statement,
+            text.as_ptr(),
+            pg_sys::GetActiveSnapshot(),
+            std::ptr::null_mut(),
+            (&raw mut receiver).cast(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            0,
+        );
+        pg_sys::ExecutorStart(query, 0);
+        let forward = pg_sys::ScanDirection::ForwardScanDirection;
+        #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
+        pg_sys::ExecutorRun(query, forward, 0, true);
+        #[cfg(feature = "pg18")]
+        pg_sys::ExecutorRun(query, forward, 0);
+        receiver.flush();
+        pg_sys::ExecutorFinish(query);
+        pg_sys::ExecutorEnd(query);
+        pg_sys::FreeQueryDesc(query);
+        let rows = receiver.finish();
+        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        Ok(Ok(rows))
+    }
+}
+
+/// What of this table only the server's own INSERT takes care of.
+unsafe fn obstacle(relation: pg_sys::Relation) -> Option<&'static str> {
+    // SAFETY: an open, locked relation; its index list is a copy.
+    unsafe {
+        if (*(*relation).rd_rel).relkind as u8 != pg_sys::RELKIND_RELATION {
+            return Some("it is no plain table");
+        }
+        if (*relation).rd_tableam != pg_sys::GetHeapamTableAmRoutine() {
+            return Some("its access method is not heap");
+        }
+        let triggers = (*relation).trigdesc;
+        if !triggers.is_null() {
+            // Ours let our own writes pass.
+            let ours = pg_sys::get_namespace_oid(c"bluegreen".as_ptr(), true);
+            let count = (*triggers).numtriggers as usize;
+            let all = std::slice::from_raw_parts((*triggers).triggers, count);
+            if all.iter().any(|trigger| {
+                trigger.tgtype as u32 & pg_sys::TRIGGER_TYPE_INSERT != 0
+                    && pg_sys::get_func_namespace(trigger.tgfoid) != ours
+            }) {
+                return Some("it has triggers");
+            }
+        }
+        let indexes = pg_sys::RelationGetIndexList(relation);
+        let indexed = pg_sys::list_length(indexes) > 0;
+        pg_sys::list_free(indexes);
+        indexed.then_some("it has indexes")
+    }
+}
+
+/// Where the executor sends its rows. The first field is what the executor knows of it.
+#[repr(C)]
+struct Receiver {
+    base: pg_sys::DestReceiver,
+    relation: pg_sys::Relation,
+    /// Only for what generated columns and constraints need.
+    estate: *mut pg_sys::EState,
+    result: *mut pg_sys::ResultRelInfo,
+    /// Tuples of the rows to be written, and what is made while they are written.
+    memory: pg_sys::MemoryContext,
+    bulk: pg_sys::BulkInsertState,
+    command: pg_sys::CommandId,
+    /// The row as values, where columns are computed.
+    computed: *mut pg_sys::TupleTableSlot,
+    has_generated: bool,
+    has_checks: bool,
+    not_null: Vec<i32>,
+    slots: [*mut pg_sys::TupleTableSlot; MOST_ROWS],
+    held: usize,
+    bytes: usize,
+    rows: u64,
+}
+
+impl Receiver {
+    unsafe fn new(relation: pg_sys::Relation) -> Self {
+        // SAFETY: everything is made in the current memory context and resource owner, and given back
+        // in `finish` or by the abort.
+        unsafe {
+            let estate = pg_sys::CreateExecutorState();
+            let result: *mut pg_sys::ResultRelInfo =
+                pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
+            (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
+            pg_sys::InitResultRelInfo(result, relation, 0, std::ptr::null_mut(), 0);
+            let descriptor = (*relation).rd_att;
+            let constraints = (*descriptor).constr;
+            let has = |what: fn(&pg_sys::TupleConstr) -> bool| {
+                !constraints.is_null() && what(&*constraints)
+            };
+            Self {
+                base: pg_sys::DestReceiver {
+                    receiveSlot: Some(receive),
+                    rStartup: Some(begin),
+                    rShutdown: Some(end),
+                    rDestroy: Some(end),
+                    mydest: pg_sys::CommandDest::DestIntoRel,
+                },
+                relation,
+                estate,
+                result,
+                memory: pg_sys::AllocSetContextCreateInternal(
+                    pg_sys::CurrentMemoryContext,
+                    c"bluegreen rows".as_ptr(),
+                    pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                    4 * MOST_BYTES,
+                    pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+                ),
+                bulk: pg_sys::GetBulkInsertState(),
+                command: pg_sys::GetCurrentCommandId(true),
+                computed: pg_sys::MakeSingleTupleTableSlot(
+                    descriptor,
+                    &raw const pg_sys::TTSOpsVirtual,
+                ),
+                has_generated: has(|c| c.has_generated_stored),
+                has_checks: has(|c| c.num_check > 0),
+                not_null: not_null_columns(descriptor),
+                slots: [std::ptr::null_mut(); MOST_ROWS],
+                held: 0,
+                bytes: 0,
+                rows: 0,
+            }
+        }
+    }
+
+    /// Keeps a row of the executor until enough are held.
+    ///
+    /// Runs under one guard for the whole row: no value here has a destructor, and an error of the
+    /// server passes over it.
+    unsafe fn keep(&mut self, slot: *mut pg_sys::TupleTableSlot) {
+        // SAFETY: the slot holds a row whose columns are the table's, in order and type: the server
+        // planned it so. The tuple is a copy in our memory.
+        unsafe {
+            let descriptor = (*self.relation).rd_att;
+            let outer = pg_sys::MemoryContextSwitchTo(self.memory);
+            let mut checked = slot;
+            if self.has_generated || !is_whole(slot, descriptor) {
+                checked = self.compute(slot);
+            }
+            let mut tuple = std::ptr::null_mut();
+            if let Some(copy) = (*(*checked).tts_ops).copy_heap_tuple {
+                tuple = copy(checked);
+            }
+            if self.has_checks || self.breaks_not_null(tuple) {
+                pg_sys::ExecConstraints(self.result, checked, self.estate);
+            }
+            pg_sys::MemoryContextSwitchTo(outer);
+            let context = (*self.estate).es_per_tuple_exprcontext;
+            if !context.is_null() {
+                pg_sys::MemoryContextReset((*context).ecxt_per_tuple_memory);
+            }
+
+            if self.slots[self.held].is_null() {
+                self.slots[self.held] = pg_sys::MakeSingleTupleTableSlot(
+                    descriptor,
+                    &raw const pg_sys::TTSOpsHeapTuple,
+                );
+            }
+            pg_sys::ExecStoreHeapTuple(tuple, self.slots[self.held], true);
+            self.held += 1;
+            self.bytes += (*tuple).t_len as usize;
+            if self.held == MOST_ROWS || self.bytes >= MOST_BYTES {
+                self.flush();
+            }
+        }
+    }
+
+    /// The row as values of our own, with generated columns.
+    unsafe fn compute(&mut self, slot: *mut pg_sys::TupleTableSlot) -> *mut pg_sys::TupleTableSlot {
+        // SAFETY: both slots have the table's number of columns; the values live as long as the
+        // executor's row.
+        unsafe {
+            let count = (*(*self.relation).rd_att).natts;
+            if i32::from((*slot).tts_nvalid) < count {
+                pg_sys::slot_getsomeattrs_int(slot, count);
+            }
+            let to = self.computed;
+            if let Some(clear) = (*(*to).tts_ops).clear {
+                clear(to);
+            }
+            let count = count as usize;
+            std::ptr::copy_nonoverlapping((*slot).tts_values, (*to).tts_values, count);
+            std::ptr::copy_nonoverlapping((*slot).tts_isnull, (*to).tts_isnull, count);
+            pg_sys::ExecStoreVirtualTuple(to);
+            if self.has_generated {
+                ExecComputeStoredGenerated(
+                    self.result,
+                    self.estate,
+                    to,
+                    pg_sys::CmdType::CMD_INSERT,
+                );
+            }
+            to
+        }
+    }
+
+    /// Whether a NULL is in a column that is NOT NULL.
+    unsafe fn breaks_not_null(&self, tuple: pg_sys::HeapTuple) -> bool {
+        // SAFETY: the tuple has the table's columns.
+        unsafe {
+            u32::from((*(*tuple).t_data).t_infomask) & pg_sys::HEAP_HASNULL != 0
+                && self
+                    .not_null
+                    .iter()
+                    .any(|number| pg_sys::heap_attisnull(tuple, *number, std::ptr::null_mut()))
+        }
+    }
+
+    /// Writes what is held.
+    unsafe fn flush(&mut self) {
+        if self.held == 0 {
+            return;
+        }
+        // SAFETY: `held` slots hold tuples of the table; they are cleared before their memory goes.
+        unsafe {
+            let outer = pg_sys::MemoryContextSwitchTo(self.memory);
+            pg_sys::heap_multi_insert(
+                self.relation,
+                self.slots.as_mut_ptr(),
+                self.held as i32,
+                self.command,
+                pg_sys::TABLE_INSERT_SKIP_FSM as i32,
+                self.bulk,
+            );
+            pg_sys::MemoryContextSwitchTo(outer);
+            for slot in &self.slots[..self.held] {
+                if let Some(clear) = (*(**slot).tts_ops).clear {
+                    clear(*slot);
+                }
+            }
+            pg_sys::MemoryContextReset(self.memory);
+        }
+        self.rows += self.held as u64;
+        self.held = 0;
+        self.bytes = 0;
+    }
+
+    /// Gives everything back; the number of rows written.
+    unsafe fn finish(self) -> u64 {
+        // SAFETY: nothing is held any more; reverse order of `new`.
+        unsafe {
+            for slot in self.slots.into_iter().take_while(|slot| !slot.is_null()) {
+                pg_sys::ExecDropSingleTupleTableSlot(slot);
+            }
+            pg_sys::ExecDropSingleTupleTableSlot(self.computed);
+            pg_sys::FreeBulkInsertState(self.bulk);
+            pg_sys::MemoryContextDelete(self.memory);
+            pg_sys::FreeExecutorState(self.estate);
+        }
+        self.rows
+    }
+}
+
+/// Whether the slot has a tuple that can be written as it is: one that is older than a column of its
+/// table lacks that column.
+unsafe fn is_whole(slot: *mut pg_sys::TupleTableSlot, descriptor: pg_sys::TupleDesc) -> bool {
+    // SAFETY: a slot of one of the two kinds begins with a HeapTupleTableSlot.
+    unsafe {
+        let ops = (*slot).tts_ops;
+        if ops != &raw const pg_sys::TTSOpsBufferHeapTuple
+            && ops != &raw const pg_sys::TTSOpsHeapTuple
+        {
+            return false;
+        }
+        let tuple = (*slot.cast::<pg_sys::HeapTupleTableSlot>()).tuple;
+        !tuple.is_null()
+            && u32::from((*(*tuple).t_data).t_infomask2) & pg_sys::HEAP_NATTS_MASK
+                == (*descriptor).natts as u32
+    }
+}
+
+/// The numbers of the columns that are NOT NULL.
+unsafe fn not_null_columns(descriptor: pg_sys::TupleDesc) -> Vec<i32> {
+    // SAFETY: the descriptor has `natts` attributes.
+    unsafe {
+        let count = (*descriptor).natts;
+        #[cfg(not(feature = "pg18"))]
+        let attributes = (*descriptor).attrs.as_slice(count as usize);
+        #[cfg(feature = "pg18")]
+        let attributes = {
+            let compact = (*descriptor).compact_attrs.as_ptr().add(count as usize);
+            std::slice::from_raw_parts(
+                compact.cast::<pg_sys::FormData_pg_attribute>(),
+                count as usize,
+            )
+        };
+        attributes.iter().filter(|a| a.attnotnull).map(|a| a.attnum.into()).collect()
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn receive(
+    slot: *mut pg_sys::TupleTableSlot,
+    receiver: *mut pg_sys::DestReceiver,
+) -> bool {
+    // SAFETY: the executor gives back the receiver that it was started with, which outlives it.
+    unsafe { pg_guard_ffi_boundary(|| (*receiver.cast::<Receiver>()).keep(slot)) };
+    true
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn begin(
+    _receiver: *mut pg_sys::DestReceiver,
+    _operation: std::ffi::c_int,
+    _descriptor: pg_sys::TupleDesc,
+) {
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn end(_receiver: *mut pg_sys::DestReceiver) {}
