@@ -48,6 +48,17 @@ CREATE TABLE bluegreen.truncation (
 ALTER TABLE bluegreen.truncation REPLICA IDENTITY FULL;
 COMMENT ON TABLE bluegreen.truncation IS 'TRUNCATEs of live tables that blue has not followed yet.';
 
+-- Ranges of the live table's blocks that the copy's processes share.
+CREATE TABLE bluegreen.copy_range (
+    deployment  bigint NOT NULL,
+    first       bigint NOT NULL,
+    next        bigint NOT NULL,
+    "end"       bigint NOT NULL,
+    rows        bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (deployment, first)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE bluegreen.copy_range IS 'How far the copies that are under way have come.';
+
 CREATE TABLE bluegreen.misfit (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     deployment  bigint NOT NULL,
@@ -91,6 +102,7 @@ SELECT pg_catalog.pg_extension_config_dump('bluegreen.deployment', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.deployment_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.capture', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.truncation', '');
+SELECT pg_catalog.pg_extension_config_dump('bluegreen.copy_range', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.misfit', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.misfit_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.history', '');

@@ -27,6 +27,18 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'bg_run_wrapper';
 COMMENT ON PROCEDURE bg_run IS
 'Drives the deployment to ready, swapped or finished, committing after each batch. Resumable. Where the phase is reached already it runs one sync. Errors: 2D000 where it cannot commit. Locks: ACCESS SHARE on the live table while copying.';
 
+CREATE FUNCTION bg_pause(source regclass)
+RETURNS text
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_pause_wrapper';
+COMMENT ON FUNCTION bg_pause IS
+'Lets bg_run and its workers stop after their batch and wait, and bg_backfill do nothing, until bg_resume. Capture goes on. Returns the phase. Locks: none.';
+
+CREATE FUNCTION bg_resume(source regclass)
+RETURNS text
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_resume_wrapper';
+COMMENT ON FUNCTION bg_resume IS
+'Ends a pause. Returns the phase. Locks: none.';
+
 CREATE FUNCTION bg_swap(
     source regclass, lock_timeout interval DEFAULT NULL, retry_for interval DEFAULT NULL)
 RETURNS text

@@ -5,7 +5,7 @@
 //!
 //! | floor | modules | what |
 //! | --- | --- | --- |
-//! | 5 | `api`, `settings` | the SQL functions, the settings |
+//! | 5 | `api`, `worker`, `settings` | the SQL functions, background workers, the settings |
 //! | 4 | `deployment` | phases, state, batches, swap, from prepare to finish |
 //! | 3 | `shadow` `dependent` `capture` `backfill` `sync` `swap` | the stages, one algorithm each |
 //! | 2 | `plan` `check` `ddl` | decisions and statements; no SPI |
@@ -37,6 +37,7 @@ pub mod settings;
 pub mod shadow;
 pub mod swap;
 pub mod sync;
+mod worker;
 
 ::pgrx::pg_module_magic!();
 
@@ -48,6 +49,7 @@ pgrx::extension_sql_file!("../sql/functions.sql", name = "functions", finalize);
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
     pg::log::init();
+    pg::worker::init(worker::main);
 }
 
 /// What `cargo pgrx test` asks for before it starts its server.

@@ -14,6 +14,14 @@ static MAX_FINAL_DRAIN: GucSetting<i32> = GucSetting::<i32>::new(50);
 static WAIT_FOR_SNAPSHOTS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static VERIFY_BEFORE_SWAP: GucSetting<bool> = GucSetting::<bool>::new(true);
 static ALLOW_SINGLE_TRANSACTION: GucSetting<bool> = GucSetting::<bool>::new(false);
+static COPY_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(0);
+static VACUUM: GucSetting<bool> = GucSetting::<bool>::new(true);
+static NICE: GucSetting<f64> = GucSetting::<f64>::new(0.0);
+static MAX_REPLICA_LAG: GucSetting<i32> = GucSetting::<i32>::new(0);
+static REPLICAS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static MAX_WAL_RATE: GucSetting<i32> = GucSetting::<i32>::new(0);
+static MAX_SLOT_LAG: GucSetting<i32> = GucSetting::<i32>::new(0);
+static MAX_ACTIVE_BACKENDS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static SCHEMA_SUFFIX: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"_blue"));
 
@@ -64,6 +72,15 @@ pub fn define() {
         0,
         60_000,
     );
+    milliseconds(
+        c"bluegreen.max_replica_lag",
+        c"The longest that a standby may be behind before copy, purge and sync pause.",
+        c"As pg_stat_replication and our own look at the WAL tell; 0 is no limit.",
+        &MAX_REPLICA_LAG,
+        0,
+        i32::MAX,
+    );
+    define_limits();
     let switch = |name, what, why, setting| {
         let flags = GucFlags::default();
         GucRegistry::define_bool_guc(name, what, why, setting, GucContext::Userset, flags);
@@ -86,6 +103,12 @@ pub fn define() {
         c"Older transactions would read it empty; only where nobody else uses the database.",
         &ALLOW_SINGLE_TRANSACTION,
     );
+    switch(
+        c"bluegreen.vacuum",
+        c"Vacuum and freeze the new table after the copy, before its indexes are built.",
+        c"By a background worker; needs a free one of max_worker_processes.",
+        &VACUUM,
+    );
     GucRegistry::define_string_guc(
         c"bluegreen.schema_suffix",
         c"What the blue schema's name adds to the name of the source schema.",
@@ -97,10 +120,89 @@ pub fn define() {
     crate::pg::settings::reserve_prefix();
 }
 
+/// What bounds the load that copy, purge and sync put on the server.
+fn define_limits() {
+    let number = |name, what, why, setting, least, most, flags| {
+        GucRegistry::define_int_guc(
+            name,
+            what,
+            why,
+            setting,
+            least,
+            most,
+            GucContext::Userset,
+            flags,
+        );
+    };
+    number(
+        c"bluegreen.copy_workers",
+        c"Processes that copy a table at the same time, the calling session counted.",
+        c"Those beside the session are background workers; 0 is half the processors, at most 4.",
+        &COPY_WORKERS,
+        0,
+        64,
+        GucFlags::default(),
+    );
+    number(
+        c"bluegreen.max_wal_rate",
+        c"WAL that copy, purge and sync of a deployment may write in a second.",
+        c"0 is no limit.",
+        &MAX_WAL_RATE,
+        0,
+        i32::MAX,
+        GucFlags::UNIT_KB,
+    );
+    number(
+        c"bluegreen.max_slot_lag",
+        c"WAL that a replication slot may keep before copy, purge and sync pause.",
+        c"0 is no limit.",
+        &MAX_SLOT_LAG,
+        0,
+        i32::MAX,
+        GucFlags::UNIT_MB,
+    );
+    number(
+        c"bluegreen.max_active_backends",
+        c"Client sessions that may be active before copy, purge and sync pause.",
+        c"0 is no limit.",
+        &MAX_ACTIVE_BACKENDS,
+        0,
+        i32::MAX,
+        GucFlags::default(),
+    );
+    GucRegistry::define_float_guc(
+        c"bluegreen.nice",
+        c"Rest after each batch, in multiples of the time that the batch took.",
+        c"0 never rests; 1 works half of the time.",
+        &NICE,
+        0.0,
+        1000.0,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"bluegreen.replicas",
+        c"The standbys that bluegreen.max_replica_lag counts, by application_name.",
+        c"Separated by commas; empty counts all. One that is named and not connected stops the work.",
+        &REPLICAS,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+}
+
+/// Half of the processors, at most 4.
+fn usual_copy_workers() -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(processors / 2).unwrap_or(1).clamp(1, 4)
+}
+
 /// The values now, with the arguments of a call put over them.
 pub fn read(lock_timeout: Option<Duration>, retry_for: Option<Duration>) -> Settings {
     let ms = |setting: &GucSetting<i32>| {
         Duration::from_millis(u64::try_from(setting.get()).unwrap_or_default())
+    };
+    let text = |setting: &GucSetting<Option<CString>>| {
+        setting.get().map(|s| s.to_string_lossy().into_owned())
     };
     Settings {
         batch_time: ms(&BATCH_TIME),
@@ -109,8 +211,22 @@ pub fn read(lock_timeout: Option<Duration>, retry_for: Option<Duration>) -> Sett
         max_final_drain: ms(&MAX_FINAL_DRAIN),
         wait_for_snapshots: WAIT_FOR_SNAPSHOTS.get(),
         allow_single_transaction: ALLOW_SINGLE_TRANSACTION.get(),
-        schema_suffix: SCHEMA_SUFFIX
-            .get()
-            .map_or_else(|| "_blue".to_owned(), |s| s.to_string_lossy().into_owned()),
+        schema_suffix: text(&SCHEMA_SUFFIX).unwrap_or_else(|| "_blue".to_owned()),
+        copy_workers: match u32::try_from(COPY_WORKERS.get()) {
+            Ok(workers) if workers > 0 => workers,
+            _ => usual_copy_workers(),
+        },
+        vacuum: VACUUM.get(),
+        nice: NICE.get(),
+        max_replica_lag: ms(&MAX_REPLICA_LAG),
+        replicas: text(&REPLICAS)
+            .unwrap_or_default()
+            .split(',')
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+            .collect(),
+        max_wal_rate: i64::from(MAX_WAL_RATE.get()) << 10,
+        max_slot_lag: i64::from(MAX_SLOT_LAG.get()) << 20,
+        max_active_backends: MAX_ACTIVE_BACKENDS.get().into(),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::api::{begin, required, time};
 use crate::deployment::exchange::{self, Misfits};
 use crate::deployment::prepare::{self, Request};
-use crate::deployment::{batches, check, finish, guard};
+use crate::deployment::{batches, check, finish, guard, store};
 use crate::error::{Error, Result};
 use crate::model::deployment::Arguments;
 use crate::model::phase::{Event, Phase};
@@ -175,5 +175,25 @@ fn bg_abort(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorRep
     } else {
         finish::abort(&mut d, &settings::read(None, None))?;
     }
+    Ok(d.phase.to_string())
+}
+
+#[pg_extern(sql = false)]
+fn bg_pause(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
+    Ok(set_paused(source, true)?)
+}
+
+#[pg_extern(sql = false)]
+fn bg_resume(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
+    Ok(set_paused(source, false)?)
+}
+
+fn set_paused(source: Option<pg_sys::Oid>, paused: bool) -> Result<String> {
+    let d = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
+    if !d.phase.is_open() {
+        return Err(Error::state(format!("the deployment of {} is over", d.source.plain()))
+            .hint("Begin a new one with SELECT bg_prepare(table, changes)."));
+    }
+    store::save_paused(d.id, paused)?;
     Ok(d.phase.to_string())
 }

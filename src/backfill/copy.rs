@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::backfill::ranges;
 use crate::catalog;
 use crate::ddl::rows::Rows;
 use crate::error::{Error, Result};
@@ -34,64 +35,95 @@ fn write(sql: &str) -> Result<(u64, String)> {
 }
 
 /// What a batch did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Copied {
-    /// This many rows; there is more.
-    Batch(u64),
-    /// The last range is copied.
-    Done(u64),
-    /// Green was rewritten: blue is empty and the copy begins again.
-    Again,
+    /// A part of a range; there may be more.
+    Batch,
+    /// Nothing: other processes are at work on all that is left.
+    Others,
+    /// Nothing: every range is complete.
+    Done,
+    /// Nothing: green was rewritten, the copy has to begin again.
+    Rewritten,
 }
 
-/// Copies the next range. The caller holds the deployment's lock and commits.
+/// Copies the next batch and notes in `progress` how far the copy is. The caller holds the
+/// deployment's lock and commits.
 pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Copied> {
+    lock::relation(deployment.green(), Mode::AccessShare);
+    if deployment.progress.relfilenode == 0 {
+        let table = {
+            let _us = Identity::extension()?;
+            catalog::existing_table(deployment.green())?
+        };
+        let progress = &mut deployment.progress;
+        progress.relfilenode = table.relfilenode;
+        progress.end_block = u32::try_from(table.blocks).unwrap_or(u32::MAX);
+        progress.batch_blocks = FIRST_BLOCKS;
+        progress.rows_estimated = table.row_estimate;
+        ranges::forget(deployment.id)?;
+        ranges::lay_out(deployment.id, deployment.progress.end_block)?;
+    }
+    let mut size = deployment.progress.batch_blocks;
+    let mut copier = None;
+    let copied = batch(deployment, settings, &mut size, &mut copier)?;
+    let totals = ranges::totals(deployment.id)?;
+    let progress = &mut deployment.progress;
+    progress.batch_blocks = size;
+    progress.copied_blocks = totals.blocks;
+    progress.rows_copied = totals.rows;
+    progress.drain_xid = xact::current_xid();
+    if let Some(copier) = copier {
+        progress.copier = copier;
+    }
+    Ok(if copied == Copied::Others && totals.complete { Copied::Done } else { copied })
+}
+
+/// Copies a batch of the first range that nobody else is at work on. `size` is the number of blocks
+/// of a batch, and follows the clock; `copier` says what wrote the rows.
+///
+/// Several processes may do it at the same time: it writes nothing but rows of blue and how far its
+/// range is.
+pub fn batch(
+    deployment: &Deployment,
+    settings: &Settings,
+    size: &mut u32,
+    copier: &mut Option<String>,
+) -> Result<Copied> {
     lock::relation(deployment.green(), Mode::AccessShare);
     let table = {
         let _us = Identity::extension()?;
         catalog::existing_table(deployment.green())?
     };
-    let progress = &mut deployment.progress;
-    if progress.relfilenode == 0 {
-        progress.relfilenode = table.relfilenode;
-        progress.next_block = 0;
-        progress.end_block = u32::try_from(table.blocks).unwrap_or(u32::MAX);
-        progress.batch_blocks = FIRST_BLOCKS;
-        progress.rows_estimated = table.row_estimate;
-    } else if progress.relfilenode != table.relfilenode {
-        return start_again(deployment, settings);
+    if deployment.progress.relfilenode != table.relfilenode {
+        return Ok(Copied::Rewritten);
     }
-    let (from, end) = (deployment.progress.next_block, deployment.progress.end_block);
-    let to = from.saturating_add(deployment.progress.batch_blocks.max(1)).min(end);
+    let Some(range) = ranges::take(deployment.id)? else { return Ok(Copied::Others) };
+    let to = range.next.saturating_add((*size).max(1)).min(range.end);
     let began = Instant::now();
-    let mut count = 0;
-    if from < to {
-        let copier;
-        (count, copier) = copy_range(deployment, from, to)?;
-        deployment.progress.copier = copier;
-        failpoint::reach("copy_range");
-    }
+    let (count, written_by) = copy_range(deployment, range.next, to)?;
+    failpoint::reach("copy_range");
     let took = began.elapsed();
-    let progress = &mut deployment.progress;
-    progress.next_block = to;
-    progress.rows_copied += i64::try_from(count).unwrap_or(i64::MAX);
-    progress.copy_seconds += took.as_secs_f64();
-    if to - from == progress.batch_blocks {
-        progress.batch_blocks = batch::next_size(progress.batch_blocks, took, settings.batch_time);
+    *copier = Some(written_by);
+    if to - range.next == *size {
+        *size = batch::next_size(*size, took, settings.batch_time);
     }
-    progress.drain_xid = xact::current_xid();
-    Ok(if to >= end { Copied::Done(count) } else { Copied::Batch(count) })
+    ranges::advance(deployment.id, &range, to, count)?;
+    Ok(Copied::Batch)
 }
 
-/// A rewrite of green (VACUUM FULL, CLUSTER, TRUNCATE) moved rows without any trigger.
-fn start_again(deployment: &mut Deployment, settings: &Settings) -> Result<Copied> {
+/// Begins the copy again: a rewrite of green (VACUUM FULL, CLUSTER, TRUNCATE) moved rows without any
+/// trigger. The caller holds the deployment's lock alone.
+pub fn start_again(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
     empty_blue(deployment, settings)?;
+    ranges::forget(deployment.id)?;
     let progress = &mut deployment.progress;
     progress.relfilenode = 0;
-    progress.next_block = 0;
+    progress.copied_blocks = 0;
     progress.rows_copied = 0;
     progress.copy_seconds = 0.0;
     progress.restarts += 1;
-    Ok(Copied::Again)
+    Ok(())
 }
 
 /// Empties blue, waiting for its readers only in short tries.

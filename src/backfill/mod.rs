@@ -15,3 +15,4 @@
 pub mod copy;
 pub mod index;
 pub mod purge;
+pub mod ranges;

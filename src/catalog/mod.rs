@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::{RecordedConstraint, RecordedIndex};
 use crate::model::key::{Key, KeyColumn};
+use crate::model::pressure::Pressure;
 use crate::pg::spi::{self, Arg};
 
 /// What a table is.
@@ -336,4 +337,9 @@ pub fn schema_oid(name: &Ident) -> Result<Option<u32>> {
 pub fn is_owner(role: u32, owner: u32) -> Result<bool> {
     let sql = "SELECT pg_catalog.pg_has_role($1::oid, $2::oid, 'USAGE')";
     Ok(spi::one::<bool>(sql, &[Arg::Oid(role), Arg::Oid(owner)])?.unwrap_or(false))
+}
+
+/// What the server has to bear; of the standbys only those named, if any is.
+pub fn pressure(replicas: &[String]) -> Result<Pressure> {
+    spi::row(include_str!("queries/pressure.sql"), &[Arg::Texts(replicas.to_vec())])
 }

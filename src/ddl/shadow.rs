@@ -75,6 +75,12 @@ pub fn add_constraint(table: &QualifiedName, c: &RecordedConstraint) -> Vec<Stri
     std::iter::once(add).chain(constraint_comment(table, c)).collect()
 }
 
+/// Marks blue's pages all-visible and frozen. It has no index yet; its end is not given back, because
+/// that takes a lock that keeps everyone out.
+pub fn vacuum(blue: &QualifiedName) -> String {
+    format!("VACUUM (FREEZE, TRUNCATE FALSE, PARALLEL 0) {blue}")
+}
+
 /// ANALYZE.
 pub fn analyze(table: &QualifiedName) -> String {
     format!("ANALYZE {table}")

@@ -3,26 +3,43 @@
 use std::time::Instant;
 
 use crate::backfill::copy::{self, Copied};
-use crate::backfill::{index, purge};
+use crate::backfill::{index, purge, ranges};
+use crate::deployment::throttle::Throttle;
 use crate::deployment::{dependents, guard, store};
 use crate::error::Result;
 use crate::model::deployment::Deployment;
 use crate::model::phase::{self, Event, Phase};
 use crate::model::settings::Settings;
+use crate::pg::lock::Hold;
 use crate::pg::xact;
 use crate::sync;
 
 /// What a batch did.
+#[derive(Debug, Clone, Copy)]
 pub struct Batch {
     /// Nothing is left to do in this phase: blue is in step with green.
     pub in_step: bool,
     /// It changed something.
     pub worked: bool,
+    /// It left to be done what has to be done alone.
+    pub alone: bool,
+    /// It was copy, purge or sync, after which the throttle may make one rest.
+    pub throttled: bool,
+}
+
+impl Batch {
+    /// A batch that changed something.
+    const WORKED: Self = Self { in_step: false, worked: true, alone: false, throttled: true };
 }
 
 /// Takes the deployment's lock, reads it again, checks both tables.
 pub fn begin(id: i64) -> Result<Deployment> {
-    let deployment = guard::lock(id)?;
+    begin_as(id, Hold::Alone)
+}
+
+/// The same, with others who copy or alone.
+pub fn begin_as(id: i64, hold: Hold) -> Result<Deployment> {
+    let deployment = guard::lock_as(id, hold)?;
     if deployment.phase.is_open() {
         xact::looking(|| guard::check_definitions(&deployment))?;
     }
@@ -30,12 +47,15 @@ pub fn begin(id: i64) -> Result<Deployment> {
 }
 
 /// Does the next batch and writes the state; the caller commits.
-pub fn next(d: &mut Deployment, settings: &Settings) -> Result<Batch> {
+pub fn next(d: &mut Deployment, settings: &Settings, hold: Hold) -> Result<Batch> {
     let began = Instant::now();
-    let mut batch = Batch { in_step: false, worked: true };
+    let mut batch = Batch::WORKED;
+    if hold == Hold::Shared && d.phase != Phase::Copying {
+        return Ok(Batch { worked: false, alone: true, ..batch });
+    }
     match d.phase {
-        Phase::Prepared | Phase::Copying => copy_batch(d, settings, began)?,
-        Phase::Indexing => batch.in_step = index_batch(d, settings, began)?,
+        Phase::Prepared | Phase::Copying => batch = copy_batch(d, settings, hold, began)?,
+        Phase::Indexing => batch = index_batch(d, settings, began)?,
         Phase::Ready | Phase::Swapped => {
             let round = sync::step(d, settings)?;
             batch.in_step = round.in_step;
@@ -45,7 +65,9 @@ pub fn next(d: &mut Deployment, settings: &Settings) -> Result<Batch> {
             }
             note_synced(d, &batch);
         }
-        Phase::Finished | Phase::Aborted => return Ok(Batch { in_step: true, worked: false }),
+        Phase::Finished | Phase::Aborted => {
+            return Ok(Batch { in_step: true, worked: false, ..batch });
+        }
     }
     if batch.worked {
         d.progress.work_xid = xact::current_xid();
@@ -56,67 +78,81 @@ pub fn next(d: &mut Deployment, settings: &Settings) -> Result<Batch> {
 
 fn note_synced(d: &mut Deployment, batch: &Batch) {
     if batch.in_step {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        d.progress.synced_at = now.ok().map(|t| t.as_secs_f64());
+        d.progress.synced_at = Some(now());
     }
 }
 
-fn copy_batch(d: &mut Deployment, settings: &Settings, began: Instant) -> Result<()> {
+/// Seconds since 1970.
+pub fn now() -> f64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0.0, |time| time.as_secs_f64())
+}
+
+fn copy_batch(
+    d: &mut Deployment,
+    settings: &Settings,
+    hold: Hold,
+    began: Instant,
+) -> Result<Batch> {
     if d.phase == Phase::Prepared {
         d.phase = phase::next(d.phase, Event::CopyStarted)?;
     }
-    match copy::step(d, settings)? {
-        Copied::Batch(_) => {}
-        Copied::Done(_) => {
+    let mut batch = Batch::WORKED;
+    let copied = copy::step(d, settings)?;
+    d.progress.copy_seconds += began.elapsed().as_secs_f64();
+    match copied {
+        Copied::Batch => {}
+        Copied::Others => batch.worked = false,
+        Copied::Done => {
+            ranges::forget(d.id)?;
             d.phase = phase::next(d.phase, Event::CopyDone)?;
-            record(
-                d,
-                "copy",
-                d.progress.copy_seconds,
-                Some(d.progress.rows_copied),
-                Some(d.progress.copier.clone()),
-            )?;
+            let how = Some(d.progress.copier.clone());
+            record(d, "copy", d.progress.copy_seconds, Some(d.progress.rows_copied), how)?;
         }
-        Copied::Again => {
+        Copied::Rewritten if hold == Hold::Shared => batch.alone = true,
+        Copied::Rewritten => {
+            copy::start_again(d, settings)?;
             d.phase = phase::next(d.phase, Event::CopyAgain)?;
             let why = "the table was rewritten (VACUUM FULL, CLUSTER, TRUNCATE …)".to_owned();
             record(d, "copy again", began.elapsed().as_secs_f64(), None, Some(why))?;
         }
     }
-    Ok(())
+    Ok(batch)
 }
 
-/// Purge, indexes, ANALYZE, first sync. True when blue is in step.
-fn index_batch(d: &mut Deployment, settings: &Settings, began: Instant) -> Result<bool> {
+/// Purge, indexes, ANALYZE, first sync.
+fn index_batch(d: &mut Deployment, settings: &Settings, began: Instant) -> Result<Batch> {
+    let built = Batch { throttled: false, ..Batch::WORKED };
     if !d.progress.purged {
         let (done, count) = purge::step(d, settings)?;
         let count = i64::try_from(count).ok();
         if done || count != Some(0) {
             record(d, "purge", began.elapsed().as_secs_f64(), count, None)?;
         }
-        return Ok(false);
+        return Ok(Batch::WORKED);
     }
     if let Some(what) = index::step(d, settings)? {
         record(d, &what, began.elapsed().as_secs_f64(), None, None)?;
-        return Ok(false);
+        return Ok(built);
     }
     if !d.progress.dependents_made {
         dependents::take_along(d, settings)?;
         record(d, "dependents", began.elapsed().as_secs_f64(), None, None)?;
-        return Ok(false);
+        return Ok(built);
     }
     let round = sync::step(d, settings)?;
     if !round.in_step {
-        return Ok(false);
+        return Ok(Batch::WORKED);
     }
     if let Some(name) = dependents::refresh(d)? {
         record(d, "refresh", began.elapsed().as_secs_f64(), None, Some(name))?;
-        return Ok(false);
+        return Ok(built);
     }
     d.phase = phase::next(d.phase, Event::InStep)?;
-    note_synced(d, &Batch { in_step: true, worked: true });
+    let batch = Batch { in_step: true, ..Batch::WORKED };
+    note_synced(d, &batch);
     record(d, "first sync complete", began.elapsed().as_secs_f64(), Some(round.read), None)?;
-    Ok(true)
+    Ok(batch)
 }
 
 fn record(
@@ -129,12 +165,21 @@ fn record(
     store::record(d, &store::Step { name, seconds, count, detail, error: None })
 }
 
-/// As many batches as fit in `time`, in the caller's transaction.
+/// As many batches as fit in `time`, in the caller's transaction. Ends at once where the throttle, or
+/// a pause, would make it wait.
 pub fn backfill(id: i64, settings: &Settings, time: std::time::Duration) -> Result<Phase> {
     let until = Instant::now() + time;
     let mut d = begin(id)?;
+    let mut throttle = Throttle::new();
     loop {
-        let batch = xact::with_memory(|| next(&mut d, settings))?;
+        let why = throttle.obstacle(settings)?.filter(|_| d.phase.is_open());
+        if d.paused || why.is_some() {
+            d.progress.waiting = why.map(|why| (why, now()));
+            store::save(&d)?;
+            return Ok(d.phase);
+        }
+        d.progress.waiting = None;
+        let batch = xact::with_memory(|| next(&mut d, settings, Hold::Alone))?;
         let idle = batch.in_step && matches!(d.phase, Phase::Ready | Phase::Swapped);
         if idle || !d.phase.is_open() || Instant::now() >= until {
             return Ok(d.phase);

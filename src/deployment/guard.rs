@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::model::deployment::{Deployment, Side};
 use crate::model::phase::{self, Event, Phase};
-use crate::pg::lock;
+use crate::pg::lock::{self, Hold};
 use crate::pg::relation;
 use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
@@ -95,8 +95,13 @@ pub fn find(relation: u32, caller: u32) -> Result<Deployment> {
 
 /// Takes the deployment's lock until the transaction ends, and reads the state again under it.
 pub fn lock(id: i64) -> Result<Deployment> {
+    lock_as(id, Hold::Alone)
+}
+
+/// The same, with others who copy or alone.
+pub fn lock_as(id: i64, hold: Hold) -> Result<Deployment> {
     let class = lock_table()?;
-    if !lock::deployment(class, id, WAIT)? {
+    if !lock::deployment(class, id, hold, WAIT)? {
         let _us = Identity::extension()?;
         let sql = "SELECT pg_catalog.string_agg(l.pid::text, ', ') FROM pg_catalog.pg_locks l
                     WHERE l.locktype = 'object' AND l.classid = $1 AND l.objid = $2::int8::oid

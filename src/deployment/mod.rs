@@ -15,4 +15,6 @@ pub mod prepare;
 pub mod run;
 pub mod status;
 pub mod store;
+pub mod throttle;
 pub mod update;
+pub mod workers;

@@ -18,7 +18,7 @@ use crate::model::changes::Change;
 use crate::model::deployment::{Arguments, Deployment, Plan, Progress};
 use crate::model::phase::Phase;
 use crate::model::settings::Settings;
-use crate::pg::lock::{self, Mode};
+use crate::pg::lock::{self, Hold, Mode};
 use crate::pg::parse;
 use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
@@ -61,7 +61,12 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
         ))
         .hint(format!("If that table is gone, clean up with SELECT bg_abort({}).", other.id)));
     }
-    if !lock::deployment(guard::prepare_class()?, request.source.into(), settings.retry_for)? {
+    if !lock::deployment(
+        guard::prepare_class()?,
+        request.source.into(),
+        Hold::Alone,
+        settings.retry_for,
+    )? {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
             format!("another transaction is preparing {}", table.qualified().plain()),

@@ -5,18 +5,32 @@ use std::time::{Duration, Instant};
 use pgrx::PgSqlErrorCode;
 
 use crate::deployment::exchange::{self, Misfits};
+use crate::deployment::throttle::{LOOK_EVERY, Throttle};
+use crate::deployment::workers::{self, Job};
 use crate::deployment::{batches, dependents, finish, status, store};
 use crate::error::{Error, Result};
 use crate::model::deployment::Deployment;
 use crate::model::phase::{Event, Phase};
 use crate::model::settings::Settings;
+use crate::pg::lock::Hold;
 use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
+use crate::pg::worker::Handle;
 use crate::pg::xact::{self, Procedure};
 
 /// How often progress is told. Something is sent at least that often, so that the server notices a
 /// client that is gone.
 const NOTICE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a session that has nothing to copy lets its workers go on before it looks again.
+const OTHERS: Duration = Duration::from_millis(10);
+/// How often one looks whether the vacuum is done.
+const VACUUM_LOOK: Duration = Duration::from_millis(10);
+
+/// Blocks that are left to copy from which on workers are started.
+const WORTH_A_WORKER: u32 = 2048;
+/// How often workers are started, at most.
+const MOST_STARTS: u32 = 3;
 
 /// Where bg_run is to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +64,18 @@ pub fn run(
     settings: &Settings,
     notice: impl Fn(&str),
 ) -> Result<Phase> {
-    let mut runner = Runner { procedure, id, settings, notice, told: None };
+    let mut runner = Runner {
+        procedure,
+        id,
+        settings,
+        notice,
+        told: None,
+        throttle: Throttle::new(),
+        workers: Vec::new(),
+        starts: 0,
+        alone: false,
+        waiting: None,
+    };
     runner.claim()?;
     let phase = runner.drive(until)?;
     // After an error the claim is gone already, with what was written of the error.
@@ -72,6 +97,15 @@ struct Runner<'a, N: Fn(&str)> {
     settings: &'a Settings,
     notice: N,
     told: Option<Instant>,
+    throttle: Throttle,
+    /// Workers that copy with this session.
+    workers: Vec<Handle>,
+    /// How often workers were started: one that dies at once must not be started for ever.
+    starts: u32,
+    /// The next batch must be done without the workers.
+    alone: bool,
+    /// What the deployment's status says that it waits for.
+    waiting: Option<String>,
 }
 
 impl<N: Fn(&str)> Runner<'_, N> {
@@ -103,18 +137,147 @@ impl<N: Fn(&str)> Runner<'_, N> {
         Ok(phase)
     }
 
-    /// One batch; whether blue is in step now.
+    /// One batch, and the rest after it; whether blue is in step now.
     fn batch(&mut self) -> Result<(Phase, bool)> {
-        let (d, in_step) = self.transaction(Flush::Later, |d, settings| {
-            let batch = batches::next(d, settings)?;
-            let done = batch.in_step || !d.phase.is_open();
-            Ok((d.clone(), done))
+        let began = Instant::now();
+        self.workers.retain(Handle::is_alive);
+        let with_workers = !self.workers.is_empty() && !self.alone;
+        let hold = if with_workers { Hold::Shared } else { Hold::Alone };
+        let (d, batch) = self.transaction_as(hold, Flush::Later, |d, settings| {
+            let batch = if d.paused { None } else { Some(batches::next(d, settings, hold)?) };
+            Ok((d.clone(), batch))
         })?;
+        let Some(batch) = batch else {
+            self.wait_for(Some("bg_resume".to_owned()))?;
+            return Ok((d.phase, false));
+        };
         if self.told.is_none_or(|at| at.elapsed() >= NOTICE_EVERY) {
-            (self.notice)(&status::progress_line(&d));
-            self.told = Some(Instant::now());
+            self.tell(&status::progress_line(&d));
         }
-        Ok((d.phase, in_step))
+        self.alone = batch.alone;
+        if d.phase == Phase::Copying {
+            self.start_workers(&d)?;
+        }
+        if batch.throttled && batch.worked {
+            self.rest(began.elapsed())?;
+        } else if !batch.worked && !batch.in_step && !batch.alone {
+            xact::sleep(OTHERS);
+        }
+        if d.phase == Phase::Indexing && d.progress.purged && !d.progress.vacuumed {
+            self.vacuum()?;
+        }
+        Ok((d.phase, batch.in_step || !d.phase.is_open()))
+    }
+
+    /// Rests after a batch as the settings say, and waits while something is over its limit.
+    fn rest(&mut self, took: Duration) -> Result<()> {
+        let mut left = self.throttle.rest(self.settings, took);
+        while !left.is_zero() {
+            let part = left.min(NOTICE_EVERY);
+            xact::sleep(part);
+            left -= part;
+            if !left.is_zero() {
+                self.tell("resting, as bluegreen.nice and bluegreen.max_wal_rate ask for");
+            }
+        }
+        while let Some(why) = self.throttle.obstacle(self.settings)? {
+            // No snapshot while we wait.
+            self.procedure.commit();
+            self.wait_for(Some(why))?;
+        }
+        self.wait_for(None)
+    }
+
+    /// Lets a moment pass, and lets the status say what for; None is over.
+    fn wait_for(&mut self, why: Option<String>) -> Result<()> {
+        // Numbers in it change all the time.
+        let kind = |why: &Option<String>| {
+            why.as_ref().map(|w| w.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
+        };
+        if kind(&self.waiting) != kind(&why) {
+            let waiting = why.clone().map(|why| (why, batches::now()));
+            self.transaction(Flush::Later, |d, _| {
+                d.progress.waiting = waiting;
+                store::save(d)
+            })?;
+        }
+        if let Some(why) = &why {
+            if self.told.is_none_or(|at| at.elapsed() >= NOTICE_EVERY) {
+                self.tell(&format!("waiting: {why}"));
+            }
+            xact::sleep(LOOK_EVERY);
+        }
+        self.waiting = why;
+        Ok(())
+    }
+
+    fn tell(&mut self, line: &str) {
+        (self.notice)(line);
+        self.told = Some(Instant::now());
+    }
+
+    /// Starts the workers that copy with us, where there is enough to copy.
+    fn start_workers(&mut self, d: &Deployment) -> Result<()> {
+        let left = d.progress.end_block.saturating_sub(d.progress.copied_blocks);
+        let wanted = self.settings.copy_workers.saturating_sub(1) as usize;
+        if self.alone || self.starts >= MOST_STARTS || left < WORTH_A_WORKER {
+            return Ok(());
+        }
+        if !self.workers.is_empty() || wanted == 0 {
+            return Ok(());
+        }
+        self.starts += 1;
+        for number in 0..wanted {
+            match workers::start(Job::Copy(self.id))? {
+                Some(worker) => self.workers.push(worker),
+                None => {
+                    self.starts = MOST_STARTS;
+                    self.tell(&format!(
+                        "copying with {number} of {wanted} background workers: max_worker_processes leaves no more"
+                    ));
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Has blue vacuumed and frozen, before its indexes are built.
+    fn vacuum(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let mut detail = None;
+        if self.settings.vacuum {
+            match workers::start(Job::Vacuum(self.id))? {
+                Some(worker) => {
+                    while worker.is_alive() {
+                        if self.told.is_none_or(|at| at.elapsed() >= NOTICE_EVERY) {
+                            self.tell("vacuuming the new table");
+                        }
+                        xact::sleep(VACUUM_LOOK);
+                    }
+                }
+                None => {
+                    let why =
+                        "max_worker_processes leaves no worker: the new table is not vacuumed";
+                    self.tell(why);
+                    detail = Some(why.to_owned());
+                }
+            }
+        }
+        let (wanted, seconds) = (self.settings.vacuum, began.elapsed().as_secs_f64());
+        self.transaction(Flush::Later, |d, _| {
+            d.progress.vacuumed = true;
+            if wanted {
+                let detail = match detail {
+                    None => Some(workers::vacuumed(d)?),
+                    why => why,
+                };
+                let step =
+                    store::Step { name: "vacuum", seconds, count: None, detail, error: None };
+                store::record(d, &step)?;
+            }
+            store::save(d)
+        })
     }
 
     /// Syncs and tries, each committed by itself, until the swap is made or the time is over.
@@ -155,9 +318,19 @@ impl<N: Fn(&str)> Runner<'_, N> {
         flush: Flush,
         work: impl FnOnce(&mut Deployment, &Settings) -> Result<T>,
     ) -> Result<T> {
+        self.transaction_as(Hold::Alone, flush, work)
+    }
+
+    /// The same, under the deployment's lock with others who copy or alone.
+    fn transaction_as<T>(
+        &self,
+        hold: Hold,
+        flush: Flush,
+        work: impl FnOnce(&mut Deployment, &Settings) -> Result<T>,
+    ) -> Result<T> {
         let done = xact::with_memory(|| {
             xact::subtransaction(|| {
-                let mut d = batches::begin(self.id)?;
+                let mut d = batches::begin_as(self.id, hold)?;
                 work(&mut d, self.settings)
             })
         });
@@ -186,7 +359,7 @@ impl<N: Fn(&str)> Runner<'_, N> {
     /// Writes down that this backend drives the deployment; another one that lives is an error.
     fn claim(&mut self) -> Result<()> {
         let me = self.me()?;
-        let done = self.transaction(Flush::Later, |d, _| {
+        let done = self.transaction(Flush::Later, |d, settings| {
             if let Some((pid, since)) = &d.progress.runner
                 && d.progress.runner.as_ref() != Some(&me)
                 && is_alive(*pid, since)?
@@ -194,6 +367,8 @@ impl<N: Fn(&str)> Runner<'_, N> {
                 return Ok(Err(*pid));
             }
             d.progress.runner = Some(me);
+            d.progress.settings = Some(settings.clone());
+            d.progress.waiting = None;
             store::save(d)?;
             Ok(Ok(()))
         })?;

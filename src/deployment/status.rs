@@ -75,7 +75,7 @@ pub fn status(d: Deployment) -> Result<Status> {
 
 fn copied(d: &Deployment) -> f64 {
     let p = &d.progress;
-    if p.end_block == 0 { 0.0 } else { f64::from(p.next_block) / f64::from(p.end_block) }
+    if p.end_block == 0 { 0.0 } else { f64::from(p.copied_blocks) / f64::from(p.end_block) }
 }
 
 /// The copy counts for 0.7, the indexes for the rest.

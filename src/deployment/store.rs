@@ -150,6 +150,16 @@ pub fn save(d: &Deployment) -> Result<()> {
     Ok(())
 }
 
+/// Pauses the work on a deployment, or lets it go on.
+pub fn save_paused(id: i64, paused: bool) -> Result<()> {
+    let _us = Identity::extension()?;
+    spi::run(
+        "UPDATE bluegreen.deployment SET paused = $2 WHERE id = $1",
+        &[Arg::Int(id), Arg::Bool(paused)],
+    )?;
+    Ok(())
+}
+
 /// Writes the plan, after blue was brought up to date.
 pub fn save_plan(d: &Deployment) -> Result<()> {
     let _us = Identity::extension()?;
@@ -184,7 +194,7 @@ pub fn save_error(id: i64, error: &Error) -> Result<()> {
     };
     spi::run(
         "UPDATE bluegreen.deployment SET last_error = $2, updated_at = pg_catalog.clock_timestamp(),
-                progress = progress - 'runner' WHERE id = $1",
+                progress = progress - 'runner' - 'waiting' WHERE id = $1",
         &[Arg::Int(id), Arg::Text(&text)],
     )?;
     Ok(())

@@ -8,6 +8,7 @@ use crate::ident::{Ident, QualifiedName};
 use crate::model::dependent::{Dependents, Twin};
 use crate::model::mapping::Mapping;
 use crate::model::phase::Phase;
+use crate::model::settings::Settings;
 
 /// The arguments of bg_prepare, to recognise the same call again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,11 +117,11 @@ pub struct Plan {
 pub struct Progress {
     /// File number of green when the copy began; another one means that green was rewritten.
     pub relfilenode: u32,
-    /// The next block of green to copy.
-    pub next_block: u32,
+    /// Blocks of green that are copied.
+    pub copied_blocks: u32,
     /// The number of blocks to copy.
     pub end_block: u32,
-    /// Blocks in the last batch.
+    /// Blocks of the runner's next batch.
     pub batch_blocks: u32,
     /// How often the copy began again.
     pub restarts: u32,
@@ -162,6 +163,12 @@ pub struct Progress {
     pub autovacuum_restored: bool,
     /// The backend that drives the deployment, and when it began.
     pub runner: Option<(i32, String)>,
+    /// The runner's settings, for its workers.
+    pub settings: Option<Settings>,
+    /// What the runner waits for, and since when (seconds since 1970).
+    pub waiting: Option<(String, f64)>,
+    /// Blue was vacuumed and frozen after the copy.
+    pub vacuumed: bool,
     /// The transaction in which prepare ran.
     pub prepared_xid: u64,
 }

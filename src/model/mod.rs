@@ -7,4 +7,5 @@ pub mod finding;
 pub mod key;
 pub mod mapping;
 pub mod phase;
+pub mod pressure;
 pub mod settings;

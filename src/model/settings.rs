@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-/// Values of the `bluegreen.*` settings, with arguments of the call applied.
-#[derive(Debug, Clone)]
+use serde::{Deserialize, Serialize};
+
+/// Values of the `bluegreen.*` settings, with arguments of the call applied. Background workers get
+/// those of the session that started them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// How long a batch of copy, purge or sync should take.
     pub batch_time: Duration,
@@ -19,4 +23,20 @@ pub struct Settings {
     pub allow_single_transaction: bool,
     /// What the blue schema's name adds to the source schema's.
     pub schema_suffix: String,
+    /// Processes that copy at the same time, the session itself counted.
+    pub copy_workers: u32,
+    /// Vacuum and freeze the new table before its indexes are built.
+    pub vacuum: bool,
+    /// Rest after a batch, in multiples of the time that it took.
+    pub nice: f64,
+    /// The longest that a standby may be behind; zero is no limit.
+    pub max_replica_lag: Duration,
+    /// Standbys that count, by application_name; none means all.
+    pub replicas: Vec<String>,
+    /// Bytes of WAL that our own work may write in a second; 0 is no limit.
+    pub max_wal_rate: i64,
+    /// Bytes of WAL that a replication slot may keep; 0 is no limit.
+    pub max_slot_lag: i64,
+    /// Client sessions that may be active; 0 is no limit.
+    pub max_active_backends: i64,
 }

@@ -173,6 +173,8 @@ struct Receiver {
     /// Only for what generated columns and constraints need.
     estate: *mut pg_sys::EState,
     result: *mut pg_sys::ResultRelInfo,
+    /// What lives as long as the receiver; the executor calls it in a context of its own.
+    home: pg_sys::MemoryContext,
     /// Tuples of the rows to be written, and what is made while they are written.
     memory: pg_sys::MemoryContext,
     bulk: pg_sys::BulkInsertState,
@@ -214,6 +216,7 @@ impl Receiver {
                 relation,
                 estate,
                 result,
+                home: pg_sys::CurrentMemoryContext,
                 memory: pg_sys::AllocSetContextCreateInternal(
                     pg_sys::CurrentMemoryContext,
                     c"bluegreen rows".as_ptr(),
@@ -266,10 +269,12 @@ impl Receiver {
             }
 
             if self.slots[self.held].is_null() {
+                let outer = pg_sys::MemoryContextSwitchTo(self.home);
                 self.slots[self.held] = pg_sys::MakeSingleTupleTableSlot(
                     descriptor,
                     &raw const pg_sys::TTSOpsHeapTuple,
                 );
+                pg_sys::MemoryContextSwitchTo(outer);
             }
             pg_sys::ExecStoreHeapTuple(tuple, self.slots[self.held], true);
             self.held += 1;
@@ -334,7 +339,7 @@ impl Receiver {
                 self.slots.as_mut_ptr(),
                 self.held as i32,
                 self.command,
-                pg_sys::TABLE_INSERT_SKIP_FSM as i32,
+                0,
                 self.bulk,
             );
             pg_sys::MemoryContextSwitchTo(outer);

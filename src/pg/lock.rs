@@ -62,10 +62,19 @@ pub fn limited(limit: Duration) -> Result<SettingsLevel> {
     Ok(level)
 }
 
+/// How a deployment is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Nobody else works on it.
+    Alone,
+    /// Others copy at the same time.
+    Shared,
+}
+
 /// Takes the deployment's lock until the end of the transaction, waiting at most `wait`.
 /// `table` is the OID of `bluegreen.deployment`, whose object locks nobody else uses.
 /// It queues, so that it comes after the batch of a run that is under way.
-pub fn deployment(table: u32, id: i64, wait: Duration) -> Result<bool> {
+pub fn deployment(table: u32, id: i64, hold: Hold, wait: Duration) -> Result<bool> {
     let locked = xact::subtransaction(|| {
         let _limited = limited(wait)?;
         // SAFETY: a lock tag of class "object", filled as SET_LOCKTAG_OBJECT does.
@@ -78,7 +87,11 @@ pub fn deployment(table: u32, id: i64, wait: Duration) -> Result<bool> {
                 locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
                 locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
             };
-            pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, false);
+            let mode = match hold {
+                Hold::Alone => pg_sys::ExclusiveLock,
+                Hold::Shared => pg_sys::ShareLock,
+            };
+            pg_sys::LockAcquire(&tag, mode as pg_sys::LOCKMODE, false, false);
         }
         Ok(())
     });

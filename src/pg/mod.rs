@@ -20,4 +20,5 @@ pub mod settings;
 pub mod snapshot;
 pub mod spi;
 pub mod work;
+pub mod worker;
 pub mod xact;

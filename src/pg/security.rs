@@ -156,6 +156,11 @@ pub fn set_local(name: &str, value: &str) -> Result<()> {
     set_with(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL)
 }
 
+/// Sets a setting for as long as the session lives.
+pub fn set_for_session(name: &str, value: &str) -> Result<()> {
+    set_with(name, value, pg_sys::GucAction::GUC_ACTION_SET)
+}
+
 fn set_with(name: &str, value: &str, action: pg_sys::GucAction::Type) -> Result<()> {
     let nul = |_| Error::internal("a setting contains a NUL byte");
     let (name, value) = (CString::new(name).map_err(nul)?, CString::new(value).map_err(nul)?);

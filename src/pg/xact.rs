@@ -131,6 +131,12 @@ pub fn current_xid() -> u64 {
     unsafe { pg_sys::GetTopFullTransactionId().value }
 }
 
+/// Bytes of WAL that this process has written.
+pub fn wal_written() -> u64 {
+    // SAFETY: a counter of this process.
+    unsafe { pg_sys::pgWalUsage.wal_bytes }
+}
+
 /// Tells the caller what did not work out, and goes on.
 pub fn warn(line: &str) {
     pgrx::warning!("{line}");
@@ -206,7 +212,7 @@ impl Drop for Procedure {
 }
 
 /// Sets READ COMMITTED before the transaction's first snapshot.
-fn read_committed() {
+pub fn read_committed() {
     // SAFETY: the transaction has just begun; SET TRANSACTION does the same.
     unsafe { pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32 };
 }

@@ -3,3 +3,4 @@
 pub mod batch;
 pub mod difference;
 pub mod provenance;
+pub mod throttle;

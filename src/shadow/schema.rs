@@ -7,7 +7,7 @@ use pgrx::PgSqlErrorCode;
 use crate::catalog;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, literal, plain};
-use crate::pg::lock;
+use crate::pg::lock::{self, Hold};
 use crate::pg::spi::{self, Arg};
 
 /// The mark by which we know a blue schema as ours.
@@ -49,7 +49,7 @@ pub fn check_blue(blue: &Ident) -> Result<bool> {
 pub fn ensure_blue(blue: &Ident, source: &Ident, lock_table: u32, wait: Duration) -> Result<u32> {
     if !check_blue(blue)? {
         // One at a time: two would collide on the name.
-        if !lock::deployment(lock_table, 0, wait)? {
+        if !lock::deployment(lock_table, 0, Hold::Alone, wait)? {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
                 format!("another transaction is making schema {}", plain(blue.as_str())),
@@ -137,7 +137,7 @@ fn copy_usage(blue: &Ident, source: &Ident) -> Result<()> {
 /// Drops the blue schema when nothing is left in it.
 pub fn drop_blue_if_empty(blue: &Ident, lock_table: u32) -> Result<()> {
     let Some(oid) = catalog::schema_oid(blue)? else { return Ok(()) };
-    if !lock::deployment(lock_table, 0, Duration::from_secs(1))? {
+    if !lock::deployment(lock_table, 0, Hold::Alone, Duration::from_secs(1))? {
         return Ok(());
     }
     let used = "SELECT EXISTS (SELECT FROM pg_catalog.pg_depend d

@@ -5,16 +5,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use postgres::Client;
 use serde::Serialize;
 
-use super::{Arguments, OWNER, median, save, start_cluster, table};
-use crate::cluster::{Cluster, SUPERUSER};
+use super::judge::Judge;
+use super::place::Place;
+use super::table::Name;
+use super::{Arguments, OWNER, median, save, session};
 use crate::setup::Workspace;
-use crate::setup::command::{output, say};
+use crate::setup::command::output;
 
 /// Throughput with capture by that without, at least.
-const GOAL: f64 = 0.90;
+const GOAL: f64 = 0.93;
 
 /// Updates one column without an index of one row.
 const SCRIPT: &str =
@@ -36,27 +37,21 @@ struct Runs {
     pairs: Vec<Pair>,
 }
 
-/// Runs the pairs, prints and saves them; what was missed.
-pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<Vec<String>> {
-    let rows = arguments.rows(1_000_000);
-    let pairs = arguments.pairs(7);
+/// Runs the pairs, prints and saves them.
+pub(super) fn run(workspace: &Workspace, arguments: &Arguments, judge: &mut Judge) -> Result<()> {
+    let mut place = Place::fill(Name::Users.table(), arguments.rows(1_000_000))?;
+    let count = arguments.pairs(7);
     let window = Duration::from_secs(if arguments.quick { 2 } else { 10 });
-    say(&format!("capture: filling users with {rows} rows"));
-    let cluster = start_cluster()?;
-    let mut admin = cluster.connect(SUPERUSER, "postgres")?;
-    table::create(&mut admin, rows)?;
-
-    let seconds = window.as_secs();
-    println!("capture: {rows} rows, 8 clients, {seconds} s a run, {pairs} pairs");
-    let mut runs = Runs { rows, seconds, ratio: f64::NAN, pairs: Vec::new() };
-    for number in 0..pairs {
-        let mut one = |captured| one(&cluster, &mut admin, rows, window, captured);
+    let (rows, seconds) = (place.rows, window.as_secs());
+    println!("capture: {rows} rows of users, 8 clients, {seconds} s a run, {count} pairs");
+    let mut pairs = Vec::new();
+    for number in 0..count {
         let pair = if number % 2 == 0 {
-            let with = one(true)?;
-            Pair { with, without: one(false)? }
+            let with = one(&mut place, window, true)?;
+            Pair { with, without: one(&mut place, window, false)? }
         } else {
-            let without = one(false)?;
-            Pair { with: one(true)?, without }
+            let without = one(&mut place, window, false)?;
+            Pair { with: one(&mut place, window, true)?, without }
         };
         println!(
             "   with {:>8.0} tps, without {:>8.0} tps: {:.3}",
@@ -64,49 +59,37 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<Vec<St
             pair.without,
             pair.with / pair.without
         );
-        runs.pairs.push(pair);
+        pairs.push(pair);
     }
-    runs.ratio = median(runs.pairs.iter().map(|pair| pair.with / pair.without));
-    println!("median of with ÷ without: {:.3} (goal ≥ {GOAL}{})", runs.ratio, arguments.remark());
-    save(workspace, "capture", &runs)?;
-
-    let mut missed = Vec::new();
-    if !arguments.quick && runs.ratio < GOAL {
-        missed.push(format!("with capture the clients reach {:.3}, less than {GOAL}", runs.ratio));
-    }
-    Ok(missed)
+    let ratio = median(pairs.iter().map(|pair| pair.with / pair.without));
+    judge.at_least("clients' throughput with capture ÷ without", ratio, GOAL, "");
+    save(workspace, "capture", &Runs { rows, seconds, ratio, pairs })
 }
 
 /// The clients' throughput, with the table under deployment or not.
-fn one(
-    cluster: &Cluster,
-    admin: &mut Client,
-    rows: i64,
-    window: Duration,
-    captured: bool,
-) -> Result<f64> {
+fn one(place: &mut Place, window: Duration, captured: bool) -> Result<f64> {
     if !captured {
-        return updates(cluster, admin, rows, window);
+        return updates(place, window);
     }
-    let mut owner = cluster.connect(OWNER, "postgres")?;
-    execute(&mut owner, "SELECT bg_prepare('users', '')")?;
-    execute(&mut owner, "CALL bg_run('users', 'ready')")?;
-    let throughput = updates(cluster, admin, rows, window)?;
-    execute(&mut owner, "SELECT bg_abort('users')")?;
+    let mut subject = session::subject(&place.cluster, &[])?;
+    place.deploy(&mut subject)?;
+    let throughput = updates(place, window)?;
+    place.abandon(&mut subject)?;
     Ok(throughput)
 }
 
 /// The clients' throughput, after a time to get warm.
-fn updates(cluster: &Cluster, admin: &mut Client, rows: i64, window: Duration) -> Result<f64> {
-    table::settle(admin)?;
+fn updates(place: &mut Place, window: Duration) -> Result<f64> {
+    place.settle()?;
     let files = tempfile::tempdir().context("making a directory for pgbench")?;
     let script = files.path().join("update");
     std::fs::write(&script, SCRIPT).context("writing the script")?;
     let pgbench = |time: Duration| -> Command {
-        let mut command = cluster.command("pgbench");
+        let mut command = place.cluster.command("pgbench");
         command
             .args(["-n", "-U", OWNER, "-M", "prepared", "-c", "8", "-j", "2"])
-            .args(["-T", &time.as_secs().max(1).to_string(), "-D", &format!("rows={rows}")])
+            .args(["-T", &time.as_secs().max(1).to_string()])
+            .args(["-D", &format!("rows={}", place.rows)])
             .arg("-f")
             .arg(&script)
             .env("PGOPTIONS", "-c synchronous_commit=off");
@@ -116,8 +99,4 @@ fn updates(cluster: &Cluster, admin: &mut Client, rows: i64, window: Duration) -
     let said = output(&mut pgbench(window)).context("running the clients")?;
     let tps = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next());
     tps.and_then(|tps| tps.parse().ok()).with_context(|| format!("pgbench said: {said}"))
-}
-
-fn execute(client: &mut Client, sql: &str) -> Result<()> {
-    client.batch_execute(sql).with_context(|| sql.to_owned())
 }

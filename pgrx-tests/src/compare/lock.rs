@@ -8,10 +8,13 @@ use anyhow::{Context, Result, bail};
 use postgres::{Client, NoTls};
 use serde::Serialize;
 
-use super::{Arguments, OWNER, median, save, start_cluster, table};
-use crate::cluster::{Cluster, SUPERUSER};
+use super::judge::Judge;
+use super::place::Place;
+use super::session::execute;
+use super::table::Name;
+use super::{Arguments, OWNER, median, save};
+use crate::cluster::Cluster;
 use crate::setup::Workspace;
-use crate::setup::command::say;
 
 /// Milliseconds, at most.
 const GOAL: f64 = 10.0;
@@ -36,20 +39,18 @@ struct Runs {
     milliseconds: Vec<Vec<f64>>,
 }
 
-/// Runs both sizes, prints and saves them; what was missed.
-pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<Vec<String>> {
+/// Runs both sizes, prints and saves them.
+pub(super) fn run(workspace: &Workspace, arguments: &Arguments, judge: &mut Judge) -> Result<()> {
     let swaps = if arguments.quick { 4 } else { 20 };
     let large = arguments.rows(1_000_000);
     let sizes = vec![large / FACTOR, large];
     let mut runs = Runs { sizes: sizes.clone(), milliseconds: Vec::new() };
     let mut medians = Vec::new();
     for rows in sizes {
-        say(&format!("lock: filling users with {rows} rows"));
-        let cluster = start_cluster()?;
-        let mut admin = cluster.connect(SUPERUSER, "postgres")?;
-        table::create(&mut admin, rows)?;
-        admin.batch_execute(DEPENDENTS).context("making what hangs on users")?;
-        let times = swaps_of(&cluster, swaps)?;
+        let mut place = Place::fill(Name::Users.table(), rows)?;
+        place.settle()?;
+        execute(&mut place.admin, DEPENDENTS)?;
+        let times = swaps_of(&place.cluster, swaps)?;
         let middle = median(times.iter().copied());
         let worst = times.iter().copied().fold(0.0, f64::max);
         println!(
@@ -59,21 +60,9 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<Vec<St
         medians.push(middle);
         runs.milliseconds.push(times);
     }
-    let growth = medians[1] / medians[0];
-    println!(
-        "locks held, median at the larger size: {:.1} ms (goal ≤ {GOAL}), {growth:.2} × that at the smaller one (goal ≤ {GOAL_GROWTH}{})",
-        medians[1],
-        arguments.remark()
-    );
-    save(workspace, "lock", &runs)?;
-    let mut missed = Vec::new();
-    if !arguments.quick && medians[1] > GOAL {
-        missed.push(format!("a swap holds its locks for {:.1} ms, more than {GOAL}", medians[1]));
-    }
-    if !arguments.quick && growth > GOAL_GROWTH {
-        missed.push(format!("the lock of a swap grows {growth:.2} × with the table"));
-    }
-    Ok(missed)
+    judge.at_most("a swap's locks are held at the larger size", medians[1], GOAL, " ms");
+    judge.at_most("the same by the smaller size", medians[1] / medians[0], GOAL_GROWTH, "");
+    save(workspace, "lock", &runs)
 }
 
 /// Swaps and reverts, each in a session of its own, as a migration would call it.

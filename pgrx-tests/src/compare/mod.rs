@@ -1,27 +1,44 @@
 //! `cargo compare`: how fast a change is, and what it costs the clients.
 //!
-//! Comparisons on one machine, of alternating pairs, so that what the machine does besides hits both
-//! sides: `copy` puts a whole change beside the least that any rewrite must do, `capture` puts the
-//! throughput of clients on a table under deployment beside that on the same table without. `lock`
-//! tells how long a swap holds its locks, at two sizes of the table.
-//! Medians count; the runs themselves are in `target/compare/*.json`.
+//! Each comparison puts what is measured beside what it is measured by, on one machine and in turns,
+//! so that what the machine does besides hits both sides; see [`Comparison`] for what there is.
+//! Medians count, and goals are judged by them. The runs themselves are in `target/compare/*.json`,
+//! and the clients' latency during a change is drawn in `target/compare/change-*.svg`.
 
+mod bulk;
 mod capture;
+mod change;
+mod contender;
 mod copy;
+mod gentle;
+mod judge;
+mod latencies;
+mod ledger;
 mod load;
 mod lock;
-mod snapshots;
+mod memory;
+mod picture;
+mod place;
+mod scale;
+mod session;
+mod stall;
+mod steps;
 mod table;
+mod watch;
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::cluster::{Cluster, Options};
 use crate::setup::command::say;
 use crate::setup::{self, Tree, Workspace};
+use contender::Contender;
+use judge::Judge;
+use load::Pace;
+use table::Name;
 
 /// The role that owns the table and whose sessions are measured.
 const OWNER: &str = "app";
@@ -29,27 +46,49 @@ const OWNER: &str = "app";
 /// What `cargo compare` is called with.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Run this comparison only
+    /// Run this comparison only; may be given several times
     #[arg(long, value_enum)]
-    only: Option<Comparison>,
-    /// Pairs of runs; 5 for copy and 7 for capture when not given
+    only: Vec<Comparison>,
+    /// For change and copy: this table; may be given several times
+    #[arg(long, value_enum)]
+    table: Vec<Name>,
+    /// For change: under this load; may be given several times
+    #[arg(long, value_enum)]
+    load: Vec<Pace>,
+    /// For change: this contender; may be given several times
+    #[arg(long, value_enum)]
+    contender: Vec<Contender>,
+    /// Repetitions; 5 when not given, 7 for capture
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pairs: Option<u32>,
-    /// A small table, short runs and one pair: shows that it works, measures nothing
+    /// A small table, short runs and one repetition: shows that it works, measures nothing
     #[arg(long)]
     quick: bool,
-    /// Rows of the table; 2 million for copy and 1 million for capture when not given
+    /// Rows of the table; 1 or 2 million when not given
     #[arg(long, value_parser = clap::value_parser!(i64).range(1000..))]
     rows: Option<i64>,
+    /// Compare what is installed under target/server, without building the clone first
+    #[arg(long)]
+    installed: bool,
 }
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Comparison {
-    /// From bg_prepare to swapped, beside CREATE TABLE AS and four indexes, under the same load
+    /// From bg_prepare to swapped, beside the least that a rewrite must do, pg_repack, and others
+    Change,
+    /// The copy alone, beside CREATE TABLE AS, on five kinds of tables
     Copy,
+    /// The copy's time per row and memory at ten times the rows
+    Scale,
+    /// Clients as fast as they can during a change in gentle mode, beside before it
+    Gentle,
     /// Single-row updates with capture on, beside those without
     Capture,
+    /// One update of all rows with capture on, beside one without
+    Bulk,
+    /// The longest transaction of writers around a swap, beside before it
+    Stall,
     /// How long a swap holds its locks, at two sizes of the table
     Lock,
 }
@@ -59,57 +98,72 @@ impl Arguments {
         self.pairs.unwrap_or(if self.quick { 1 } else { usual })
     }
 
-    /// What is to be said beside a goal.
-    fn remark(&self) -> &'static str {
-        if self.quick { ", not judged by a quick run" } else { "" }
+    fn rows(&self, usual: i64) -> i64 {
+        self.rows.unwrap_or(if self.quick { usual / 20 } else { usual })
     }
 
-    fn rows(&self, usual: i64) -> i64 {
-        self.rows.unwrap_or(if self.quick { usual / 10 } else { usual })
+    fn tables(&self, usual: &[Name]) -> Vec<Name> {
+        given_or(&self.table, usual)
     }
+
+    fn loads(&self, usual: &[Pace]) -> Vec<Pace> {
+        given_or(&self.load, usual)
+    }
+
+    fn contenders(&self, usual: &[Contender]) -> Vec<Contender> {
+        given_or(&self.contender, usual)
+    }
+}
+
+impl Comparison {
+    fn run(self, workspace: &Workspace, arguments: &Arguments, judge: &mut Judge) -> Result<()> {
+        match self {
+            Self::Change => change::run(workspace, arguments, judge),
+            Self::Copy => copy::run(workspace, arguments, judge),
+            Self::Scale => scale::run(workspace, arguments, judge),
+            Self::Gentle => gentle::run(workspace, arguments, judge),
+            Self::Capture => capture::run(workspace, arguments, judge),
+            Self::Bulk => bulk::run(workspace, arguments, judge),
+            Self::Stall => stall::run(workspace, arguments, judge),
+            Self::Lock => lock::run(workspace, arguments, judge),
+        }
+    }
+}
+
+fn given_or<T: Copy>(given: &[T], usual: &[T]) -> Vec<T> {
+    if given.is_empty() { usual.to_vec() } else { given.to_vec() }
 }
 
 /// Sets up what is missing and compares. An error when a goal was missed, a write was lost or a
 /// client got an error; goals are not judged by a quick run.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    setup::install(workspace, Tree::Release)?;
-    let mut missed = Vec::new();
-    for comparison in Comparison::value_variants() {
-        if arguments.only.is_none_or(|only| only == *comparison) {
-            let result = match comparison {
-                Comparison::Copy => copy::run(workspace, arguments)?,
-                Comparison::Capture => capture::run(workspace, arguments)?,
-                Comparison::Lock => lock::run(workspace, arguments)?,
-            };
-            missed.extend(result);
+    if !arguments.installed {
+        setup::install(workspace, Tree::Release)?;
+    }
+    let mut judge = Judge::new(arguments);
+    for comparison in given_or(&arguments.only, Comparison::value_variants()) {
+        // The others are still worth their time.
+        if let Err(error) = comparison.run(workspace, arguments, &mut judge) {
+            judge.failed(&format!("{comparison:?}").to_lowercase(), &error);
         }
     }
+    let missed = judge.missed();
     if !missed.is_empty() {
-        bail!("{}", missed.join("; "));
+        bail!("missed: {}", missed.join("; "));
     }
     Ok(())
 }
 
-/// A cluster set up as a small production server: durable, with enough WAL to need no checkpoint in
-/// the middle of a run.
-fn start_cluster() -> Result<Cluster> {
-    let options = Options::default()
-        .shared_buffers("1GB")
-        .set("fsync", "on")
-        .set("max_wal_size", "16GB")
-        .set("checkpoint_timeout", "1h")
-        .set("maintenance_work_mem", "256MB");
-    let cluster = Cluster::start(&options)?;
-    cluster.install_extension("postgres")?;
-    cluster.create_owner(OWNER)?;
-    Ok(cluster)
+/// Where runs and pictures are kept.
+fn output_directory(workspace: &Workspace) -> Result<PathBuf> {
+    let dir = workspace.target().join("compare");
+    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    Ok(dir)
 }
 
 /// Keeps the runs.
 fn save(workspace: &Workspace, name: &str, what: &impl Serialize) -> Result<()> {
-    let dir = workspace.target().join("compare");
-    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
-    let file = dir.join(format!("{name}.json"));
+    let file = output_directory(workspace)?.join(format!("{name}.json"));
     let text = serde_json::to_string_pretty(what).context("writing JSON")?;
     fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
     say(&format!("The runs are in target/compare/{name}.json"));

@@ -8,12 +8,14 @@
 pub mod command;
 mod extension;
 mod packages;
+mod repack;
 mod server;
 mod tools;
 mod workspace;
 
 use anyhow::Result;
 
+pub use repack::ensure as ensure_repack;
 pub use workspace::{MAJOR, Tree, Workspace};
 
 /// Sets up what is needed to build the extension for a tree, without building it.

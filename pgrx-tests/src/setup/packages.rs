@@ -21,9 +21,14 @@ const NEEDED: &[&str] = &[
     "postgresql-server-dev-15",
 ];
 
-/// Installs what is missing, or says with which line it can be installed.
+/// Installs what is missing of what everything needs, or says with which line it can be installed.
 pub fn ensure(workspace: &Workspace) -> Result<()> {
-    let missing: Vec<&str> = NEEDED.iter().copied().filter(|name| !is_installed(name)).collect();
+    ensure_these(workspace, NEEDED)
+}
+
+/// Installs what is missing of these packages, or says with which line it can be installed.
+pub fn ensure_these(workspace: &Workspace, packages: &[&'static str]) -> Result<()> {
+    let missing: Vec<&str> = packages.iter().copied().filter(|name| !is_installed(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }

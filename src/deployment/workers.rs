@@ -1,0 +1,118 @@
+//! What the background workers of a deployment are told, and what they do in a transaction.
+//!
+//! A worker copies under the deployment's shared lock: any verb that wants it alone waits for the
+//! workers' batches, and they for it. A worker writes nothing of the deployment but its range, so
+//! that it can die at any moment. It ends when its runner is gone.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backfill::copy::{self, Copied};
+use crate::ddl::shadow;
+use crate::deployment::throttle::Throttle;
+use crate::deployment::{batches, run, store};
+use crate::error::{Error, Result};
+use crate::model::deployment::Deployment;
+use crate::model::phase::Phase;
+use crate::model::settings::Settings;
+use crate::pg::lock::Hold;
+use crate::pg::security::Identity;
+use crate::pg::spi::{self, Arg};
+use crate::pg::worker::{self, Handle};
+
+/// What a worker is there for; the number is the deployment's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Job {
+    /// Copies with its runner.
+    Copy(i64),
+    /// Vacuums blue.
+    Vacuum(i64),
+}
+
+impl Job {
+    /// Reads what [`start`] wrote.
+    pub fn parse(text: &str) -> Result<Self> {
+        serde_json::from_str(text)
+            .map_err(|e| Error::internal(format!("a worker's job cannot be read: {e}")))
+    }
+
+    /// For pg_stat_activity.
+    pub fn application(self) -> &'static str {
+        match self {
+            Job::Copy(_) => "pg_bluegreen copy",
+            Job::Vacuum(_) => "pg_bluegreen vacuum",
+        }
+    }
+}
+
+/// Starts a worker. None: there is no free slot.
+pub fn start(job: Job) -> Result<Option<Handle>> {
+    let text = serde_json::to_string(&job)
+        .map_err(|e| Error::internal(format!("a worker's job as JSON: {e}")))?;
+    worker::start(job.application(), &text)
+}
+
+/// What a copying worker does after a batch.
+pub enum Next {
+    /// Rest so long, then look again.
+    Rest(Duration),
+    /// End.
+    End,
+}
+
+/// A copying worker's state between its batches.
+pub struct Copier {
+    id: i64,
+    blocks: u32,
+    throttle: Throttle,
+}
+
+impl Copier {
+    /// Begins.
+    pub fn new(id: i64) -> Self {
+        Self { id, blocks: 0, throttle: Throttle::new() }
+    }
+
+    /// One batch. The caller commits.
+    pub fn batch(&mut self) -> Result<Next> {
+        let d = batches::begin_as(self.id, Hold::Shared)?;
+        let driven = match &d.progress.runner {
+            Some((pid, since)) => run::is_alive(*pid, since)?,
+            None => false,
+        };
+        if d.phase != Phase::Copying || d.paused || !driven {
+            return Ok(Next::End);
+        }
+        let settings = d.progress.settings.clone().unwrap_or_default();
+        if self.throttle.obstacle(&settings)?.is_some() {
+            return Ok(Next::Rest(super::throttle::LOOK_EVERY));
+        }
+        if self.blocks == 0 {
+            self.blocks = d.progress.batch_blocks;
+        }
+        let began = std::time::Instant::now();
+        match copy::batch(&d, &settings, &mut self.blocks, &mut None)? {
+            Copied::Batch => Ok(Next::Rest(self.throttle.rest(&settings, began.elapsed()))),
+            Copied::Others | Copied::Done | Copied::Rewritten => Ok(Next::End),
+        }
+    }
+}
+
+/// The statement that vacuums blue, and the settings of who asked for it; None when blue is gone.
+pub fn vacuum(id: i64) -> Result<Option<(String, Settings)>> {
+    let d = store::load(id)?;
+    if !d.phase.is_open() {
+        return Ok(None);
+    }
+    let settings = d.progress.settings.clone().unwrap_or_default();
+    Ok(Some((shadow::vacuum(&d.blue_name()), settings)))
+}
+
+/// What a vacuum has achieved, in words.
+pub fn vacuumed(d: &Deployment) -> Result<String> {
+    let _us = Identity::extension()?;
+    let sql = "SELECT pg_catalog.format('%s of %s pages all-visible', relallvisible, relpages)
+                 FROM pg_catalog.pg_class WHERE oid = $1";
+    Ok(spi::one(sql, &[Arg::Oid(d.blue())])?.unwrap_or_default())
+}

@@ -1,0 +1,178 @@
+//! Whether copy, purge and sync may go on: one decision for each batch.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::model::pressure::Pressure;
+use crate::model::settings::Settings;
+
+/// Positions of the WAL that are remembered, one a look.
+const MOST_MARKS: usize = 600;
+
+/// When the WAL was where: a standby that says nothing is as far behind as the first position that it
+/// has not replayed.
+#[derive(Debug, Default)]
+pub struct Marks(VecDeque<(Duration, i64)>);
+
+impl Marks {
+    /// Remembers a position. `now` is the time since any fixed point.
+    pub fn add(&mut self, now: Duration, position: i64) {
+        if self.0.back().is_none_or(|(_, last)| *last < position) {
+            if self.0.len() == MOST_MARKS {
+                // Every other one does as well over the double time.
+                let mut keep = false;
+                self.0.retain(|_| {
+                    keep = !keep;
+                    keep
+                });
+            }
+            self.0.push_back((now, position));
+        }
+    }
+
+    /// How long ago the WAL was first beyond `replayed`.
+    fn behind(&self, now: Duration, replayed: i64) -> Duration {
+        let first = self.0.iter().find(|(_, position)| *position > replayed);
+        first.map_or(Duration::ZERO, |(at, _)| now.saturating_sub(*at))
+    }
+}
+
+/// Whether any limit is set that one has to look at the server for.
+pub fn has_limits(settings: &Settings) -> bool {
+    !settings.max_replica_lag.is_zero()
+        || settings.max_slot_lag > 0
+        || settings.max_active_backends > 0
+}
+
+/// What is over its limit, in words; nothing when the work may go on.
+pub fn obstacle(
+    settings: &Settings,
+    pressure: &Pressure,
+    marks: &Marks,
+    now: Duration,
+) -> Option<String> {
+    let limit = settings.max_replica_lag;
+    if !limit.is_zero() {
+        for name in &settings.replicas {
+            if !pressure.replicas.iter().any(|r| r.name == *name) {
+                return Some(format!("standby {name} is not connected (bluegreen.replicas)"));
+            }
+        }
+        for replica in &pressure.replicas {
+            let caught_up = replica.replayed >= pressure.position;
+            let said = replica.lag.filter(|_| !caught_up).unwrap_or(0.0).max(0.0);
+            let lag = Duration::from_secs_f64(said).max(marks.behind(now, replica.replayed));
+            if lag > limit {
+                return Some(format!(
+                    "standby {} is {:.1} s behind, more than bluegreen.max_replica_lag of {:.1} s",
+                    replica.name,
+                    lag.as_secs_f64(),
+                    limit.as_secs_f64()
+                ));
+            }
+        }
+    }
+    if settings.max_slot_lag > 0
+        && let Some(slot) = pressure.slots.iter().find(|s| s.behind > settings.max_slot_lag)
+    {
+        return Some(format!(
+            "replication slot {} keeps {} MB of WAL, more than bluegreen.max_slot_lag of {} MB",
+            slot.name,
+            slot.behind >> 20,
+            settings.max_slot_lag >> 20
+        ));
+    }
+    if settings.max_active_backends > 0 && pressure.active > settings.max_active_backends {
+        return Some(format!(
+            "{} client sessions are active, more than bluegreen.max_active_backends of {}",
+            pressure.active, settings.max_active_backends
+        ));
+    }
+    None
+}
+
+/// How long to rest after a batch that took `took` and wrote `wal` bytes of WAL: in proportion to the
+/// work, and until the WAL's rate is what it may be.
+pub fn rest(settings: &Settings, took: Duration, wal: u64) -> Duration {
+    let nice = took.mul_f64(settings.nice);
+    if settings.max_wal_rate <= 0 {
+        return nice;
+    }
+    let processes = f64::from(settings.copy_workers.max(1));
+    let rate = settings.max_wal_rate as f64 / processes;
+    nice.max(Duration::from_secs_f64(wal as f64 / rate).saturating_sub(took))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pressure::{Replica, Slot};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn replica(replayed: i64, lag: Option<f64>) -> Pressure {
+        let replica = Replica { name: "s1".into(), replayed, lag };
+        Pressure { position: 100, replicas: vec![replica], ..Pressure::default() }
+    }
+
+    #[test]
+    fn nothing_stops_it_where_nothing_is_limited() {
+        let settings = Settings::default();
+        assert!(!has_limits(&settings));
+        assert_eq!(obstacle(&settings, &replica(0, Some(99.0)), &Marks::default(), SECOND), None);
+    }
+
+    #[test]
+    fn a_standby_that_says_nothing_is_behind_by_what_it_has_not_replayed() {
+        let settings = Settings { max_replica_lag: SECOND, ..Settings::default() };
+        let mut marks = Marks::default();
+        marks.add(SECOND, 50);
+        marks.add(SECOND * 2, 100);
+        let stop = |pressure| obstacle(&settings, &pressure, &marks, SECOND * 3);
+        assert!(stop(replica(40, None)).is_some_and(|why| why.contains("s1 is 2.0 s behind")));
+        assert_eq!(stop(replica(60, None)), None);
+        assert_eq!(stop(replica(100, Some(9.0))), None);
+        assert!(stop(replica(99, Some(9.0))).is_some());
+    }
+
+    #[test]
+    fn a_named_standby_that_is_gone_stops_it() {
+        let replicas = vec!["s2".to_owned()];
+        let settings = Settings { max_replica_lag: SECOND, replicas, ..Settings::default() };
+        let why = obstacle(&settings, &replica(100, None), &Marks::default(), SECOND);
+        assert!(why.is_some_and(|why| why.contains("s2 is not connected")));
+    }
+
+    #[test]
+    fn slots_and_sessions_have_limits() {
+        let settings =
+            Settings { max_slot_lag: 1 << 20, max_active_backends: 3, ..Settings::default() };
+        let slots = vec![Slot { name: "a".into(), behind: 2 << 20 }];
+        let full = Pressure { slots, ..Pressure::default() };
+        let why = obstacle(&settings, &full, &Marks::default(), SECOND);
+        assert!(why.is_some_and(|why| why.contains("slot a keeps 2 MB")));
+        let busy = Pressure { active: 4, ..Pressure::default() };
+        assert!(obstacle(&settings, &busy, &Marks::default(), SECOND).is_some());
+        let calm = Pressure { active: 3, ..Pressure::default() };
+        assert_eq!(obstacle(&settings, &calm, &Marks::default(), SECOND), None);
+    }
+
+    #[test]
+    fn it_rests_in_proportion_and_for_the_wal() {
+        let settings = Settings { nice: 2.0, ..Settings::default() };
+        assert_eq!(rest(&settings, SECOND, 1 << 30), SECOND * 2);
+        let settings = Settings { max_wal_rate: 1000, copy_workers: 2, ..Settings::default() };
+        assert_eq!(rest(&settings, SECOND, 1500), SECOND * 2);
+        assert_eq!(rest(&settings, SECOND, 400), Duration::ZERO);
+    }
+
+    #[test]
+    fn old_marks_are_thinned_out() {
+        let mut marks = Marks::default();
+        for i in 0..2000u32 {
+            marks.add(SECOND * i, i.into());
+        }
+        assert!(marks.0.len() <= MOST_MARKS);
+        assert_eq!(marks.behind(SECOND * 2000, -1), SECOND * 2000);
+    }
+}

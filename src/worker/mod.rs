@@ -1,0 +1,38 @@
+//! The background workers' main loop.
+
+use crate::deployment::workers::{self, Copier, Job, Next};
+use crate::error::Result;
+use crate::pg::{security, worker, xact};
+
+/// What a worker does, from its beginning to its end.
+pub fn main(job: &str) -> Result<()> {
+    let job = Job::parse(job)?;
+    security::set_for_session("application_name", job.application())?;
+    match job {
+        Job::Copy(id) => copy(id),
+        Job::Vacuum(id) => vacuum(id),
+    }
+}
+
+fn copy(id: i64) -> Result<()> {
+    // A batch that a crash loses is copied again.
+    security::set_for_session("synchronous_commit", "off")?;
+    let mut copier = Copier::new(id);
+    while let Next::Rest(time) = worker::transaction(|| copier.batch())? {
+        xact::sleep(time);
+    }
+    Ok(())
+}
+
+fn vacuum(id: i64) -> Result<()> {
+    let Some((sql, settings)) = worker::transaction(|| workers::vacuum(id))? else {
+        return Ok(());
+    };
+    if settings.nice > 0.0 {
+        // The server's own way to rest in proportion: 2 ms for each 200 units of work take about as
+        // long as the work itself.
+        let delay = (2.0 * settings.nice).min(100.0);
+        security::set_for_session("vacuum_cost_delay", &format!("{delay}ms"))?;
+    }
+    worker::utility(&sql)
+}
