@@ -48,16 +48,19 @@ CREATE TABLE bluegreen.truncation (
 ALTER TABLE bluegreen.truncation REPLICA IDENTITY FULL;
 COMMENT ON TABLE bluegreen.truncation IS 'TRUNCATEs of live tables that blue has not followed yet.';
 
--- Ranges of the live table's blocks that the copy's processes share.
-CREATE TABLE bluegreen.copy_range (
+-- Pieces of work that a deployment's processes share.
+CREATE TABLE bluegreen.piece (
     deployment  bigint NOT NULL,
+    kind        "char" NOT NULL CHECK (kind IN ('b', 'i')),
     first       bigint NOT NULL,
     next        bigint NOT NULL,
     "end"       bigint NOT NULL,
     rows        bigint NOT NULL DEFAULT 0,
-    PRIMARY KEY (deployment, first)
+    weight      bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (deployment, kind, first)
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE bluegreen.copy_range IS 'How far the copies that are under way have come.';
+COMMENT ON TABLE bluegreen.piece IS
+    'How far the copies (b: blocks) and index builds (i) are that are under way.';
 
 CREATE TABLE bluegreen.misfit (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -102,7 +105,7 @@ SELECT pg_catalog.pg_extension_config_dump('bluegreen.deployment', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.deployment_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.capture', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.truncation', '');
-SELECT pg_catalog.pg_extension_config_dump('bluegreen.copy_range', '');
+SELECT pg_catalog.pg_extension_config_dump('bluegreen.piece', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.misfit', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.misfit_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.history', '');

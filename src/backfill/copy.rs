@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::backfill::ranges;
+use crate::backfill::pieces::{self, Kind};
 use crate::catalog;
 use crate::ddl::rows::Rows;
 use crate::error::{Error, Result};
@@ -61,16 +61,16 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Copied> 
         progress.end_block = u32::try_from(table.blocks).unwrap_or(u32::MAX);
         progress.batch_blocks = FIRST_BLOCKS;
         progress.rows_estimated = table.row_estimate;
-        ranges::forget(deployment.id)?;
-        ranges::lay_out(deployment.id, deployment.progress.end_block)?;
+        pieces::forget(deployment.id)?;
+        pieces::lay_out_blocks(deployment.id, deployment.progress.end_block)?;
     }
     let mut size = deployment.progress.batch_blocks;
     let mut copier = None;
     let copied = batch(deployment, settings, &mut size, &mut copier)?;
-    let totals = ranges::totals(deployment.id)?;
+    let totals = pieces::totals(deployment.id, Kind::Blocks)?;
     let progress = &mut deployment.progress;
     progress.batch_blocks = size;
-    progress.copied_blocks = totals.blocks;
+    progress.copied_blocks = totals.done;
     progress.rows_copied = totals.rows;
     progress.drain_xid = xact::current_xid();
     if let Some(copier) = copier {
@@ -98,7 +98,7 @@ pub fn batch(
     if deployment.progress.relfilenode != table.relfilenode {
         return Ok(Copied::Rewritten);
     }
-    let Some(range) = ranges::take(deployment.id)? else { return Ok(Copied::Others) };
+    let Some(range) = pieces::take(deployment.id, Kind::Blocks)? else { return Ok(Copied::Others) };
     let to = range.next.saturating_add((*size).max(1)).min(range.end);
     let began = Instant::now();
     let (count, written_by) = copy_range(deployment, range.next, to)?;
@@ -108,7 +108,7 @@ pub fn batch(
     if to - range.next == *size {
         *size = batch::next_size(*size, took, settings.batch_time);
     }
-    ranges::advance(deployment.id, &range, to, count)?;
+    pieces::advance(deployment.id, Kind::Blocks, &range, to, count)?;
     Ok(Copied::Batch)
 }
 
@@ -116,7 +116,7 @@ pub fn batch(
 /// trigger. The caller holds the deployment's lock alone.
 pub fn start_again(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
     empty_blue(deployment, settings)?;
-    ranges::forget(deployment.id)?;
+    pieces::forget(deployment.id)?;
     let progress = &mut deployment.progress;
     progress.relfilenode = 0;
     progress.copied_blocks = 0;

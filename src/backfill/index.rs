@@ -1,68 +1,157 @@
 //! Building what was taken off blue for the copy.
+//!
+//! First the indexes, which several processes may do at the same time, each index in a transaction of
+//! its own; then, by the runner alone, what keeps blue's readers out for a moment: the constraints.
 
 use std::time::Instant;
 
+use crate::backfill::pieces::{self, Kind};
 use crate::backfill::purge;
-use crate::ddl::shadow;
+use crate::catalog;
+use crate::ddl::shadow::{self, BuildIndex};
 use crate::error::Result;
 use crate::failpoint;
-use crate::model::deployment::Deployment;
+use crate::ident::QualifiedName;
+use crate::model::deployment::{Deployment, RecordedIndex};
 use crate::model::settings::Settings;
-use crate::pg::lock::{self, Mode};
+use crate::pg::lock::{self, Hold, Mode};
 use crate::pg::security::{self, Identity, SettingsLevel};
-use crate::pg::spi;
-use crate::pg::xact;
+use crate::pg::spi::{self, Arg};
+use crate::pg::xact::{self, Caught};
 
-/// Builds the next index, adds the constraints that were NOT VALID, or runs ANALYZE. Returns what it
-/// did; None when nothing is left to do.
+/// What a step did.
+pub enum Built {
+    /// This.
+    Done(String),
+    /// Nothing: other processes are building all that is left.
+    Others,
+    /// Nothing: what is next has to be done alone.
+    Alone,
+    /// Nothing: nothing is left to do.
+    Nothing,
+}
+
+/// Builds the next index; when all are built adds the constraints, also those that were NOT VALID, and
+/// runs ANALYZE. The caller holds the deployment's lock and commits.
 ///
 /// The server itself evaluates index expressions as the table's owner, in a restricted operation.
-pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Option<String>> {
+pub fn step(deployment: &mut Deployment, settings: &Settings, hold: Hold) -> Result<Built> {
     let _us = Identity::extension()?;
-    let blue_name = deployment.blue_name();
-    let built = deployment.progress.indexes_built;
-    if let Some(index) = deployment.plan.indexes.get(built).cloned() {
-        let _level = SettingsLevel::open();
-        let tablespace = index.tablespace.as_ref().map_or("", |t| t.as_str());
-        security::set("default_tablespace", tablespace)?;
-        let statements = shadow::build_index(&blue_name, &index);
-        let build = || statements.build.iter().try_for_each(|s| spi::run(s, &[]).map(drop));
-        match xact::subtransaction(build) {
-            Ok(()) => {}
-            // Rows that break it may have been corrected since the purge: their keys are in the log.
-            Err(caught) if caught.is_collision() => {
-                purge::whole(deployment, settings)?;
-                build()?;
-            }
-            Err(caught) => return caught.raise(),
+    if !deployment.progress.indexes_laid_out {
+        lay_out(deployment)?;
+    }
+    match build(deployment)? {
+        Some(Ok(what)) => {
+            deployment.progress.indexes_made = pieces::totals(deployment.id, Kind::Index)?.done;
+            return Ok(Built::Done(what));
         }
+        // Rows that break it may have been corrected since the purge: their keys are in the log.
+        Some(Err(caught)) if caught.is_collision() && hold == Hold::Alone => {
+            purge::whole(deployment, settings)?;
+            return match build(deployment)? {
+                Some(Ok(what)) => Ok(Built::Done(what)),
+                Some(Err(caught)) => caught.raise(),
+                None => Ok(Built::Others),
+            };
+        }
+        Some(Err(caught)) if caught.is_collision() => return Ok(Built::Alone),
+        Some(Err(caught)) => return caught.raise(),
+        None => {}
+    }
+    if !pieces::totals(deployment.id, Kind::Index)?.complete {
+        return Ok(Built::Others);
+    }
+    if hold == Hold::Shared {
+        return Ok(Built::Alone);
+    }
+    complete(deployment, settings)
+}
+
+/// Builds the next index that nobody else is building: what it built, or why it could not be. None:
+/// there is none. Writes nothing of the deployment but the index's piece.
+pub fn build(deployment: &Deployment) -> Result<Option<std::result::Result<String, Caught>>> {
+    let Some(piece) = pieces::take(deployment.id, Kind::Index)? else { return Ok(None) };
+    let _us = Identity::extension()?;
+    let Some(index) = deployment.plan.indexes.get(piece.first as usize) else { return Ok(None) };
+    let built = xact::subtransaction(|| {
+        let statements = in_tablespace(deployment, index)?;
+        statements.1.build.iter().try_for_each(|sql| spi::run(sql, &[]).map(drop))
+    });
+    if let Err(caught) = built {
+        return Ok(Some(Err(caught)));
+    }
+    pieces::advance(deployment.id, Kind::Index, &piece, piece.end, 0)?;
+    failpoint::reach("index_built");
+    Ok(Some(Ok(format!("index {}", index.name.as_str()))))
+}
+
+/// The statements of an index, and the setting that puts it where it belongs.
+fn in_tablespace(
+    deployment: &Deployment,
+    index: &RecordedIndex,
+) -> Result<(SettingsLevel, BuildIndex)> {
+    let level = SettingsLevel::open();
+    let tablespace = index.tablespace.as_ref().map_or("", |t| t.as_str());
+    security::set("default_tablespace", tablespace)?;
+    Ok((level, shadow::build_index(&deployment.blue_name(), index)))
+}
+
+/// Whether blue has an index of this name: one that is built may still lack its constraint.
+pub fn is_there(deployment: &Deployment, index: &RecordedIndex) -> Result<bool> {
+    let _us = Identity::extension()?;
+    let name = QualifiedName { schema: deployment.blue_schema.clone(), name: index.name.clone() };
+    Ok(catalog::relation_oid(&name)?.is_some())
+}
+
+/// Writes down which indexes are to be built. The largest first, so that processes end together;
+/// green's index of the same name tells how large one is.
+pub fn lay_out(deployment: &mut Deployment) -> Result<()> {
+    let _us = Identity::extension()?;
+    pieces::forget(deployment.id)?;
+    let blue = deployment.blue_name();
+    let attached = deployment.progress.indexes_built;
+    for (number, index) in deployment.plan.indexes.iter().enumerate().skip(attached) {
+        if shadow::build_index(&blue, index).build.is_empty() || is_there(deployment, index)? {
+            continue;
+        }
+        let schema = deployment.source.schema.clone();
+        let green = catalog::relation_oid(&QualifiedName { schema, name: index.name.clone() })?;
+        let weight = match green {
+            Some(oid) => spi::one("SELECT pg_catalog.pg_relation_size($1)", &[Arg::Oid(oid)])?,
+            None => None,
+        };
+        pieces::add_index(deployment.id, number, weight.unwrap_or(i64::MAX))?;
+    }
+    deployment.progress.indexes_laid_out = true;
+    Ok(())
+}
+
+/// What comes after the indexes, one thing a call.
+fn complete(deployment: &mut Deployment, settings: &Settings) -> Result<Built> {
+    let blue = deployment.blue_name();
+    if let Some(index) = deployment.plan.indexes.get(deployment.progress.indexes_built).cloned() {
+        let (_level, statements) = in_tablespace(deployment, &index)?;
         if !statements.exclusive.is_empty() {
             exclusively(deployment, settings, &statements.exclusive)?;
         }
-        let what = format!("index {}", index.name.as_str());
         deployment.progress.indexes_built += 1;
-        failpoint::reach("index_built");
-        return Ok(Some(what));
+        return Ok(Built::Done(format!("attach {}", index.name.as_str())));
     }
     if !deployment.progress.constraints_added {
-        let statements: Vec<_> = deployment
-            .plan
-            .not_valid
-            .iter()
-            .flat_map(|c| shadow::add_constraint(&blue_name, c))
-            .collect();
+        let not_valid = deployment.plan.not_valid.iter();
+        let statements: Vec<_> = not_valid.flat_map(|c| shadow::add_constraint(&blue, c)).collect();
         if !statements.is_empty() {
             exclusively(deployment, settings, &statements)?;
         }
         deployment.progress.constraints_added = true;
     }
     if !deployment.progress.analyzed {
-        spi::run(&shadow::analyze(&blue_name), &[])?;
+        spi::run(&shadow::analyze(&blue), &[])?;
         deployment.progress.analyzed = true;
         deployment.progress.drain_xid = xact::current_xid();
-        return Ok(Some("analyze".to_owned()));
+        return Ok(Built::Done("analyze".to_owned()));
     }
-    Ok(None)
+    Ok(Built::Nothing)
 }
 
 /// Statements that keep blue's readers out, in short tries.

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use crate::backfill::copy::{self, Copied};
-use crate::backfill::{index, purge, ranges};
+use crate::backfill::index::{self, Built};
+use crate::backfill::{pieces, purge};
 use crate::deployment::throttle::Throttle;
 use crate::deployment::{dependents, guard, store};
 use crate::error::Result;
@@ -50,12 +51,14 @@ pub fn begin_as(id: i64, hold: Hold) -> Result<Deployment> {
 pub fn next(d: &mut Deployment, settings: &Settings, hold: Hold) -> Result<Batch> {
     let began = Instant::now();
     let mut batch = Batch::WORKED;
-    if hold == Hold::Shared && d.phase != Phase::Copying {
+    // What several processes may do at the same time.
+    let shared = d.phase == Phase::Copying || (d.phase == Phase::Indexing && d.progress.purged);
+    if hold == Hold::Shared && !shared {
         return Ok(Batch { worked: false, alone: true, ..batch });
     }
     match d.phase {
         Phase::Prepared | Phase::Copying => batch = copy_batch(d, settings, hold, began)?,
-        Phase::Indexing => batch = index_batch(d, settings, began)?,
+        Phase::Indexing => batch = index_batch(d, settings, hold, began)?,
         Phase::Ready | Phase::Swapped => {
             let round = sync::step(d, settings)?;
             batch.in_step = round.in_step;
@@ -104,7 +107,7 @@ fn copy_batch(
         Copied::Batch => {}
         Copied::Others => batch.worked = false,
         Copied::Done => {
-            ranges::forget(d.id)?;
+            pieces::forget(d.id)?;
             d.phase = phase::next(d.phase, Event::CopyDone)?;
             let how = Some(d.progress.copier.clone());
             record(d, "copy", d.progress.copy_seconds, Some(d.progress.rows_copied), how)?;
@@ -121,19 +124,35 @@ fn copy_batch(
 }
 
 /// Purge, indexes, ANALYZE, first sync.
-fn index_batch(d: &mut Deployment, settings: &Settings, began: Instant) -> Result<Batch> {
+fn index_batch(
+    d: &mut Deployment,
+    settings: &Settings,
+    hold: Hold,
+    began: Instant,
+) -> Result<Batch> {
     let built = Batch { throttled: false, ..Batch::WORKED };
     if !d.progress.purged {
         let (done, count) = purge::step(d, settings)?;
         let count = i64::try_from(count).ok();
+        if done {
+            index::lay_out(d)?;
+        }
         if done || count != Some(0) {
             record(d, "purge", began.elapsed().as_secs_f64(), count, None)?;
         }
         return Ok(Batch::WORKED);
     }
-    if let Some(what) = index::step(d, settings)? {
-        record(d, &what, began.elapsed().as_secs_f64(), None, None)?;
-        return Ok(built);
+    match index::step(d, settings, hold)? {
+        Built::Done(what) => {
+            record(d, &what, began.elapsed().as_secs_f64(), None, None)?;
+            return Ok(built);
+        }
+        Built::Others => return Ok(Batch { worked: false, ..built }),
+        Built::Alone => return Ok(Batch { worked: false, alone: true, ..built }),
+        Built::Nothing => {}
+    }
+    if hold == Hold::Shared {
+        return Ok(Batch { worked: false, alone: true, ..built });
     }
     if !d.progress.dependents_made {
         dependents::take_along(d, settings)?;
@@ -153,6 +172,20 @@ fn index_batch(d: &mut Deployment, settings: &Settings, began: Instant) -> Resul
     note_synced(d, &batch);
     record(d, "first sync complete", began.elapsed().as_secs_f64(), Some(round.read), None)?;
     Ok(batch)
+}
+
+/// Builds an index as a worker does, beside its runner; whether there was one to build.
+pub fn build_index(d: &Deployment) -> Result<bool> {
+    let began = Instant::now();
+    match index::build(d)? {
+        Some(Ok(what)) => {
+            let by = Some("by a background worker".to_owned());
+            record(d, &what, began.elapsed().as_secs_f64(), None, by)?;
+            Ok(true)
+        }
+        Some(Err(caught)) => caught.raise(),
+        None => Ok(false),
+    }
 }
 
 fn record(

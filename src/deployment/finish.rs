@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::backfill::ranges;
+use crate::backfill::pieces;
 use crate::capture;
 use crate::catalog;
 use crate::ddl::shadow as ddl;
@@ -187,7 +187,7 @@ fn end(
     }
     d.phase = after;
     d.progress.runner = None;
-    ranges::forget(d.id)?;
+    pieces::forget(d.id)?;
     store::save(d)?;
     let seconds = began.elapsed().as_secs_f64();
     store::record(d, &store::Step { name, seconds, count: None, detail: None, error: None })

@@ -74,6 +74,7 @@ pub fn run(
         workers: Vec::new(),
         starts: 0,
         alone: false,
+        phase: Phase::Prepared,
         waiting: None,
     };
     runner.claim()?;
@@ -104,6 +105,8 @@ struct Runner<'a, N: Fn(&str)> {
     starts: u32,
     /// The next batch must be done without the workers.
     alone: bool,
+    /// The phase after the last batch.
+    phase: Phase,
     /// What the deployment's status says that it waits for.
     waiting: Option<String>,
 }
@@ -141,9 +144,16 @@ impl<N: Fn(&str)> Runner<'_, N> {
     fn batch(&mut self) -> Result<(Phase, bool)> {
         let began = Instant::now();
         self.workers.retain(Handle::is_alive);
-        let with_workers = !self.workers.is_empty() && !self.alone;
-        let hold = if with_workers { Hold::Shared } else { Hold::Alone };
-        let (d, batch) = self.transaction_as(hold, Flush::Later, |d, settings| {
+        if self.alone && !self.workers.is_empty() {
+            // They end when nothing is left that they can do.
+            if self.told.is_none_or(|at| at.elapsed() >= NOTICE_EVERY) {
+                self.tell("waiting for the background workers to end their work");
+            }
+            xact::sleep(OTHERS);
+            return Ok((self.phase, false));
+        }
+        let hold = if self.workers.is_empty() { Hold::Alone } else { Hold::Shared };
+        let (mut d, batch) = self.transaction_as(hold, Flush::Later, |d, settings| {
             let batch = if d.paused { None } else { Some(batches::next(d, settings, hold)?) };
             Ok((d.clone(), batch))
         })?;
@@ -155,9 +165,6 @@ impl<N: Fn(&str)> Runner<'_, N> {
             self.tell(&status::progress_line(&d));
         }
         self.alone = batch.alone;
-        if d.phase == Phase::Copying {
-            self.start_workers(&d)?;
-        }
         if batch.throttled && batch.worked {
             self.rest(began.elapsed())?;
         } else if !batch.worked && !batch.in_step && !batch.alone {
@@ -165,7 +172,10 @@ impl<N: Fn(&str)> Runner<'_, N> {
         }
         if d.phase == Phase::Indexing && d.progress.purged && !d.progress.vacuumed {
             self.vacuum()?;
+            d.progress.vacuumed = true;
         }
+        self.start_workers(&d)?;
+        self.phase = d.phase;
         Ok((d.phase, batch.in_step || !d.phase.is_open()))
     }
 
@@ -216,11 +226,22 @@ impl<N: Fn(&str)> Runner<'_, N> {
         self.told = Some(Instant::now());
     }
 
-    /// Starts the workers that copy with us, where there is enough to copy.
+    /// Starts the workers that copy and build indexes with us, where there is enough to do.
     fn start_workers(&mut self, d: &Deployment) -> Result<()> {
-        let left = d.progress.end_block.saturating_sub(d.progress.copied_blocks);
+        if d.phase != self.phase {
+            self.starts = 0;
+        }
+        let p = &d.progress;
+        let useful = match d.phase {
+            Phase::Copying => p.end_block.saturating_sub(p.copied_blocks) >= WORTH_A_WORKER,
+            Phase::Indexing => {
+                let left = d.plan.indexes.len().saturating_sub(p.indexes_made as usize);
+                p.indexes_laid_out && left > 1 && p.end_block >= WORTH_A_WORKER
+            }
+            _ => false,
+        };
         let wanted = self.settings.copy_workers.saturating_sub(1) as usize;
-        if self.alone || self.starts >= MOST_STARTS || left < WORTH_A_WORKER {
+        if !useful || self.alone || self.starts >= MOST_STARTS {
             return Ok(());
         }
         if !self.workers.is_empty() || wanted == 0 {
@@ -228,12 +249,12 @@ impl<N: Fn(&str)> Runner<'_, N> {
         }
         self.starts += 1;
         for number in 0..wanted {
-            match workers::start(Job::Copy(self.id))? {
+            match workers::start(Job::Help(self.id))? {
                 Some(worker) => self.workers.push(worker),
                 None => {
                     self.starts = MOST_STARTS;
                     self.tell(&format!(
-                        "copying with {number} of {wanted} background workers: max_worker_processes leaves no more"
+                        "working with {number} of {wanted} background workers: max_worker_processes leaves no more"
                     ));
                     break;
                 }

@@ -85,13 +85,16 @@ fn progress(d: &Deployment) -> f64 {
         Phase::Copying => 0.7 * copied(d),
         Phase::Indexing => {
             let all = d.plan.indexes.len() + 3;
-            let done = d.progress.indexes_built
-                + usize::from(d.progress.purged)
-                + usize::from(d.progress.analyzed);
+            let done =
+                indexes_made(d) + usize::from(d.progress.purged) + usize::from(d.progress.analyzed);
             0.7 + 0.3 * done as f64 / all as f64
         }
         Phase::Ready | Phase::Swapped | Phase::Finished | Phase::Aborted => 1.0,
     }
+}
+
+fn indexes_made(d: &Deployment) -> usize {
+    d.progress.indexes_built.max(d.progress.indexes_made as usize)
 }
 
 fn rows_per_second(d: &Deployment) -> i64 {
@@ -124,13 +127,7 @@ pub fn progress_line(d: &Deployment) -> String {
         }
         Phase::Indexing if !d.progress.purged => format!("{head}: removing rows that changed"),
         Phase::Indexing if d.progress.indexes_built < d.plan.indexes.len() => {
-            let next = &d.plan.indexes[d.progress.indexes_built];
-            format!(
-                "{head}: index {} ({} of {})",
-                next.name.as_str(),
-                d.progress.indexes_built + 1,
-                d.plan.indexes.len()
-            )
+            format!("{head}: {} of {} indexes built", indexes_made(d), d.plan.indexes.len())
         }
         Phase::Indexing => format!("{head}: bringing changes in"),
         Phase::Ready | Phase::Swapped => format!("{head}: in step"),

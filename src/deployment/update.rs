@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::backfill::index;
 use crate::catalog::{self, Table};
 use crate::ddl::{rights, shadow as ddl};
 use crate::dependent;
@@ -237,14 +238,18 @@ fn require_same_rows(d: &Deployment, fresh: &Plan, definition: &Value) -> Result
 fn follow(d: &mut Deployment, fresh: Plan, table: &Table, settings: &Settings) -> Result<()> {
     let until = Instant::now() + settings.retry_for;
     let blue = d.blue_name();
-    let gone: Vec<RecordedIndex> = d
-        .plan
-        .indexes
-        .iter()
-        .take(d.progress.indexes_built)
-        .filter(|i| !fresh.indexes.contains(i))
-        .cloned()
-        .collect();
+    let mut gone = Vec::new();
+    for (number, index) in d.plan.indexes.iter().enumerate() {
+        if fresh.indexes.contains(index) {
+            continue;
+        }
+        if number < d.progress.indexes_built {
+            gone.push(ddl::drop_index(&blue, index));
+        } else if index::is_there(d, index)? {
+            // Built, and without its constraint yet.
+            gone.push(ddl::drop_index(&blue, &RecordedIndex { constraint: None, ..index.clone() }));
+        }
+    }
     let done = lock::retry(settings.lock_timeout, until, |limit| {
         lock::all_within(&[(d.blue(), Mode::AccessExclusive)], limit)?;
         dependent::strip(d)?;
@@ -253,8 +258,8 @@ fn follow(d: &mut Deployment, fresh: Plan, table: &Table, settings: &Settings) -
             spi::run(&statement, &[])?;
         }
         dependent::mark_early(d)?;
-        for index in &gone {
-            spi::run(&ddl::drop_index(&blue, index), &[])?;
+        for statement in &gone {
+            spi::run(statement, &[])?;
         }
         let like_green = rights::arguments(table.oid, &fresh.pairs);
         acl::replace(d.blue(), table.owner, rights::READ_ONLY, &like_green)?;
@@ -270,6 +275,8 @@ fn follow(d: &mut Deployment, fresh: Plan, table: &Table, settings: &Settings) -
     let added = fresh.indexes.iter().filter(|i| !before.contains(i));
     let indexes: Vec<_> = before.iter().filter(kept).chain(added).cloned().collect();
     d.plan.indexes = indexes;
+    d.progress.indexes_laid_out = false;
+    d.progress.indexes_made = 0;
     d.plan.dependents = fresh.dependents;
     d.progress.dependents_made = false;
     d.progress.twins.clear();

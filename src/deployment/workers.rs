@@ -1,16 +1,16 @@
 //! What the background workers of a deployment are told, and what they do in a transaction.
 //!
-//! A worker copies under the deployment's shared lock: any verb that wants it alone waits for the
-//! workers' batches, and they for it. A worker writes nothing of the deployment but its range, so
+//! A worker copies and builds indexes under the deployment's shared lock: any verb that wants it alone waits for the
+//! workers' batches, and they for it. A worker writes nothing of the deployment but its piece, so
 //! that it can die at any moment. It ends when its runner is gone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::backfill::copy::{self, Copied};
 use crate::ddl::shadow;
-use crate::deployment::throttle::Throttle;
+use crate::deployment::throttle::{LOOK_EVERY, Throttle};
 use crate::deployment::{batches, run, store};
 use crate::error::{Error, Result};
 use crate::model::deployment::Deployment;
@@ -24,8 +24,8 @@ use crate::pg::worker::{self, Handle};
 /// What a worker is there for; the number is the deployment's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Job {
-    /// Copies with its runner.
-    Copy(i64),
+    /// Copies and builds indexes with its runner.
+    Help(i64),
     /// Vacuums blue.
     Vacuum(i64),
 }
@@ -40,7 +40,7 @@ impl Job {
     /// For pg_stat_activity.
     pub fn application(self) -> &'static str {
         match self {
-            Job::Copy(_) => "pg_bluegreen copy",
+            Job::Help(_) => "pg_bluegreen worker",
             Job::Vacuum(_) => "pg_bluegreen vacuum",
         }
     }
@@ -53,7 +53,7 @@ pub fn start(job: Job) -> Result<Option<Handle>> {
     worker::start(job.application(), &text)
 }
 
-/// What a copying worker does after a batch.
+/// What a helping worker does after a batch.
 pub enum Next {
     /// Rest so long, then look again.
     Rest(Duration),
@@ -61,14 +61,14 @@ pub enum Next {
     End,
 }
 
-/// A copying worker's state between its batches.
-pub struct Copier {
+/// A helping worker's state between its batches.
+pub struct Helper {
     id: i64,
     blocks: u32,
     throttle: Throttle,
 }
 
-impl Copier {
+impl Helper {
     /// Begins.
     pub fn new(id: i64) -> Self {
         Self { id, blocks: 0, throttle: Throttle::new() }
@@ -81,19 +81,29 @@ impl Copier {
             Some((pid, since)) => run::is_alive(*pid, since)?,
             None => false,
         };
-        if d.phase != Phase::Copying || d.paused || !driven {
+        if d.paused || !driven {
             return Ok(Next::End);
         }
         let settings = d.progress.settings.clone().unwrap_or_default();
-        if self.throttle.obstacle(&settings)?.is_some() {
-            return Ok(Next::Rest(super::throttle::LOOK_EVERY));
+        match d.phase {
+            Phase::Copying => self.copy(&d, &settings),
+            Phase::Indexing if d.progress.purged && batches::build_index(&d)? => {
+                Ok(Next::Rest(Duration::ZERO))
+            }
+            _ => Ok(Next::End),
+        }
+    }
+
+    fn copy(&mut self, d: &Deployment, settings: &Settings) -> Result<Next> {
+        if self.throttle.obstacle(settings)?.is_some() {
+            return Ok(Next::Rest(LOOK_EVERY));
         }
         if self.blocks == 0 {
             self.blocks = d.progress.batch_blocks;
         }
-        let began = std::time::Instant::now();
-        match copy::batch(&d, &settings, &mut self.blocks, &mut None)? {
-            Copied::Batch => Ok(Next::Rest(self.throttle.rest(&settings, began.elapsed()))),
+        let began = Instant::now();
+        match copy::batch(d, settings, &mut self.blocks, &mut None)? {
+            Copied::Batch => Ok(Next::Rest(self.throttle.rest(settings, began.elapsed()))),
             Copied::Others | Copied::Done | Copied::Rewritten => Ok(Next::End),
         }
     }

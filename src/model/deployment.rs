@@ -129,7 +129,11 @@ pub struct Progress {
     pub purge_next: u32,
     /// The purge is complete.
     pub purged: bool,
-    /// Indexes built.
+    /// The indexes to build are written down as pieces.
+    pub indexes_laid_out: bool,
+    /// Indexes built of those.
+    pub indexes_made: u32,
+    /// Indexes built, with their constraints.
     pub indexes_built: usize,
     /// Constraints that were NOT VALID are back.
     pub constraints_added: bool,

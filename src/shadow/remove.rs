@@ -23,9 +23,12 @@ pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
     }
     for index in plan.indexes.iter().skip(deployment.progress.indexes_built) {
         let statements = ddl::build_index(&blue, index);
-        for statement in statements.build.iter().chain(&statements.exclusive) {
-            spi::run(statement, &[])?;
+        // It may be built already, and only lack its constraint.
+        let name = QualifiedName { schema: blue.schema.clone(), name: index.name.clone() };
+        if catalog::relation_oid(&name)?.is_none() {
+            statements.build.iter().try_for_each(|sql| spi::run(sql, &[]).map(drop))?;
         }
+        statements.exclusive.iter().try_for_each(|sql| spi::run(sql, &[]).map(drop))?;
     }
     if !deployment.progress.constraints_added {
         for constraint in &plan.not_valid {

@@ -1,6 +1,6 @@
 //! The background workers' main loop.
 
-use crate::deployment::workers::{self, Copier, Job, Next};
+use crate::deployment::workers::{self, Helper, Job, Next};
 use crate::error::Result;
 use crate::pg::{security, worker, xact};
 
@@ -9,16 +9,16 @@ pub fn main(job: &str) -> Result<()> {
     let job = Job::parse(job)?;
     security::set_for_session("application_name", job.application())?;
     match job {
-        Job::Copy(id) => copy(id),
+        Job::Help(id) => help(id),
         Job::Vacuum(id) => vacuum(id),
     }
 }
 
-fn copy(id: i64) -> Result<()> {
+fn help(id: i64) -> Result<()> {
     // A batch that a crash loses is copied again.
     security::set_for_session("synchronous_commit", "off")?;
-    let mut copier = Copier::new(id);
-    while let Next::Rest(time) = worker::transaction(|| copier.batch())? {
+    let mut helper = Helper::new(id);
+    while let Next::Rest(time) = worker::transaction(|| helper.batch())? {
         xact::sleep(time);
     }
     Ok(())
