@@ -27,8 +27,8 @@ const MULTI_INSERT: &str = "multi-insert";
 
 /// Runs INSERT … SELECT in bulk, or by the server's own INSERT where that has to do it. Returns the
 /// number of rows and what wrote them.
-fn write(sql: &str) -> Result<(u64, String)> {
-    Ok(match bulk::insert(sql)? {
+fn write(sql: &str, together: bool) -> Result<(u64, String)> {
+    Ok(match bulk::insert(sql, together)? {
         Ok(count) => (count, MULTI_INSERT.to_owned()),
         Err(why) => (spi::run(sql, &[])?, format!("insert: {why}")),
     })
@@ -62,7 +62,8 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Copied> 
         progress.batch_blocks = FIRST_BLOCKS;
         progress.rows_estimated = table.row_estimate;
         pieces::forget(deployment.id)?;
-        pieces::lay_out_blocks(deployment.id, deployment.progress.end_block)?;
+        let blocks = deployment.progress.end_block;
+        pieces::lay_out_blocks(deployment.id, blocks, settings.copy_workers)?;
     }
     let mut size = deployment.progress.batch_blocks;
     let mut copier = None;
@@ -101,7 +102,7 @@ pub fn batch(
     let Some(range) = pieces::take(deployment.id, Kind::Blocks)? else { return Ok(Copied::Others) };
     let to = range.next.saturating_add((*size).max(1)).min(range.end);
     let began = Instant::now();
-    let (count, written_by) = copy_range(deployment, range.next, to)?;
+    let (count, written_by) = copy_range(deployment, range.next, to, settings.copy_workers > 1)?;
     failpoint::reach("copy_range");
     let took = began.elapsed();
     *copier = Some(written_by);
@@ -144,11 +145,16 @@ pub fn empty_blue(deployment: &Deployment, settings: &Settings) -> Result<()> {
     }
 }
 
-fn copy_range(deployment: &Deployment, from: u32, to: u32) -> Result<(u64, String)> {
+fn copy_range(
+    deployment: &Deployment,
+    from: u32,
+    to: u32,
+    together: bool,
+) -> Result<(u64, String)> {
     let blue = deployment.blue_name();
     let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
     let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
-    copy_blocks(deployment, &rows, from, to)
+    copy_blocks(deployment, &rows, from, to, together)
 }
 
 /// Halves a range that fails on a row, down to the row.
@@ -157,14 +163,15 @@ fn copy_blocks(
     rows: &Rows<'_>,
     from: u32,
     to: u32,
+    together: bool,
 ) -> Result<(u64, String)> {
-    match xact::subtransaction(|| write(&rows.copy(from, to))) {
+    match xact::subtransaction(|| write(&rows.copy(from, to), together)) {
         Ok(done) => Ok(done),
         Err(caught) if caught.is_data_error() => {
             if to - from > 1 {
                 let middle = from + (to - from) / 2;
-                let (left, _) = copy_blocks(deployment, rows, from, middle)?;
-                let (right, copier) = copy_blocks(deployment, rows, middle, to)?;
+                let (left, _) = copy_blocks(deployment, rows, from, middle, together)?;
+                let (right, copier) = copy_blocks(deployment, rows, middle, to, together)?;
                 Ok((left + right, copier))
             } else {
                 Ok((copy_lines(deployment, rows, from, 1, LINES_END)?, MULTI_INSERT.to_owned()))

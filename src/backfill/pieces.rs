@@ -11,10 +11,10 @@ use crate::error::Result;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 
-/// Ranges of a large table: many more than processes, so that none of them ends long before another.
-const MOST_RANGES: u32 = 256;
-/// Blocks of a range at least.
-const LEAST_BLOCKS: u32 = 1024;
+/// Ranges for each process: as the last of them is copied by one process alone, more than one.
+const RANGES: u32 = 8;
+/// Blocks of a range at least: a batch ends with its range.
+const LEAST_BLOCKS: u32 = 4096;
 
 /// What a piece is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,10 +56,13 @@ pub struct Totals {
     pub complete: bool,
 }
 
-/// Divides `blocks` into ranges.
-pub fn lay_out_blocks(deployment: i64, blocks: u32) -> Result<()> {
+/// Divides `blocks` into ranges for so many processes.
+pub fn lay_out_blocks(deployment: i64, blocks: u32, processes: u32) -> Result<()> {
     let _us = Identity::extension()?;
-    let size = blocks.div_ceil(MOST_RANGES).max(LEAST_BLOCKS);
+    let size = match processes {
+        0 | 1 => blocks.max(1),
+        many => blocks.div_ceil(many.saturating_mul(RANGES)).max(LEAST_BLOCKS),
+    };
     spi::run(
         "INSERT INTO bluegreen.piece (deployment, kind, first, next, \"end\")
          SELECT $1, 'b', b, b, least(b + $3, $2) FROM pg_catalog.generate_series(0::bigint, $2 - 1, $3) b",

@@ -31,9 +31,10 @@ unsafe extern "C-unwind" {
     );
 }
 
-/// Runs `sql`, which is INSERT … SELECT into a table, in bulk. Returns the number of rows, or why the
-/// server's own INSERT has to do it; then nothing was written.
-pub fn insert(sql: &str) -> Result<std::result::Result<u64, &'static str>> {
+/// Runs `sql`, which is INSERT … SELECT into a table, in bulk; `together` says that other processes
+/// write to the table too. Returns the number of rows, or why the server's own INSERT has to do it;
+/// then nothing was written.
+pub fn insert(sql: &str, together: bool) -> Result<std::result::Result<u64, &'static str>> {
     let text = CString::new(sql).map_err(|_| Error::internal("a statement contains a NUL byte"))?;
     // SAFETY: inside a transaction. What is opened here is closed here, or by the abort when an error
     // unwinds: the frames between own nothing but memory. Snapshot, relation and executor state are
@@ -42,7 +43,7 @@ pub fn insert(sql: &str) -> Result<std::result::Result<u64, &'static str>> {
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         let done = match plan(&text) {
             None => Ok(Err("rules rewrite it")),
-            Some(statement) => run(statement, &text),
+            Some(statement) => run(statement, &text, together),
         };
         pg_sys::PopActiveSnapshot();
         pg_sys::CommandCounterIncrement();
@@ -79,6 +80,7 @@ unsafe fn plan(text: &CString) -> Option<*mut pg_sys::PlannedStmt> {
 unsafe fn run(
     statement: *mut pg_sys::PlannedStmt,
     text: &CString,
+    together: bool,
 ) -> Result<std::result::Result<u64, &'static str>> {
     // SAFETY: see `insert`. The plan is ours alone and changed before anybody runs it.
     unsafe {
@@ -108,7 +110,7 @@ unsafe fn run(
         (*statement).planTree = (*top).lefttree;
         (*statement).resultRelations = std::ptr::null_mut();
 
-        let mut receiver = Receiver::new(relation);
+        let mut receiver = Receiver::new(relation, together);
         let query = pg_sys::CreateQueryDesc(
             statement,
             text.as_ptr(),
@@ -181,6 +183,8 @@ struct Receiver {
     command: pg_sys::CommandId,
     /// The row as values, where columns are computed.
     computed: *mut pg_sys::TupleTableSlot,
+    /// Other processes write to the table too.
+    together: bool,
     has_generated: bool,
     has_checks: bool,
     not_null: Vec<i32>,
@@ -191,7 +195,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    unsafe fn new(relation: pg_sys::Relation) -> Self {
+    unsafe fn new(relation: pg_sys::Relation, together: bool) -> Self {
         // SAFETY: everything is made in the current memory context and resource owner, and given back
         // in `finish` or by the abort.
         unsafe {
@@ -230,6 +234,7 @@ impl Receiver {
                     descriptor,
                     &raw const pg_sys::TTSOpsVirtual,
                 ),
+                together,
                 has_generated: has(|c| c.has_generated_stored),
                 has_checks: has(|c| c.num_check > 0),
                 not_null: not_null_columns(descriptor),
@@ -334,12 +339,15 @@ impl Receiver {
         // SAFETY: `held` slots hold tuples of the table; they are cleared before their memory goes.
         unsafe {
             let outer = pg_sys::MemoryContextSwitchTo(self.memory);
+            // Alone, pages are only added at the end. Together, with the free space map, the server
+            // adds many at once when processes wait for each other.
+            let options = if self.together { 0 } else { pg_sys::TABLE_INSERT_SKIP_FSM };
             pg_sys::heap_multi_insert(
                 self.relation,
                 self.slots.as_mut_ptr(),
                 self.held as i32,
                 self.command,
-                0,
+                options as i32,
                 self.bulk,
             );
             pg_sys::MemoryContextSwitchTo(outer);
