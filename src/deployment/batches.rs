@@ -12,7 +12,9 @@ use crate::model::deployment::Deployment;
 use crate::model::phase::{self, Event, Phase};
 use crate::model::settings::Settings;
 use crate::pg::lock::Hold;
+use crate::pg::security::Identity;
 use crate::pg::xact;
+use crate::shadow::remove;
 use crate::sync;
 
 /// What a batch did.
@@ -167,6 +169,13 @@ fn index_batch(
         record(d, "refresh", began.elapsed().as_secs_f64(), None, Some(name))?;
         return Ok(built);
     }
+    if !d.progress.autovacuum_restored {
+        // From now on sync leaves dead rows, for days perhaps.
+        let _us = Identity::extension()?;
+        remove::restore_autovacuum(d, &d.blue_name())?;
+        d.progress.autovacuum_restored = true;
+        guard::take_blue_fingerprint(d)?;
+    }
     d.phase = phase::next(d.phase, Event::InStep)?;
     let batch = Batch { in_step: true, ..Batch::WORKED };
     note_synced(d, &batch);
@@ -203,7 +212,7 @@ fn record(
 pub fn backfill(id: i64, settings: &Settings, time: std::time::Duration) -> Result<Phase> {
     let until = Instant::now() + time;
     let mut d = begin(id)?;
-    let mut throttle = Throttle::new();
+    let mut throttle = Throttle::begin();
     loop {
         let why = throttle.obstacle(settings)?.filter(|_| d.phase.is_open());
         if d.paused || why.is_some() {

@@ -16,7 +16,6 @@ use crate::model::settings::Settings;
 use crate::pg::security::Identity;
 use crate::pg::spi;
 use crate::pg::{lock, relation, xact};
-use crate::shadow::remove;
 use crate::swap;
 use crate::sync;
 
@@ -176,10 +175,6 @@ fn under_lock(
         let _us = Identity::extension()?;
         capture::empty_log(&d.log_of(Side::Origin))?;
         capture::empty_log(&d.log_of(Side::Shadow))?;
-        if after == Phase::Swapped && !d.progress.autovacuum_restored {
-            remove::restore_autovacuum(d, &d.source)?;
-            d.progress.autovacuum_restored = true;
-        }
     }
     if let Some(aside) = aside {
         sync::log_again(d, &aside)?;

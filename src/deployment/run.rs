@@ -70,7 +70,7 @@ pub fn run(
         settings,
         notice,
         told: None,
-        throttle: Throttle::new(),
+        throttle: Throttle::begin(),
         workers: Vec::new(),
         starts: 0,
         alone: false,

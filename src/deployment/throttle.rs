@@ -20,8 +20,8 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// Begins.
-    pub fn new() -> Self {
+    /// Begins to look and to count.
+    pub fn begin() -> Self {
         Self { began: Instant::now(), marks: Marks::default(), wal: xact::wal_written() }
     }
 

@@ -71,7 +71,7 @@ pub struct Helper {
 impl Helper {
     /// Begins.
     pub fn new(id: i64) -> Self {
-        Self { id, blocks: 0, throttle: Throttle::new() }
+        Self { id, blocks: 0, throttle: Throttle::begin() }
     }
 
     /// One batch. The caller commits.
