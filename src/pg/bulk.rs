@@ -247,9 +247,6 @@ impl Receiver {
     }
 
     /// Keeps a row of the executor until enough are held.
-    ///
-    /// Runs under one guard for the whole row: no value here has a destructor, and an error of the
-    /// server passes over it.
     unsafe fn keep(&mut self, slot: *mut pg_sys::TupleTableSlot) {
         // SAFETY: the slot holds a row whose columns are the table's, in order and type: the server
         // planned it so. The tuple is a copy in our memory.
@@ -262,7 +259,7 @@ impl Receiver {
             }
             let mut tuple = std::ptr::null_mut();
             if let Some(copy) = (*(*checked).tts_ops).copy_heap_tuple {
-                tuple = copy(checked);
+                tuple = pg_guard_ffi_boundary(|| copy(checked));
             }
             if self.has_checks || self.breaks_not_null(tuple) {
                 pg_sys::ExecConstraints(self.result, checked, self.estate);
@@ -308,12 +305,10 @@ impl Receiver {
             std::ptr::copy_nonoverlapping((*slot).tts_isnull, (*to).tts_isnull, count);
             pg_sys::ExecStoreVirtualTuple(to);
             if self.has_generated {
-                ExecComputeStoredGenerated(
-                    self.result,
-                    self.estate,
-                    to,
-                    pg_sys::CmdType::CMD_INSERT,
-                );
+                let (result, estate) = (self.result, self.estate);
+                pg_guard_ffi_boundary(|| {
+                    ExecComputeStoredGenerated(result, estate, to, pg_sys::CmdType::CMD_INSERT);
+                });
             }
             to
         }
@@ -422,7 +417,7 @@ unsafe extern "C-unwind" fn receive(
     receiver: *mut pg_sys::DestReceiver,
 ) -> bool {
     // SAFETY: the executor gives back the receiver that it was started with, which outlives it.
-    unsafe { pg_guard_ffi_boundary(|| (*receiver.cast::<Receiver>()).keep(slot)) };
+    unsafe { (*receiver.cast::<Receiver>()).keep(slot) };
     true
 }
 
