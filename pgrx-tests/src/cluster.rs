@@ -25,6 +25,7 @@
 
 mod account;
 mod options;
+mod standby;
 mod watchdog;
 
 use std::fs;
@@ -263,17 +264,22 @@ impl Cluster {
         run_logged(&mut initdb, &log).context("making a cluster")?;
 
         // The server's own file stays as it is; this one is read after it.
+        self.configure(options)?;
+        let main = self.data.join("postgresql.conf");
+        let mut text = fs::read_to_string(&main).context("reading postgresql.conf")?;
+        text.push_str("include 'throwaway.conf'\n");
+        fs::write(&main, text).context("writing postgresql.conf")
+    }
+
+    /// Writes the settings that the server is started with.
+    fn configure(&self, options: &Options) -> Result<()> {
         let conf = format!(
             "listen_addresses = ''\nunix_socket_directories = '{}'\nport = {PORT}\n{}",
             self.sockets.display(),
             options.to_conf()
         );
         let file = self.data.join("throwaway.conf");
-        fs::write(&file, conf).with_context(|| format!("writing {}", file.display()))?;
-        let main = self.data.join("postgresql.conf");
-        let mut text = fs::read_to_string(&main).context("reading postgresql.conf")?;
-        text.push_str("include 'throwaway.conf'\n");
-        fs::write(&main, text).context("writing postgresql.conf")
+        fs::write(&file, conf).with_context(|| format!("writing {}", file.display()))
     }
 
     fn pg_ctl(&self, arguments: &[&str]) -> Result<()> {

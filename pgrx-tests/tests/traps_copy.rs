@@ -67,10 +67,10 @@ fn trap_04_prepare_waits_for_writers_that_began_before_the_trigger_was_there() {
 #[test]
 fn trap_11_rows_moved_by_a_rewrite_during_the_copy_are_not_missed() {
     for rewrite in ["VACUUM FULL users", "CLUSTER users USING users_by_email"] {
-        let scene = Scene::users(20_000);
+        let scene = Scene::users(200_000);
         // Room at the front, so that the rewrite moves rows over blocks that were copied already.
         scene.admin().run("CREATE INDEX users_by_email ON users (reverse(email))");
-        scene.app().run("DELETE FROM users WHERE id <= 8000");
+        scene.app().run("DELETE FROM users WHERE id <= 80000");
         let mut owner = scene.owner();
         owner.run("SET bluegreen.batch_time = '1ms'");
         owner.run("SELECT bg_prepare('users')");
@@ -79,7 +79,7 @@ fn trap_11_rows_moved_by_a_rewrite_during_the_copy_are_not_missed() {
         }
         assert_eq!(scene.status("phase"), "copying", "copied too soon for the test");
         let copied: i64 = scene.status("rows_copied").parse().unwrap();
-        assert!(copied < 12_000, "copied too soon for the test");
+        assert!(copied < 120_000, "copied too soon for the test");
 
         owner.run(rewrite);
         // CLUSTER also leaves a mark, which is a change of the definition.

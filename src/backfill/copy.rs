@@ -27,10 +27,10 @@ const MULTI_INSERT: &str = "multi-insert";
 
 /// Runs INSERT … SELECT in bulk, or by the server's own INSERT where that has to do it. Returns the
 /// number of rows and what wrote them.
-fn write(sql: &str, together: bool) -> Result<(u64, String)> {
+fn write(sql: &str, together: bool) -> Result<(u64, Option<String>)> {
     Ok(match bulk::insert(sql, together)? {
-        Ok(count) => (count, MULTI_INSERT.to_owned()),
-        Err(why) => (spi::run(sql, &[])?, format!("insert: {why}")),
+        Ok(count) => (count, Some(MULTI_INSERT.to_owned())),
+        Err(why) => (spi::run(sql, &[])?, Some(format!("insert: {why}"))),
     })
 }
 
@@ -105,7 +105,7 @@ pub fn batch(
     let (count, written_by) = copy_range(deployment, range.next, to, settings.copy_workers > 1)?;
     failpoint::reach("copy_range");
     let took = began.elapsed();
-    *copier = Some(written_by);
+    *copier = written_by;
     if to - range.next == *size {
         *size = batch::next_size(*size, took, settings.batch_time);
     }
@@ -150,7 +150,7 @@ fn copy_range(
     from: u32,
     to: u32,
     together: bool,
-) -> Result<(u64, String)> {
+) -> Result<(u64, Option<String>)> {
     let blue = deployment.blue_name();
     let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
     let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
@@ -164,17 +164,17 @@ fn copy_blocks(
     from: u32,
     to: u32,
     together: bool,
-) -> Result<(u64, String)> {
+) -> Result<(u64, Option<String>)> {
     match xact::subtransaction(|| write(&rows.copy(from, to), together)) {
         Ok(done) => Ok(done),
         Err(caught) if caught.is_data_error() => {
             if to - from > 1 {
                 let middle = from + (to - from) / 2;
-                let (left, _) = copy_blocks(deployment, rows, from, middle, together)?;
-                let (right, copier) = copy_blocks(deployment, rows, middle, to, together)?;
-                Ok((left + right, copier))
+                let left = copy_blocks(deployment, rows, from, middle, together)?;
+                let right = copy_blocks(deployment, rows, middle, to, together)?;
+                Ok((left.0 + right.0, right.1.or(left.1)))
             } else {
-                Ok((copy_lines(deployment, rows, from, 1, LINES_END)?, MULTI_INSERT.to_owned()))
+                copy_lines(deployment, rows, from, 1, LINES_END, together)
             }
         }
         Err(caught) => caught.raise(),
@@ -187,17 +187,19 @@ fn copy_lines(
     block: u32,
     from: u32,
     to: u32,
-) -> Result<u64> {
-    match xact::subtransaction(|| spi::run(&rows.copy_lines(block, from, to), &[])) {
-        Ok(count) => Ok(count),
+    together: bool,
+) -> Result<(u64, Option<String>)> {
+    match xact::subtransaction(|| write(&rows.copy_lines(block, from, to), together)) {
+        Ok(done) => Ok(done),
         Err(caught) if caught.is_data_error() => {
             if to - from > 1 {
                 let middle = from + (to - from) / 2;
-                let left = copy_lines(deployment, rows, block, from, middle)?;
-                Ok(left + copy_lines(deployment, rows, block, middle, to)?)
+                let left = copy_lines(deployment, rows, block, from, middle, together)?;
+                let right = copy_lines(deployment, rows, block, middle, to, together)?;
+                Ok((left.0 + right.0, right.1.or(left.1)))
             } else {
                 hand_to_sync(deployment, rows, block, from)?;
-                Ok(0)
+                Ok((0, None))
             }
         }
         Err(caught) => caught.raise(),

@@ -104,7 +104,11 @@ fn copy_batch(
     }
     let mut batch = Batch::WORKED;
     let copied = copy::step(d, settings)?;
-    d.progress.copy_seconds += began.elapsed().as_secs_f64();
+    // Rests between the batches count, pauses between runs do not.
+    let (mark, end) = (d.progress.copy_mark, now());
+    d.progress.copy_seconds +=
+        mark.map_or_else(|| began.elapsed().as_secs_f64(), |mark| (end - mark).max(0.0));
+    d.progress.copy_mark = Some(end);
     match copied {
         Copied::Batch => {}
         Copied::Others => batch.worked = false,
@@ -213,14 +217,20 @@ pub fn backfill(id: i64, settings: &Settings, time: std::time::Duration) -> Resu
     let until = Instant::now() + time;
     let mut d = begin(id)?;
     let mut throttle = Throttle::begin();
+    d.progress.copy_mark = None;
     loop {
-        let why = throttle.obstacle(settings)?.filter(|_| d.phase.is_open());
-        if d.paused || why.is_some() {
-            d.progress.waiting = why.map(|why| (why, now()));
+        if d.paused || !d.phase.is_open() {
+            return Ok(d.phase);
+        }
+        let why = throttle.obstacle(settings)?;
+        // What a run waits for is for the run to say.
+        if d.progress.runner.is_none() {
+            d.progress.waiting = why.clone().map(|why| (why, now()));
+        }
+        if why.is_some() {
             store::save(&d)?;
             return Ok(d.phase);
         }
-        d.progress.waiting = None;
         let batch = xact::with_memory(|| next(&mut d, settings, Hold::Alone))?;
         let idle = batch.in_step && matches!(d.phase, Phase::Ready | Phase::Swapped);
         if idle || !d.phase.is_open() || Instant::now() >= until {

@@ -13,6 +13,7 @@ use crate::failpoint;
 use crate::model::deployment::{Deployment, Side};
 use crate::model::phase::{Event, Phase};
 use crate::model::settings::Settings;
+use crate::model::zones::Zones;
 use crate::pg::security::Identity;
 use crate::pg::spi;
 use crate::pg::{lock, relation, xact};
@@ -175,6 +176,7 @@ fn under_lock(
         let _us = Identity::extension()?;
         capture::empty_log(&d.log_of(Side::Origin))?;
         capture::empty_log(&d.log_of(Side::Shadow))?;
+        d.progress.zones = Zones::default();
     }
     if let Some(aside) = aside {
         sync::log_again(d, &aside)?;

@@ -16,7 +16,7 @@ use crate::pg::lock::Hold;
 use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
 use crate::pg::worker::Handle;
-use crate::pg::xact::{self, Procedure};
+use crate::pg::xact::{self, Caught, Procedure};
 
 /// How often progress is told. Something is sent at least that often, so that the server notices a
 /// client that is gone.
@@ -73,6 +73,7 @@ pub fn run(
         throttle: Throttle::begin(),
         workers: Vec::new(),
         starts: 0,
+        no_slots: false,
         alone: false,
         phase: Phase::Prepared,
         waiting: None,
@@ -103,6 +104,8 @@ struct Runner<'a, N: Fn(&str)> {
     workers: Vec<Handle>,
     /// How often workers were started: one that dies at once must not be started for ever.
     starts: u32,
+    /// It was said that no worker can be had.
+    no_slots: bool,
     /// The next batch must be done without the workers.
     alone: bool,
     /// The phase after the last batch.
@@ -149,7 +152,7 @@ impl<N: Fn(&str)> Runner<'_, N> {
             if self.told.is_none_or(|at| at.elapsed() >= NOTICE_EVERY) {
                 self.tell("waiting for the background workers to end their work");
             }
-            xact::sleep(OTHERS);
+            self.sleep(OTHERS)?;
             return Ok((self.phase, false));
         }
         let hold = if self.workers.is_empty() { Hold::Alone } else { Hold::Shared };
@@ -161,6 +164,7 @@ impl<N: Fn(&str)> Runner<'_, N> {
             self.wait_for(Some("bg_resume".to_owned()))?;
             return Ok((d.phase, false));
         };
+        self.wait_for(None)?;
         if self.told.is_none_or(|at| at.elapsed() >= NOTICE_EVERY) {
             self.tell(&status::progress_line(&d));
         }
@@ -168,7 +172,7 @@ impl<N: Fn(&str)> Runner<'_, N> {
         if batch.throttled && batch.worked {
             self.rest(began.elapsed())?;
         } else if !batch.worked && !batch.in_step && !batch.alone {
-            xact::sleep(OTHERS);
+            self.sleep(OTHERS)?;
         }
         if d.phase == Phase::Indexing && d.progress.purged && !d.progress.vacuumed {
             self.vacuum()?;
@@ -184,18 +188,23 @@ impl<N: Fn(&str)> Runner<'_, N> {
         let mut left = self.throttle.rest(self.settings, took);
         while !left.is_zero() {
             let part = left.min(NOTICE_EVERY);
-            xact::sleep(part);
+            self.sleep(part)?;
             left -= part;
             if !left.is_zero() {
                 self.tell("resting, as bluegreen.nice and bluegreen.max_wal_rate ask for");
             }
         }
-        while let Some(why) = self.throttle.obstacle(self.settings)? {
+        loop {
+            let settings = self.settings;
+            let throttle = &mut self.throttle;
+            let looked = xact::subtransaction(|| throttle.obstacle(settings));
+            let Some(why) = self.or_give_up(looked)? else { break };
             // No snapshot while we wait.
             self.procedure.commit();
             self.wait_for(Some(why))?;
         }
-        self.wait_for(None)
+        self.wait_for(None)?;
+        Ok(())
     }
 
     /// Lets a moment pass, and lets the status say what for; None is over.
@@ -215,7 +224,7 @@ impl<N: Fn(&str)> Runner<'_, N> {
             if self.told.is_none_or(|at| at.elapsed() >= NOTICE_EVERY) {
                 self.tell(&format!("waiting: {why}"));
             }
-            xact::sleep(LOOK_EVERY);
+            self.sleep(LOOK_EVERY)?;
         }
         self.waiting = why;
         Ok(())
@@ -224,6 +233,23 @@ impl<N: Fn(&str)> Runner<'_, N> {
     fn tell(&mut self, line: &str) {
         (self.notice)(line);
         self.told = Some(Instant::now());
+    }
+
+    /// Says once that no worker can be had.
+    fn say_no_slots(&mut self, line: &str) {
+        if !self.no_slots {
+            self.no_slots = true;
+            self.tell(line);
+        }
+    }
+
+    /// Sleeps; a cancel gives the deployment back.
+    fn sleep(&self, time: Duration) -> Result<()> {
+        let slept = xact::subtransaction(|| {
+            xact::sleep(time);
+            Ok(())
+        });
+        self.or_give_up(slept)
     }
 
     /// Starts the workers that copy and build indexes with us, where there is enough to do.
@@ -253,7 +279,7 @@ impl<N: Fn(&str)> Runner<'_, N> {
                 Some(worker) => self.workers.push(worker),
                 None => {
                     self.starts = MOST_STARTS;
-                    self.tell(&format!(
+                    self.say_no_slots(&format!(
                         "working with {number} of {wanted} background workers: max_worker_processes leaves no more"
                     ));
                     break;
@@ -268,19 +294,21 @@ impl<N: Fn(&str)> Runner<'_, N> {
         let began = Instant::now();
         let mut detail = None;
         if self.settings.vacuum {
+            // Rows of a commit that is not on disk yet cannot be marked.
+            self.transaction(Flush::Now, |d, _| store::save(d))?;
             match workers::start(Job::Vacuum(self.id))? {
                 Some(worker) => {
                     while worker.is_alive() {
                         if self.told.is_none_or(|at| at.elapsed() >= NOTICE_EVERY) {
                             self.tell("vacuuming the new table");
                         }
-                        xact::sleep(VACUUM_LOOK);
+                        self.sleep(VACUUM_LOOK)?;
                     }
                 }
                 None => {
                     let why =
                         "max_worker_processes leaves no worker: the new table is not vacuumed";
-                    self.tell(why);
+                    self.say_no_slots(why);
                     detail = Some(why.to_owned());
                 }
             }
@@ -363,18 +391,24 @@ impl<N: Fn(&str)> Runner<'_, N> {
                 self.procedure.commit();
                 Ok(value)
             }
-            Err(caught) => {
-                store::save_error(self.id, &caught.error)?;
-                if let Ok(d) = store::load(self.id) {
-                    let error = Some(caught.error.message.clone());
-                    let step =
-                        store::Step { name: "run", seconds: 0.0, count: None, detail: None, error };
-                    store::record(&d, &step)?;
-                }
-                self.procedure.commit();
-                Err(resumable(caught.error))
-            }
+            failed => self.or_give_up(failed),
         }
+    }
+
+    /// What was done; an error is written to the deployment, which is given back, and raised.
+    fn or_give_up<T>(&self, done: std::result::Result<T, Caught>) -> Result<T> {
+        let caught = match done {
+            Ok(value) => return Ok(value),
+            Err(caught) => caught,
+        };
+        store::save_error(self.id, &caught.error)?;
+        if let Ok(d) = store::load(self.id) {
+            let error = Some(caught.error.message.clone());
+            let step = store::Step { name: "run", seconds: 0.0, count: None, detail: None, error };
+            store::record(&d, &step)?;
+        }
+        self.procedure.commit();
+        Err(resumable(caught.error))
     }
 
     /// Writes down that this backend drives the deployment; another one that lives is an error.
@@ -390,6 +424,7 @@ impl<N: Fn(&str)> Runner<'_, N> {
             d.progress.runner = Some(me);
             d.progress.settings = Some(settings.clone());
             d.progress.waiting = None;
+            d.progress.copy_mark = None;
             store::save(d)?;
             Ok(Ok(()))
         })?;

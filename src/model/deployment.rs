@@ -9,6 +9,7 @@ use crate::model::dependent::{Dependents, Twin};
 use crate::model::mapping::Mapping;
 use crate::model::phase::Phase;
 use crate::model::settings::Settings;
+use crate::model::zones::Zones;
 
 /// The arguments of bg_prepare, to recognise the same call again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,8 +152,12 @@ pub struct Progress {
     pub copier: String,
     /// Seconds spent copying.
     pub copy_seconds: f64,
+    /// When the last batch of this run's copy ended (seconds since 1970).
+    pub copy_mark: Option<f64>,
     /// Log rows of the next sync batch.
     pub sync_rows: i64,
+    /// Where in a long log the events are.
+    pub zones: Zones,
     /// Complete rounds of sync in a row that were not short.
     pub chased: u32,
     /// Log rows per millisecond of the last large enough sync.

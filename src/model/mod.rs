@@ -9,3 +9,4 @@ pub mod mapping;
 pub mod phase;
 pub mod pressure;
 pub mod settings;
+pub mod zones;

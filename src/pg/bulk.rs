@@ -254,6 +254,7 @@ impl Receiver {
             let descriptor = (*self.relation).rd_att;
             let outer = pg_sys::MemoryContextSwitchTo(self.memory);
             let mut checked = slot;
+            (*slot).tts_tableOid = (*self.relation).rd_id;
             if self.has_generated || !is_whole(slot, descriptor) {
                 checked = self.compute(slot);
             }
@@ -304,6 +305,7 @@ impl Receiver {
             std::ptr::copy_nonoverlapping((*slot).tts_values, (*to).tts_values, count);
             std::ptr::copy_nonoverlapping((*slot).tts_isnull, (*to).tts_isnull, count);
             pg_sys::ExecStoreVirtualTuple(to);
+            (*to).tts_tableOid = (*self.relation).rd_id;
             if self.has_generated {
                 let (result, estate) = (self.result, self.estate);
                 pg_guard_ffi_boundary(|| {

@@ -408,3 +408,39 @@ pub fn order_now() -> i64 {
     // SAFETY: reads shared memory under its own lock.
     unsafe { pg_sys::GetXLogInsertRecPtr() as i64 }
 }
+
+/// The physical place of a row of a log: block and line pointer.
+pub type Place = (u32, u16);
+
+/// The place that a `ctid` says.
+pub fn place(ctid: pg_sys::Datum) -> Place {
+    // SAFETY: the caller's column is a tid, which is passed by reference.
+    unsafe {
+        let pointer = &*ctid.cast_mut_ptr::<pg_sys::ItemPointerData>();
+        let block = (u32::from(pointer.ip_blkid.bi_hi) << 16) | u32::from(pointer.ip_blkid.bi_lo);
+        (block, pointer.ip_posid)
+    }
+}
+
+/// Deletes rows of a log. Nobody else deletes or changes any.
+pub fn delete(log: u32, places: &[Place]) -> Result<()> {
+    // SAFETY: the lock is kept until the transaction ends; the relation is closed before we leave, or
+    // by the abort. The log is a plain heap without indexes.
+    unsafe {
+        let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+        let relation = pg_sys::table_open(pg_sys::Oid::from(log), mode);
+        for (block, line) in places {
+            let mut pointer = pg_sys::ItemPointerData {
+                ip_blkid: pg_sys::BlockIdData {
+                    bi_hi: (block >> 16) as u16,
+                    bi_lo: (block & 0xffff) as u16,
+                },
+                ip_posid: *line,
+            };
+            pg_sys::simple_heap_delete(relation, &mut pointer);
+        }
+        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        pg_sys::CommandCounterIncrement();
+    }
+    Ok(())
+}

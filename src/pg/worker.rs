@@ -52,7 +52,7 @@ pub fn start(name: &str, job: &str) -> Result<Option<Handle>> {
         pg_sys::MemoryContextSwitchTo(outer);
         started
     };
-    Ok(started.then_some(Handle(handle)))
+    Ok(started.then(|| Handle(handle)))
 }
 
 fn fill(field: &mut [std::ffi::c_char], bytes: &[u8]) -> Result<()> {

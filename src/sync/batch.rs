@@ -7,6 +7,8 @@ use pgrx::pg_sys::Datum;
 use crate::error::Result;
 use crate::model::deployment::Deployment;
 use crate::model::key::Key;
+use crate::model::zones::Window;
+use crate::pg::log::{self, Place};
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg, Options, Rows};
@@ -37,16 +39,18 @@ pub struct Batch {
     /// Log rows that are no misfits.
     pub events: i64,
     /// Rows of the log to delete when the batch is done: their physical places.
-    places: Vec<String>,
+    places: Vec<Place>,
     /// Misfits that are tried again: key's number, misfit's number, place in the log.
-    pub misfits: Vec<(usize, i64, String)>,
+    pub misfits: Vec<(usize, i64, Place)>,
 }
 
-/// Reads the first `limit` events that `snapshot` sees and gives them, folded, to `work`.
+/// Reads the first `limit` events that `snapshot` sees, or those of a window, and gives them, folded,
+/// to `work`.
 pub fn with_events<T>(
     deployment: &Deployment,
     snapshot: &Snapshot,
     limit: i64,
+    window: Option<Window>,
     work: impl FnOnce(Batch) -> Result<T>,
 ) -> Result<T> {
     let key = &deployment.mapping().from_key;
@@ -64,11 +68,17 @@ pub fn with_events<T>(
         &[Arg::Int(deployment.id)],
     )?;
     let marked = if marked == Some(true) { "true" } else { "false" };
+    let within = window.map_or(String::new(), |w| {
+        format!(
+            " AND ctid >= '({},0)'::pg_catalog.tid AND ctid < '({},0)'::pg_catalog.tid AND position < {}",
+            w.first, w.end, w.below
+        )
+    });
     let sql = format!(
-        "SELECT ctid::text, position, op::text, {keys} FROM (
+        "SELECT ctid, position, op, {keys} FROM (
              (SELECT ctid, position, op, {keys} FROM {log} WHERE op = 'M' AND {marked})
              UNION ALL
-             (SELECT ctid, position, op, {keys} FROM {log} WHERE op <> 'M'
+             (SELECT ctid, position, op, {keys} FROM {log} WHERE op <> 'M'{within}
                ORDER BY position, n, ctid LIMIT $1)) l"
     );
     spi::with_rows(
@@ -76,7 +86,7 @@ pub fn with_events<T>(
         &[Arg::Int(limit)],
         Options { snapshot: Some(snapshot), work: &[], ..Default::default() },
         |rows, _| {
-            let batch = read(rows, key, limit);
+            let batch = read(rows, key, limit, window.is_none());
             drop(us);
             work(batch)
         },
@@ -84,14 +94,14 @@ pub fn with_events<T>(
 }
 
 struct Entry {
-    place: String,
+    place: Place,
     position: i64,
     operation: u8,
     key: usize,
     old: Option<usize>,
 }
 
-fn read(rows: &Rows, key: &Key, limit: i64) -> Batch {
+fn read(rows: &Rows, key: &Key, limit: i64, whole: bool) -> Batch {
     let columns = key.columns.len();
     let mut numbers: HashMap<Vec<u8>, usize> = HashMap::new();
     let mut values: Vec<KeyValues> = Vec::new();
@@ -112,19 +122,19 @@ fn read(rows: &Rows, key: &Key, limit: i64) -> Batch {
     };
     let entries: Vec<Entry> = (0..rows.len())
         .map(|row| {
-            let operation: String = rows.get(row, 3).unwrap_or_default();
+            let operation: i8 = rows.get(row, 3).unwrap_or(b'U' as i8);
             let has_old = rows.datum(row, 4 + columns).is_some();
             Entry {
-                place: rows.get(row, 1).unwrap_or_default(),
+                place: rows.datum(row, 1).map(log::place).unwrap_or_default(),
                 position: rows.get(row, 2).unwrap_or_default(),
-                operation: operation.bytes().next().unwrap_or(b'U'),
+                operation: operation as u8,
                 key: number(row, 4),
                 old: has_old.then(|| number(row, 4 + columns)),
             }
         })
         .collect();
     let count = entries.iter().filter(|e| e.operation != b'M').count() as i64;
-    fold(entries, &values, key.deferrable, count < limit)
+    fold(entries, &values, key.deferrable, whole && count < limit)
 }
 
 /// Misfits come first, as updates of their rows: in the last batch of the log all of them, before
@@ -188,12 +198,9 @@ pub fn consume(deployment: &Deployment, batch: &Batch) -> Result<()> {
 }
 
 /// Deletes log rows by their places.
-pub fn forget(deployment: &Deployment, places: &[String]) -> Result<()> {
+pub fn forget(deployment: &Deployment, places: &[Place]) -> Result<()> {
     if places.is_empty() {
         return Ok(());
     }
-    let _us = Identity::extension()?;
-    let sql = format!("DELETE FROM {} WHERE ctid = ANY ($1::pg_catalog.tid[])", deployment.log());
-    spi::run(&sql, &[Arg::Texts(places.to_vec())])?;
-    Ok(())
+    log::delete(super::log_oid(deployment)?, places)
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::ddl::rows::{self, Rows};
 use crate::error::Result;
 use crate::model::deployment::{Deployment, Side};
-use crate::pg::log::{self, Entry};
+use crate::pg::log::{self, Entry, Place};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg, Options};
 use crate::pg::work::{self, Column, Work};
@@ -23,8 +23,8 @@ pub fn record(
     batch: &Batch,
     failed: Vec<Failed<'_>>,
 ) -> Result<()> {
-    let mut known: HashMap<usize, (i64, &str)> =
-        batch.misfits.iter().map(|(key, id, place)| (*key, (*id, place.as_str()))).collect();
+    let mut known: HashMap<usize, (i64, Place)> =
+        batch.misfits.iter().map(|(key, id, place)| (*key, (*id, *place))).collect();
     for one in failed {
         match known.remove(&one.item.id) {
             Some((id, _)) => update(deployment, rows, id, &one)?,
@@ -55,7 +55,7 @@ fn update(deployment: &Deployment, rows: &Rows<'_>, id: i64, failed: &Failed<'_>
     Ok(())
 }
 
-fn remove(deployment: &Deployment, id: i64, place: &str) -> Result<()> {
+fn remove(deployment: &Deployment, id: i64, place: Place) -> Result<()> {
     {
         let _us = Identity::extension()?;
         spi::run("DELETE FROM bluegreen.misfit WHERE id = $1", &[Arg::Int(id)])?;

@@ -30,7 +30,9 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::model::deployment::Deployment;
 use crate::model::settings::Settings;
+use crate::model::zones::{Window, ZONE_BLOCKS, Zone, Zones};
 use crate::pg::lock::{self, Mode};
+use crate::pg::log;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg, Options};
@@ -67,11 +69,19 @@ pub struct Round {
 pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
     let known = deployment.progress.sync_rows;
     let limit = if known > 0 { known } else { FIRST_ROWS };
-    let round = round(deployment, settings, limit)?;
+    let window = deployment.progress.zones.window(limit);
+    let round = round(deployment, settings, limit, window)?;
     if round.read == limit {
         let size = u32::try_from(limit).unwrap_or(MOST_ROWS);
         let next = next_size(size, round.took, settings.batch_time).clamp(LEAST_ROWS, MOST_ROWS);
         deployment.progress.sync_rows = next.into();
+        if window.is_none() {
+            look(deployment)?;
+        }
+    }
+    if let Some(window) = window {
+        deployment.progress.zones.consumed(window, round.read, round.complete);
+        return Ok(Round { complete: false, in_step: false, ..round });
     }
     let short = round.took * 4 <= settings.batch_time;
     let chased = &mut deployment.progress.chased;
@@ -81,6 +91,43 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
         return Ok(Round { in_step: true, ..round });
     }
     Ok(Round { in_step: round.complete && short, ..round })
+}
+
+/// Looks once where in a long log the events are, so that the batches to come need not read all of it.
+fn look(deployment: &mut Deployment) -> Result<()> {
+    let oid = log_oid(deployment)?;
+    let _us = Identity::extension()?;
+    let blocks = catalog::existing_table(oid)?.blocks;
+    if blocks < LONG_BLOCKS {
+        return Ok(());
+    }
+    // Before the look: what is written during it comes later.
+    let below = log::order_now();
+    let sql = format!(
+        "SELECT pg_catalog.min(position) AS low, pg_catalog.max(position) AS high, pg_catalog.count(*) AS count
+           FROM {} WHERE op <> 'M' AND ctid >= $1::pg_catalog.tid AND ctid < $2::pg_catalog.tid",
+        deployment.log()
+    );
+    let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+    let mut zones = Vec::new();
+    for first in (0..blocks).step_by(ZONE_BLOCKS as usize) {
+        let end = first.saturating_add(ZONE_BLOCKS);
+        let (from, to) = (format!("({first},0)"), format!("({end},0)"));
+        // A statement for each: no snapshot is held for the whole look.
+        let args = [Arg::Text(&from), Arg::Text(&to)];
+        let zone = spi::with_rows(&sql, &args, Options::default(), |rows, _| {
+            Ok(Zone {
+                first,
+                end,
+                low: rows.get(0, 1).unwrap_or_default(),
+                high: rows.get(0, 2).unwrap_or_default(),
+                count: rows.get(0, 3).unwrap_or_default(),
+            })
+        })?;
+        zones.push(zone);
+    }
+    deployment.progress.zones = Zones::new(zones, below);
+    Ok(())
 }
 
 /// Gives a long log back to the system once it is drained: each round reads it whole, dead rows too.
@@ -94,11 +141,12 @@ pub fn shorten_log(deployment: &mut Deployment, settings: &Settings) -> Result<(
     if blocks < LONG_BLOCKS || !lock::relation_at_once(oid, Mode::AccessExclusive) {
         return Ok(());
     }
-    let rest = round(deployment, settings, MOST_ROWS.into())?;
+    let rest = round(deployment, settings, MOST_ROWS.into(), None)?;
     let _us = Identity::extension()?;
     let sql = format!("SELECT NOT EXISTS (SELECT FROM {})", deployment.log());
     if rest.complete && spi::one::<bool>(&sql, &[])? == Some(true) {
         spi::run(&format!("TRUNCATE TABLE {}", deployment.log()), &[])?;
+        deployment.progress.zones = Zones::default();
     }
     Ok(())
 }
@@ -107,7 +155,7 @@ pub fn shorten_log(deployment: &mut Deployment, settings: &Settings) -> Result<(
 pub fn drain(deployment: &mut Deployment, settings: &Settings) -> Result<i64> {
     let mut read = 0;
     loop {
-        let round = round(deployment, settings, MOST_ROWS.into())?;
+        let round = round(deployment, settings, MOST_ROWS.into(), None)?;
         read += round.read;
         if round.complete {
             return Ok(read);
@@ -125,15 +173,25 @@ pub fn backlog(deployment: &Deployment, limit: i64) -> Result<i64> {
     Ok(spi::one::<i64>(&sql, &[Arg::Int(limit)])?.unwrap_or(0))
 }
 
-fn round(deployment: &mut Deployment, settings: &Settings, limit: i64) -> Result<Round> {
+fn round(
+    deployment: &mut Deployment,
+    settings: &Settings,
+    limit: i64,
+    window: Option<Window>,
+) -> Result<Round> {
     let began = Instant::now();
     lock::relation(deployment.green(), Mode::AccessShare);
     let snapshot = Snapshot::now();
     follow_truncate(deployment, settings, &snapshot)?;
-    let mut limit = limit;
+    let (mut limit, mut window) = (limit, window);
     let read = loop {
-        match xact::subtransaction(|| attempt(deployment, &snapshot, limit)) {
+        match xact::subtransaction(|| attempt(deployment, &snapshot, limit, window)) {
             Ok(read) => break read,
+            Err(caught) if caught.error.message == CUT && window.is_some() => {
+                // What it belongs together with is behind the window.
+                window = None;
+                deployment.progress.zones = Zones::default();
+            }
             Err(caught) if caught.error.message == CUT => {
                 limit = (limit * 4).min(MOST_ROWS.into());
                 deployment.progress.sync_rows = limit;
@@ -158,8 +216,13 @@ fn round(deployment: &mut Deployment, settings: &Settings, limit: i64) -> Result
 /// The error by which a batch that was cut in an unfortunate place is rolled back.
 const CUT: &str = "the batch parts rows that exchange values";
 
-fn attempt(deployment: &Deployment, snapshot: &Snapshot, limit: i64) -> Result<i64> {
-    batch::with_events(deployment, snapshot, limit, |batch| {
+fn attempt(
+    deployment: &Deployment,
+    snapshot: &Snapshot,
+    limit: i64,
+    window: Option<Window>,
+) -> Result<i64> {
+    batch::with_events(deployment, snapshot, limit, window, |batch| {
         if batch.items.is_empty() && batch.events == 0 {
             return Ok(0);
         }
@@ -168,7 +231,7 @@ fn attempt(deployment: &Deployment, snapshot: &Snapshot, limit: i64) -> Result<i
         let failed = apply::apply(deployment, &rows, snapshot, &batch.items)?;
         failpoint::reach("sync_applied");
         // The other half of an exchange may be in the log behind the batch.
-        let cut = batch.events == limit && limit < MOST_ROWS.into();
+        let cut = window.is_some() || (batch.events == limit && limit < MOST_ROWS.into());
         if cut && failed.iter().any(apply::Failed::is_collision) {
             return Err(Error::internal(CUT));
         }

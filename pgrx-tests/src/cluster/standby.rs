@@ -1,0 +1,43 @@
+//! A streaming standby of a throwaway cluster.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::{Context, Result};
+
+use super::{Cluster, Options, PORT, SUPERUSER, Watchdog, Workspace, make_directories, run_logged};
+
+impl Cluster {
+    /// Makes a standby and starts it. `name` is its `application_name`; `options` are those of the
+    /// primary, some of which a standby may not have lower, and what is to be different.
+    ///
+    /// It is a [`Cluster`] like any other, on which nothing can be written.
+    pub fn standby(&self, name: &str, options: &Options) -> Result<Cluster> {
+        let (data, sockets) = make_directories(&Workspace::find()?, self.account)?;
+        let watchdog = Watchdog::start(&data, &sockets)?;
+        // Where a backup is put must be as closed as a server wants its directory.
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("closing {}", data.display()))?;
+        let standby =
+            Self { account: self.account, bin: self.bin.clone(), data, sockets, watchdog };
+
+        let primary = format!(
+            "host={} port={PORT} user={SUPERUSER} application_name={name}",
+            self.sockets.display()
+        );
+        let mut backup = standby.server_command("pg_basebackup");
+        backup
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname"])
+            .arg(&primary)
+            .arg("--pgdata")
+            .arg(&standby.data);
+        run_logged(&mut backup, &standby.sockets.join("pg_basebackup.log"))
+            .context("copying the primary")?;
+
+        // The primary's log and settings came with the copy.
+        let _ = fs::remove_file(standby.log_file());
+        standby.configure(options)?;
+        standby.restart()?;
+        Ok(standby)
+    }
+}

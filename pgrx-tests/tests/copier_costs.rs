@@ -1,0 +1,150 @@
+//! What the fast copier costs and leaves: memory of its own, and a table that is vacuumed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod story;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use story::{Person, Scene};
+
+/// Private memory of a process in MB, as the kernel counts it; none when it is gone.
+fn own_megabytes(pid: i32) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kilobytes: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kilobytes / 1024.0)
+}
+
+/// By how many MB the private memory of somebody's backend grows at most while he does something.
+fn growth(person: &mut Person, sql: &str) -> f64 {
+    let pid = person.pid();
+    let before = own_megabytes(pid).expect("a backend's memory");
+    let stop = AtomicBool::new(false);
+    let most = std::thread::scope(|threads| {
+        let watch = threads.spawn(|| {
+            let (mut most, mut looks) = (before, 0);
+            while !stop.load(Ordering::SeqCst) {
+                most = most.max(own_megabytes(pid).unwrap_or(0.0));
+                looks += 1;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert!(looks > 20, "too few looks: {looks}");
+            most
+        });
+        let said = person.try_run(sql);
+        stop.store(true, Ordering::SeqCst);
+        let most = watch.join().expect("the watcher");
+        said.expect("what was watched");
+        most
+    });
+    println!("{sql}: from {before:.1} to {most:.1} MB");
+    most - before
+}
+
+#[test]
+fn the_copy_of_large_values_holds_few_of_them_in_memory() {
+    let scene = Scene::empty();
+    scene.table("users", "id bigint PRIMARY KEY, payload text");
+    scene.admin().run(
+        "ALTER TABLE users ALTER COLUMN payload SET STORAGE EXTERNAL;
+         INSERT INTO users SELECT n, v FROM generate_series(1, 20) n,
+             (SELECT string_agg(md5(m::text), '') AS v FROM generate_series(1, 327680) m) v",
+    );
+    let mut owner = scene.owner();
+    owner.run("SET bluegreen.copy_workers = 1");
+    // Rows as they are; rows taken apart; values that are looked into.
+    for changes in [
+        "",
+        "ADD COLUMN phone text",
+        "ADD COLUMN n int GENERATED ALWAYS AS (length(payload)) STORED, ADD CHECK (payload <> '')",
+        "ALTER COLUMN payload SET STORAGE EXTENDED, ALTER COLUMN payload TYPE text USING upper(payload)",
+    ] {
+        let reverse = if changes.contains("upper") {
+            r#", reverse => '{"payload": "lower(payload)"}'"#
+        } else {
+            ""
+        };
+        owner.run(&format!("SELECT bg_prepare('users', $changes${changes}$changes$ {reverse})"));
+
+        let grown = growth(&mut owner, "CALL bg_run('users')");
+
+        assert!(grown < 100.0, "{changes:?}: {grown} MB for 20 rows of 10 MB");
+        assert_eq!(scene.status("copier"), "multi-insert");
+        assert_eq!(scene.status("rows_copied"), "20");
+        let size = "SELECT sum(length(payload)) FROM public_blue.users";
+        assert_eq!(scene.admin().int(size), 20 * 10_485_760);
+        owner.run("SELECT bg_abort('users')");
+    }
+}
+
+#[test]
+fn the_copy_of_a_million_rows_needs_no_memory_for_them() {
+    let scene = Scene::empty();
+    scene.table("users", "id bigint PRIMARY KEY, name text, n int");
+    scene.admin().run(
+        "INSERT INTO users SELECT n, 'name' || n, n FROM generate_series(1, 1000000) n; ANALYZE users",
+    );
+    let mut owner = scene.owner();
+    // So that building the index is not what is measured.
+    owner.run("SET bluegreen.copy_workers = 1; SET maintenance_work_mem = '1MB'");
+    owner.run(
+        "SELECT bg_prepare('users', 'ADD COLUMN twice bigint GENERATED ALWAYS AS (n * 2::bigint) STORED,
+             ADD COLUMN phone text DEFAULT repeat(''p'', 10), ADD CHECK (n > 0)')",
+    );
+    let grown = growth(&mut owner, "CALL bg_run('users')");
+
+    assert!(grown < 32.0, "{grown} MB");
+    assert_eq!(scene.status("copier"), "multi-insert");
+    assert_eq!(scene.status("rows_copied"), "1000000");
+    scene.assert_same(
+        "SELECT id, name, n, n * 2::bigint FROM users",
+        "SELECT id, name, n, twice FROM public_blue.users",
+    );
+}
+
+#[test]
+fn the_new_table_is_all_visible_and_frozen_before_it_goes_live() {
+    let scene = Scene::users(50_000);
+    let mut owner = scene.owner();
+    let mut admin = scene.admin();
+    owner.make_ready("ADD COLUMN phone text");
+
+    let pages = "SELECT relpages || ' ' || relallvisible FROM pg_class WHERE oid = 'public_blue.users'::regclass";
+    let found = admin.text(pages);
+    let (all, visible) = found.split_once(' ').unwrap();
+    assert!(all == visible && all.parse::<i64>().unwrap() > 300, "{found}");
+    assert_eq!(
+        admin.text("SELECT detail FROM bg_history WHERE step = 'vacuum'"),
+        format!("{visible} of {all} pages all-visible")
+    );
+    // Younger than anything that was there before.
+    let age = admin
+        .int("SELECT age(relfrozenxid) FROM pg_class WHERE oid = 'public_blue.users'::regclass");
+    assert!(age < 10_000, "{age}");
+
+    owner.swap();
+    for sql in [
+        "SELECT count(*) FROM (SELECT id FROM users WHERE id BETWEEN 1000 AND 1500) r",
+        "SELECT count(*) FROM (SELECT name FROM users WHERE name BETWEEN 'First Last1' AND 'First Last2') r",
+    ] {
+        let plan =
+            scene.app().list(&format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {sql}")).join("\n");
+        assert!(plan.contains("Index Only Scan") && plan.contains("Heap Fetches: 0"), "{plan}");
+    }
+}
+
+#[test]
+fn nothing_is_vacuumed_where_the_setting_is_off() {
+    let scene = Scene::users(20_000);
+    let mut owner = scene.owner();
+    owner.run("SET bluegreen.vacuum = off");
+    owner.make_ready("ADD COLUMN phone text");
+
+    let mut admin = scene.admin();
+    assert_eq!(admin.int("SELECT count(*) FROM bg_history WHERE step = 'vacuum'"), 0);
+    assert_eq!(admin.int("SELECT count(*) FROM bg_history WHERE step = 'purge'"), 1);
+    let visible = "SELECT relallvisible FROM pg_class WHERE oid = 'public_blue.users'::regclass";
+    assert_eq!(admin.int(visible), 0);
+    owner.swap();
+}
