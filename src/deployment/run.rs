@@ -89,8 +89,12 @@ pub fn run(
 /// has to wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flush {
+    /// As the session's synchronous_commit says.
     Now,
+    /// It does not wait.
     Later,
+    /// It waits, with everything that was committed before it, whatever the session says.
+    Everything,
 }
 
 struct Runner<'a, N: Fn(&str)> {
@@ -295,7 +299,7 @@ impl<N: Fn(&str)> Runner<'_, N> {
         let mut detail = None;
         if self.settings.vacuum {
             // Rows of a commit that is not on disk yet cannot be marked.
-            self.transaction(Flush::Now, |d, _| store::save(d))?;
+            self.transaction(Flush::Everything, |d, _| store::save(d))?;
             match workers::start(Job::Vacuum(self.id))? {
                 Some(worker) => {
                     while worker.is_alive() {
@@ -385,8 +389,10 @@ impl<N: Fn(&str)> Runner<'_, N> {
         });
         match done {
             Ok(value) => {
-                if flush == Flush::Later {
-                    security::set_local("synchronous_commit", "off")?;
+                match flush {
+                    Flush::Now => {}
+                    Flush::Later => security::set_local("synchronous_commit", "off")?,
+                    Flush::Everything => security::set_local("synchronous_commit", "local")?,
                 }
                 self.procedure.commit();
                 Ok(value)
