@@ -1,6 +1,6 @@
 //! One batch of a deployment: what its phase asks for next.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::backfill::copy::{self, Copied};
 use crate::backfill::index::{self, Built};
@@ -16,6 +16,9 @@ use crate::pg::security::Identity;
 use crate::pg::xact;
 use crate::shadow::remove;
 use crate::sync;
+
+/// How often the definitions are compared during the copy.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a batch did.
 #[derive(Debug, Clone, Copy)]
@@ -37,14 +40,22 @@ impl Batch {
 
 /// Takes the deployment's lock, reads it again, checks both tables.
 pub fn begin(id: i64) -> Result<Deployment> {
-    begin_as(id, Hold::Alone)
+    begin_as(id, Hold::Alone, &mut Checked::default())
 }
 
-/// The same, with others who copy or alone.
-pub fn begin_as(id: i64, hold: Hold) -> Result<Deployment> {
+/// When a process that copies has last compared the tables' definitions.
+#[derive(Debug, Default)]
+pub struct Checked(Option<Instant>);
+
+/// The same, with others who copy or alone. Batches of the copy compare the definitions about once a
+/// second: it takes as long as the copy of a hundred blocks, and whatever comes after the copy
+/// compares them again.
+pub fn begin_as(id: i64, hold: Hold, checked: &mut Checked) -> Result<Deployment> {
     let deployment = guard::lock_as(id, hold)?;
-    if deployment.phase.is_open() {
+    let lately = checked.0.is_some_and(|at| at.elapsed() < CHECK_EVERY);
+    if deployment.phase.is_open() && !(lately && deployment.phase == Phase::Copying) {
         xact::looking(|| guard::check_definitions(&deployment))?;
+        checked.0 = Some(Instant::now());
     }
     Ok(deployment)
 }
@@ -213,7 +224,7 @@ fn record(
 
 /// As many batches as fit in `time`, in the caller's transaction. Ends at once where the throttle, or
 /// a pause, would make it wait.
-pub fn backfill(id: i64, settings: &Settings, time: std::time::Duration) -> Result<Phase> {
+pub fn backfill(id: i64, settings: &Settings, time: Duration) -> Result<Phase> {
     let until = Instant::now() + time;
     let mut d = begin(id)?;
     let mut throttle = Throttle::begin();

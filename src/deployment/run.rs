@@ -1,9 +1,11 @@
 //! CALL bg_run: batches, each committed, with a notice of progress about once a second.
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use pgrx::PgSqlErrorCode;
 
+use crate::deployment::batches::Checked;
 use crate::deployment::exchange::{self, Misfits};
 use crate::deployment::throttle::{LOOK_EVERY, Throttle};
 use crate::deployment::workers::{self, Job};
@@ -71,6 +73,7 @@ pub fn run(
         notice,
         told: None,
         throttle: Throttle::begin(),
+        checked: RefCell::default(),
         workers: Vec::new(),
         starts: 0,
         no_slots: false,
@@ -104,6 +107,7 @@ struct Runner<'a, N: Fn(&str)> {
     notice: N,
     told: Option<Instant>,
     throttle: Throttle,
+    checked: RefCell<Checked>,
     /// Workers that copy with this session.
     workers: Vec<Handle>,
     /// How often workers were started: one that dies at once must not be started for ever.
@@ -383,7 +387,7 @@ impl<N: Fn(&str)> Runner<'_, N> {
     ) -> Result<T> {
         let done = xact::with_memory(|| {
             xact::subtransaction(|| {
-                let mut d = batches::begin_as(self.id, hold)?;
+                let mut d = batches::begin_as(self.id, hold, &mut self.checked.borrow_mut())?;
                 work(&mut d, self.settings)
             })
         });

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backfill::copy::{self, Copied};
 use crate::ddl::shadow;
+use crate::deployment::batches::Checked;
 use crate::deployment::throttle::{LOOK_EVERY, Throttle};
 use crate::deployment::{batches, run, store};
 use crate::error::{Error, Result};
@@ -66,17 +67,18 @@ pub struct Helper {
     id: i64,
     blocks: u32,
     throttle: Throttle,
+    checked: Checked,
 }
 
 impl Helper {
     /// Begins.
     pub fn new(id: i64) -> Self {
-        Self { id, blocks: 0, throttle: Throttle::begin() }
+        Self { id, blocks: 0, throttle: Throttle::begin(), checked: Checked::default() }
     }
 
     /// One batch. The caller commits.
     pub fn batch(&mut self) -> Result<Next> {
-        let d = batches::begin_as(self.id, Hold::Shared)?;
+        let d = batches::begin_as(self.id, Hold::Shared, &mut self.checked)?;
         let driven = match &d.progress.runner {
             Some((pid, since)) => run::is_alive(*pid, since)?,
             None => false,

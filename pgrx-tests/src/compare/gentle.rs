@@ -20,7 +20,7 @@ use crate::setup::Workspace;
 
 /// What makes a change gentle.
 const GENTLE: [Setting; 3] =
-    [("bluegreen.copy_workers", "1"), ("bluegreen.nice", "10"), ("bluegreen.batch_time", "50ms")];
+    [("bluegreen.copy_workers", "1"), ("bluegreen.nice", "4"), ("bluegreen.batch_time", "50ms")];
 
 /// Throughput by that before, at least.
 const GOAL: f64 = 0.90;
