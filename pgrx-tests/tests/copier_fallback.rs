@@ -39,7 +39,7 @@ fn copy_into(scene: &Scene, trap: &str, undo: &str, why: &str) {
     ambush.run("COMMIT");
     run.refused().assert_is("55000", &["users"]);
     assert_eq!(scene.status("copier"), format!("insert: {why}"));
-    assert_eq!(scene.status("phase"), "copying");
+    assert_eq!(scene.status("phase"), "indexing");
 
     owner.run(undo);
     owner.sync();

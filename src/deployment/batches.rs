@@ -12,9 +12,7 @@ use crate::model::deployment::Deployment;
 use crate::model::phase::{self, Event, Phase};
 use crate::model::settings::Settings;
 use crate::pg::lock::Hold;
-use crate::pg::security::Identity;
 use crate::pg::xact;
-use crate::shadow::remove;
 use crate::sync;
 
 /// How often the definitions are compared during the copy.
@@ -183,13 +181,6 @@ fn index_batch(
     if let Some(name) = dependents::refresh(d)? {
         record(d, "refresh", began.elapsed().as_secs_f64(), None, Some(name))?;
         return Ok(built);
-    }
-    if !d.progress.autovacuum_restored {
-        // From now on sync leaves dead rows, for days perhaps.
-        let _us = Identity::extension()?;
-        remove::restore_autovacuum(d, &d.blue_name())?;
-        d.progress.autovacuum_restored = true;
-        guard::take_blue_fingerprint(d)?;
     }
     d.phase = phase::next(d.phase, Event::InStep)?;
     let batch = Batch { in_step: true, ..Batch::WORKED };

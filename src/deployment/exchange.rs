@@ -17,6 +17,7 @@ use crate::model::zones::Zones;
 use crate::pg::security::Identity;
 use crate::pg::spi;
 use crate::pg::{lock, relation, xact};
+use crate::shadow::remove;
 use crate::swap;
 use crate::sync;
 
@@ -177,6 +178,10 @@ fn under_lock(
         capture::empty_log(&d.log_of(Side::Origin))?;
         capture::empty_log(&d.log_of(Side::Shadow))?;
         d.progress.zones = Zones::default();
+        if after == Phase::Swapped && !d.progress.autovacuum_restored {
+            remove::restore_autovacuum(d, &d.source)?;
+            d.progress.autovacuum_restored = true;
+        }
     }
     if let Some(aside) = aside {
         sync::log_again(d, &aside)?;
