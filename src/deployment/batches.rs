@@ -85,6 +85,9 @@ pub fn next(d: &mut Deployment, settings: &Settings, hold: Hold) -> Result<Batch
     }
     if batch.worked {
         d.progress.work_xid = xact::current_xid();
+    } else if matches!(d.phase, Phase::Copying | Phase::Indexing) {
+        // Others are at work: asked again and again, this must leave nothing behind.
+        return Ok(batch);
     }
     store::save(d)?;
     Ok(batch)

@@ -122,6 +122,15 @@ struct Runner<'a, N: Fn(&str)> {
     waiting: Option<String>,
 }
 
+impl<N: Fn(&str)> Drop for Runner<'_, N> {
+    fn drop(&mut self) {
+        // Whoever gives up does not leave an index build of an hour behind.
+        if !std::thread::panicking() {
+            self.workers.iter().for_each(Handle::terminate);
+        }
+    }
+}
+
 impl<N: Fn(&str)> Runner<'_, N> {
     fn drive(&mut self, until: Until) -> Result<Phase> {
         let (mut phase, mut in_step);
@@ -180,7 +189,7 @@ impl<N: Fn(&str)> Runner<'_, N> {
         if batch.throttled && batch.worked {
             self.rest(began.elapsed())?;
         } else if !batch.worked && !batch.in_step && !batch.alone {
-            self.sleep(OTHERS)?;
+            self.sleep(if d.phase == Phase::Copying { OTHERS } else { OTHERS * 10 })?;
         }
         if d.phase == Phase::Indexing && d.progress.purged && !d.progress.vacuumed {
             self.vacuum()?;
@@ -223,7 +232,9 @@ impl<N: Fn(&str)> Runner<'_, N> {
         };
         if kind(&self.waiting) != kind(&why) {
             let waiting = why.clone().map(|why| (why, batches::now()));
-            self.transaction(Flush::Later, |d, _| {
+            // Beside a worker that builds an index for an hour it could not be had alone.
+            let hold = if self.workers.is_empty() { Hold::Alone } else { Hold::Shared };
+            self.transaction_as(hold, Flush::Later, |d, _| {
                 d.progress.waiting = waiting;
                 store::save(d)
             })?;
@@ -306,7 +317,9 @@ impl<N: Fn(&str)> Runner<'_, N> {
             self.transaction(Flush::Everything, |d, _| store::save(d))?;
             match workers::start(Job::Vacuum(self.id))? {
                 Some(worker) => {
-                    while worker.is_alive() {
+                    // With the others, so that it ends with us.
+                    self.workers.push(worker);
+                    while self.workers.last().is_some_and(Handle::is_alive) {
                         if self.told.is_none_or(|at| at.elapsed() >= NOTICE_EVERY) {
                             self.tell("vacuuming the new table");
                         }
@@ -458,7 +471,7 @@ impl<N: Fn(&str)> Runner<'_, N> {
 
     fn me(&self) -> Result<(i32, String)> {
         let _us = Identity::extension()?;
-        let sql = "SELECT pg_catalog.pg_backend_pid()::text || ' ' || backend_start::text
+        let sql = "SELECT pg_catalog.pg_backend_pid()::text || ' ' || extract(epoch FROM backend_start)::text
                      FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()";
         let text: String = spi::one(sql, &[])?.unwrap_or_default();
         let (pid, since) = text.split_once(' ').unwrap_or(("0", ""));
@@ -470,7 +483,7 @@ impl<N: Fn(&str)> Runner<'_, N> {
 pub fn is_alive(pid: i32, since: &str) -> Result<bool> {
     let _us = Identity::extension()?;
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity
-                        WHERE pid = $1::int8 AND backend_start = $2::timestamptz)";
+                        WHERE pid = $1::int8 AND extract(epoch FROM backend_start)::text = $2)";
     Ok(spi::one::<bool>(sql, &[Arg::Int(pid.into()), Arg::Text(since)])?.unwrap_or(false))
 }
 

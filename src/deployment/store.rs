@@ -185,7 +185,7 @@ pub fn save_fingerprints(d: &Deployment) -> Result<()> {
     Ok(())
 }
 
-/// Writes the error that ended a run; nobody drives the deployment any more.
+/// Writes the error that ended a run; if it was this session's, nobody drives the deployment any more.
 pub fn save_error(id: i64, error: &Error) -> Result<()> {
     let _us = Identity::extension()?;
     let text = match &error.detail {
@@ -194,7 +194,8 @@ pub fn save_error(id: i64, error: &Error) -> Result<()> {
     };
     spi::run(
         "UPDATE bluegreen.deployment SET last_error = $2, updated_at = pg_catalog.clock_timestamp(),
-                progress = progress - 'runner' - 'waiting' WHERE id = $1",
+                progress = CASE WHEN progress->'runner'->>0 = pg_catalog.pg_backend_pid()::text
+                     THEN progress - 'runner' - 'waiting' ELSE progress END WHERE id = $1",
         &[Arg::Int(id), Arg::Text(&text)],
     )?;
     Ok(())

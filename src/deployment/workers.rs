@@ -89,7 +89,7 @@ impl Helper {
         let settings = d.progress.settings.clone().unwrap_or_default();
         match d.phase {
             Phase::Copying => self.copy(&d, &settings),
-            Phase::Indexing if d.progress.purged && batches::build_index(&d)? => {
+            Phase::Indexing if d.progress.indexes_laid_out && batches::build_index(&d)? => {
                 Ok(Next::Rest(Duration::ZERO))
             }
             _ => Ok(Next::End),

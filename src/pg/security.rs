@@ -207,6 +207,13 @@ pub fn session_settings() -> Result<BTreeMap<String, String>> {
         "DateStyle",
         "IntervalStyle",
         "lc_monetary",
+        "lc_numeric",
+        "lc_time",
+        "default_text_search_config",
+        "xmloption",
+        "xmlbinary",
+        "array_nulls",
+        "timezone_abbreviations",
         "extra_float_digits",
         "bytea_output",
     ];
