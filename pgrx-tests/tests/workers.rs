@@ -501,9 +501,9 @@ fn a_deferred_trigger_that_ambushes_a_worker_does_not_fire_as_its_superuser() {
 
     let who = admin.list("SELECT DISTINCT who FROM lair.seen");
     assert!(who.iter().all(|who| who == "owner"), "it fired as {who:?}");
-    // The server itself refuses it, in each of the three.
+    // The server itself refuses it. The runner gives up then, and ends those that have not come to it.
     assert_eq!(refusal.code, "42501", "{refusal:?}");
     let log = std::fs::read_to_string(scene.cluster.log_file()).unwrap();
     let refused = log.matches("cannot fire deferred trigger within security-restricted operation");
-    assert!(refused.count() >= 3, "{refusal:?}");
+    assert!(refused.count() >= 1, "{refusal:?}");
 }
