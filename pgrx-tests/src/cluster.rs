@@ -224,10 +224,21 @@ impl Cluster {
     }
 
     /// Sends a signal to a process of the server: a backend's pid, as pg_backend_pid() gives it.
-    /// After SIGKILL the server ends all sessions and recovers.
+    /// After SIGKILL the server ends all sessions and recovers; this returns when it has noticed, so
+    /// that a session that is let in afterwards is not ended with the others.
     pub fn kill_backend(&self, pid: i32, signal: Signal) -> Result<()> {
-        signal::kill(Pid::from_raw(pid), signal)
-            .with_context(|| format!("sending {signal} to process {pid}"))
+        let pid = Pid::from_raw(pid);
+        signal::kill(pid, signal).with_context(|| format!("sending {signal} to process {pid}"))?;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        // Its number is free when the server has taken note of its end, and a server that has
+        // taken note of a crash lets nobody in before it has recovered.
+        while signal == Signal::SIGKILL && signal::kill(pid, None).is_ok() {
+            if Instant::now() > deadline {
+                bail!("process {pid} is still there a minute after SIGKILL");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// The end of the server's log.

@@ -223,15 +223,8 @@ impl Round {
         let cluster = self.scene.cluster;
         match way {
             Way::Kill => {
-                let mut canary = self.scene.admin();
                 // It may have ended this very moment.
-                if cluster.kill_backend(pid, Signal::SIGKILL).is_ok() {
-                    // Until the server has noticed, it lets new sessions in, and ends them then.
-                    let end = Instant::now() + Duration::from_secs(3);
-                    while canary.try_run("SELECT 1").is_ok() && Instant::now() < end {
-                        std::thread::sleep(Duration::from_millis(2));
-                    }
-                }
+                let _ = cluster.kill_backend(pid, Signal::SIGKILL);
             }
             Way::Terminate => {
                 self.scene.admin().run(&format!("SELECT pg_terminate_backend({pid})"));
