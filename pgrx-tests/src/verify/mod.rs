@@ -103,7 +103,8 @@ fn run_stage(workspace: &Workspace, stage: Stage, repeat: u32) -> Result<Count> 
     let mut count = count_tests(&String::from_utf8_lossy(&text));
     if !passed {
         count.failed = count.failed.max(1);
-        eprintln!("{}\n(all of it: {})", tail(&log), log.display());
+        let said = failures(&String::from_utf8_lossy(&text));
+        eprintln!("{said}{}\n(all of it: {})", tail(&log), log.display());
     }
     let verdict = if passed { "ok" } else { "FAILED" };
     let tests = match count {
@@ -112,6 +113,20 @@ fn run_stage(workspace: &Workspace, stage: Stage, repeat: u32) -> Result<Count> 
     };
     say(&format!("{name} {verdict}, {:.0} s{tests}", begin.elapsed().as_secs_f64()));
     Ok(count)
+}
+
+/// What the tests that failed said: a long log goes on after them, and its end does not tell.
+fn failures(log: &str) -> String {
+    let mut text = String::new();
+    let mut inside = false;
+    for line in log.lines() {
+        inside = (inside || line == "failures:") && !line.starts_with("test result: ");
+        if inside {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
 }
 
 /// Adds up the lines `test result: ok. 4 passed; 0 failed; …` of a log.
@@ -141,6 +156,14 @@ mod tests {
             test result: FAILED. 12 passed; 2 failed; 1 ignored; 0 measured\n";
 
         assert_eq!(count_tests(log), Count { passed: 15, failed: 2 });
+    }
+
+    #[test]
+    fn what_a_failed_test_said_is_found_in_the_middle_of_a_log() {
+        let log = "test a ... FAILED\n\nfailures:\n\n---- a stdout ----\npanicked\n\n\
+            test result: FAILED. 0 passed; 1 failed\ntest b ... ok\n";
+
+        assert_eq!(failures(log), "failures:\n\n---- a stdout ----\npanicked\n\n");
     }
 
     #[test]
