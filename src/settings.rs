@@ -1,6 +1,7 @@
 //! The settings `bluegreen.*`. All work without preload.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
@@ -27,58 +28,45 @@ static SCHEMA_SUFFIX: GucSetting<Option<CString>> =
 
 /// Defines them, and reserves their prefix.
 pub fn define() {
-    let milliseconds = |name, what, why, setting, least, most| {
-        let flags = GucFlags::UNIT_MS;
-        GucRegistry::define_int_guc(
-            name,
-            what,
-            why,
-            setting,
-            least,
-            most,
-            GucContext::Userset,
-            flags,
-        );
-    };
-    milliseconds(
+    number(
         c"bluegreen.batch_time",
         c"How long a batch of copy, purge or sync should take.",
         c"Batches grow and shrink to take about this long; no snapshot of ours is older.",
         &BATCH_TIME,
-        1,
-        60_000,
+        1..=60_000,
+        GucFlags::UNIT_MS,
     );
-    milliseconds(
+    number(
         c"bluegreen.lock_timeout",
         c"The longest that one try for the swap's locks may wait.",
         c"Tries begin at 10 ms and grow to this; writers queue behind a try for no longer.",
         &LOCK_TIMEOUT,
-        1,
-        60_000,
+        1..=60_000,
+        GucFlags::UNIT_MS,
     );
-    milliseconds(
+    number(
         c"bluegreen.retry_for",
         c"How long tries for locks are repeated.",
         c"Also the longest wait for snapshots that are older than the last sync.",
         &RETRY_FOR,
-        0,
-        24 * 3600 * 1000,
+        0..=24 * 3600 * 1000,
+        GucFlags::UNIT_MS,
     );
-    milliseconds(
+    number(
         c"bluegreen.max_final_drain",
         c"The longest sync inside the swap's own transaction.",
         c"With more changes than fit, the swap refuses and says who should sync.",
         &MAX_FINAL_DRAIN,
-        0,
-        60_000,
+        0..=60_000,
+        GucFlags::UNIT_MS,
     );
-    milliseconds(
+    number(
         c"bluegreen.max_replica_lag",
         c"The longest that a standby may be behind before copy, purge and sync pause.",
         c"As pg_stat_replication and our own look at the WAL tell; 0 is no limit.",
         &MAX_REPLICA_LAG,
-        0,
-        i32::MAX,
+        0..=i32::MAX,
+        GucFlags::UNIT_MS,
     );
     define_limits();
     let switch = |name, what, why, setting| {
@@ -122,25 +110,12 @@ pub fn define() {
 
 /// What bounds the load that copy, purge and sync put on the server.
 fn define_limits() {
-    let number = |name, what, why, setting, least, most, flags| {
-        GucRegistry::define_int_guc(
-            name,
-            what,
-            why,
-            setting,
-            least,
-            most,
-            GucContext::Userset,
-            flags,
-        );
-    };
     number(
         c"bluegreen.copy_workers",
         c"Processes that copy a table at the same time, the calling session counted.",
         c"Those beside the session are background workers; 0 is half the processors, at most 4.",
         &COPY_WORKERS,
-        0,
-        64,
+        0..=64,
         GucFlags::default(),
     );
     number(
@@ -148,8 +123,7 @@ fn define_limits() {
         c"WAL that copy, purge and sync of a deployment may write in a second.",
         c"0 is no limit.",
         &MAX_WAL_RATE,
-        0,
-        i32::MAX,
+        0..=i32::MAX,
         GucFlags::UNIT_KB,
     );
     number(
@@ -157,8 +131,7 @@ fn define_limits() {
         c"WAL that a replication slot may keep before copy, purge and sync pause.",
         c"0 is no limit.",
         &MAX_SLOT_LAG,
-        0,
-        i32::MAX,
+        0..=i32::MAX,
         GucFlags::UNIT_MB,
     );
     number(
@@ -166,8 +139,7 @@ fn define_limits() {
         c"Client sessions that may be active before copy, purge and sync pause.",
         c"0 is no limit.",
         &MAX_ACTIVE_BACKENDS,
-        0,
-        i32::MAX,
+        0..=i32::MAX,
         GucFlags::default(),
     );
     GucRegistry::define_float_guc(
@@ -188,6 +160,19 @@ fn define_limits() {
         GucContext::Userset,
         GucFlags::default(),
     );
+}
+
+/// Defines a setting that is a whole number; `flags` name its unit.
+fn number(
+    name: &'static CStr,
+    what: &'static CStr,
+    why: &'static CStr,
+    setting: &'static GucSetting<i32>,
+    range: RangeInclusive<i32>,
+    flags: GucFlags,
+) {
+    let (least, most) = range.into_inner();
+    GucRegistry::define_int_guc(name, what, why, setting, least, most, GucContext::Userset, flags);
 }
 
 /// Half of the processors, at most 4.
