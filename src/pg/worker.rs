@@ -1,11 +1,10 @@
-//! Background workers: starting them, waiting for them, and their transactions.
+//! Background workers: starting and ending them, and their transactions.
 //!
 //! Dynamic workers: nothing has to be preloaded. A worker runs as the cluster's first superuser and
 //! enters an identity (`pg::security`) for everything it does.
 
 use std::ffi::CStr;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use pgrx::{pg_guard, pg_sys};
 
@@ -75,13 +74,6 @@ impl Handle {
             status,
             pg_sys::BgwHandleStatus::BGWH_STARTED | pg_sys::BgwHandleStatus::BGWH_NOT_YET_STARTED
         )
-    }
-
-    /// Waits until it has ended, letting interrupts through.
-    pub fn wait(&self) {
-        while self.is_alive() {
-            xact::sleep(Duration::from_millis(5));
-        }
     }
 
     /// Asks it to end.
