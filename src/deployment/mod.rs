@@ -7,12 +7,14 @@
 
 pub mod batches;
 pub mod check;
+pub mod crew;
 pub mod dependents;
 pub mod exchange;
 pub mod finish;
 pub mod guard;
 pub mod prepare;
 pub mod run;
+pub mod session;
 pub mod status;
 pub mod store;
 pub mod throttle;

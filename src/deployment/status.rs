@@ -1,6 +1,6 @@
 //! What bg_status and the notices tell.
 
-use crate::deployment::{dependents, run, store};
+use crate::deployment::{dependents, session, store};
 use crate::error::Result;
 use crate::model::deployment::Deployment;
 use crate::model::phase::Phase;
@@ -64,7 +64,7 @@ pub fn status(d: Deployment) -> Result<Status> {
         misfits,
         not_valid,
         worker: match &d.progress.runner {
-            Some((pid, since)) if run::is_alive(*pid, since)? => Some(*pid),
+            Some((pid, since)) if session::is_alive(*pid, since)? => Some(*pid),
             _ => None,
         },
         created_at: time("created_at")?,

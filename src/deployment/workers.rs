@@ -12,7 +12,7 @@ use crate::backfill::copy::{self, Copied};
 use crate::ddl::shadow;
 use crate::deployment::batches::Checked;
 use crate::deployment::throttle::{LOOK_EVERY, Throttle};
-use crate::deployment::{batches, run, store};
+use crate::deployment::{batches, session, store};
 use crate::error::{Error, Result};
 use crate::model::deployment::Deployment;
 use crate::model::phase::Phase;
@@ -80,7 +80,7 @@ impl Helper {
     pub fn batch(&mut self) -> Result<Next> {
         let d = batches::begin_as(self.id, Hold::Shared, &mut self.checked)?;
         let driven = match &d.progress.runner {
-            Some((pid, since)) => run::is_alive(*pid, since)?,
+            Some((pid, since)) => session::is_alive(*pid, since)?,
             None => false,
         };
         if d.paused || !driven {
