@@ -2,6 +2,7 @@
 
 use crate::backfill::copy;
 use crate::catalog;
+use crate::ddl::log;
 use crate::ddl::rows::{self, Rows};
 use crate::error::Result;
 use crate::failpoint;
@@ -84,15 +85,7 @@ fn logged_keys(deployment: &Deployment, snapshot: &Snapshot) -> Result<Work> {
     let mapping: &Mapping = deployment.mapping();
     let _us = Identity::extension()?;
     let mut work = Work::new(rows::WORK, &key_columns(&mapping.from_key, rows::batch_key))?;
-    let count = mapping.from_key.columns.len();
-    let list =
-        |prefix: &str| (1..=count).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>().join(", ");
-    let log = deployment.log();
-    let sql = format!(
-        "SELECT {} FROM {log} UNION ALL SELECT {} FROM {log} WHERE o1 IS NOT NULL",
-        list("k"),
-        list("o")
-    );
+    let sql = log::keys(&deployment.log(), mapping.from_key.columns.len());
     spi::fill(
         &mut work,
         &sql,

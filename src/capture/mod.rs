@@ -7,7 +7,7 @@
 //! Locks: SHARE ROW EXCLUSIVE on the tables.
 
 use crate::catalog;
-use crate::ddl::shadow;
+use crate::ddl::{log, shadow};
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::model::deployment::{Deployment, Side};
@@ -23,11 +23,9 @@ pub fn install(deployment: &Deployment, unlogged: bool) -> Result<()> {
         (Side::Origin, &deployment.plan.forward.from_key),
         (Side::Shadow, &deployment.plan.reverse.from_key),
     ] {
-        let log = deployment.log_of(side);
-        let types: Vec<_> =
-            key.columns.iter().map(|k| (k.type_sql.clone(), k.collation_sql.clone())).collect();
-        spi::run(&shadow::create_log(&log, unlogged, &types), &[])?;
-        register(deployment, side, key, &log)?;
+        let name = deployment.log_of(side);
+        spi::run(&log::create(&name, unlogged, key), &[])?;
+        register(deployment, side, key, &name)?;
     }
     let blue = deployment.blue_name();
     for (table, capture) in [(&deployment.source, true), (&blue, false)] {
@@ -60,15 +58,15 @@ fn register(deployment: &Deployment, side: Side, key: &Key, log: &QualifiedName)
 
 /// Empties a log that was drained, under the swap's lock: nobody can be writing it. A small file is
 /// kept, because a new one takes longer than the lock should last.
-pub fn empty_log(log: &QualifiedName) -> Result<()> {
+pub fn empty_log(name: &QualifiedName) -> Result<()> {
     const SMALL_BLOCKS: i64 = 128;
-    let Some(oid) = catalog::relation_oid(log)? else { return Ok(()) };
+    let Some(oid) = catalog::relation_oid(name)? else { return Ok(()) };
     let large = catalog::existing_table(oid)?.blocks > SMALL_BLOCKS;
     // Never wait for a reader of the log while everyone waits for us.
     let sql = if large && lock::relation_at_once(oid, Mode::AccessExclusive) {
-        format!("TRUNCATE TABLE {log}")
+        log::truncate(name)
     } else {
-        format!("DELETE FROM {log}")
+        log::delete(name)
     };
     spi::run(&sql, &[])?;
     Ok(())
@@ -82,7 +80,7 @@ pub fn remove(deployment: &Deployment, tables: &[QualifiedName]) -> Result<()> {
         }
     }
     for side in [Side::Origin, Side::Shadow] {
-        spi::run(&format!("DROP TABLE IF EXISTS {} RESTRICT", deployment.log_of(side)), &[])?;
+        spi::run(&log::drop(&deployment.log_of(side)), &[])?;
     }
     for sql in [
         "DELETE FROM bluegreen.capture WHERE deployment = $1",

@@ -86,31 +86,6 @@ pub fn analyze(table: &QualifiedName) -> String {
     format!("ANALYZE {table}")
 }
 
-/// A change log: order, operation, key, old key where it differs.
-pub fn create_log(
-    log: &QualifiedName,
-    unlogged: bool,
-    key_types: &[(String, Option<String>)],
-) -> String {
-    let columns = |prefix: &str| {
-        key_types
-            .iter()
-            .enumerate()
-            .map(|(i, (type_sql, collation))| {
-                let collate = collation.as_ref().map_or(String::new(), |c| format!(" COLLATE {c}"));
-                format!("{prefix}{} {type_sql}{collate}", i + 1)
-            })
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    format!(
-        "CREATE {}TABLE {log} (position bigint NOT NULL, n integer NOT NULL, op \"char\" NOT NULL, {}, {}) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000, autovacuum_analyze_scale_factor = 0.5)",
-        if unlogged { "UNLOGGED " } else { "" },
-        columns("k"),
-        columns("o")
-    )
-}
-
 /// The triggers of both sides. A table captures or is guarded; the other kind is disabled.
 pub fn create_triggers(table: &QualifiedName) -> Vec<String> {
     vec![

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use pgrx::pg_sys::Datum;
 
+use crate::ddl;
 use crate::error::Result;
 use crate::model::deployment::Deployment;
 use crate::model::key::Key;
@@ -54,33 +55,14 @@ pub fn with_events<T>(
     work: impl FnOnce(Batch) -> Result<T>,
 ) -> Result<T> {
     let key = &deployment.mapping().from_key;
-    let columns = key.columns.len();
-    let keys: Vec<_> = (1..=columns)
-        .map(|i| format!("k{i}"))
-        .chain((1..=columns).map(|i| format!("o{i}")))
-        .collect();
-    let keys = keys.join(", ");
-    let log = deployment.log();
     let us = Identity::extension()?;
     // Without misfits the log is read only once.
     let marked = spi::one_kept::<bool>(
         "SELECT EXISTS (SELECT FROM bluegreen.misfit WHERE deployment = $1 AND NOT set_aside)",
         &[Arg::Int(deployment.id)],
     )?;
-    let marked = if marked == Some(true) { "true" } else { "false" };
-    let within = window.map_or(String::new(), |w| {
-        format!(
-            " AND ctid >= '({},0)'::pg_catalog.tid AND ctid < '({},0)'::pg_catalog.tid AND position < {}",
-            w.first, w.end, w.below
-        )
-    });
-    let sql = format!(
-        "SELECT ctid, position, op, {keys} FROM (
-             (SELECT ctid, position, op, {keys} FROM {log} WHERE op = 'M' AND {marked})
-             UNION ALL
-             (SELECT ctid, position, op, {keys} FROM {log} WHERE op <> 'M'{within}
-               ORDER BY position, n, ctid LIMIT $1)) l"
-    );
+    let marked = marked == Some(true);
+    let sql = ddl::log::events(&deployment.log(), key.columns.len(), marked, window);
     spi::with_rows(
         &sql,
         &[Arg::Int(limit)],

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use crate::ddl;
 use crate::ddl::rows::{self, Rows};
 use crate::error::Result;
 use crate::model::deployment::{Deployment, Side};
@@ -126,8 +127,7 @@ pub fn set_aside(deployment: &Deployment) -> Result<Option<Aside>> {
     let mut marked = Work::new(rows::WORK, &columns(&mapping.from_key, rows::batch_key))?;
     {
         let _us = Identity::extension()?;
-        let keys: Vec<_> = (1..=mapping.from_key.columns.len()).map(|i| format!("k{i}")).collect();
-        let sql = format!("SELECT {} FROM {} WHERE op = 'M'", keys.join(", "), deployment.log());
+        let sql = ddl::log::misfits(&deployment.log(), mapping.from_key.columns.len());
         spi::fill(&mut marked, &sql, &[], Options::default())?;
         let sql = "UPDATE bluegreen.misfit SET set_aside = true
                     WHERE deployment = $1 AND NOT set_aside";
@@ -146,19 +146,9 @@ pub fn set_aside(deployment: &Deployment) -> Result<Option<Aside>> {
 
 /// After the exchange: rows that stayed live under those keys have to reach the offline table again.
 pub fn log_again(deployment: &Deployment, aside: &Aside) -> Result<()> {
-    let count = deployment.mapping().from_key.columns.len();
-    let keys: Vec<_> = (1..=count).map(|i| format!("k{i}")).collect();
-    let values: Vec<_> = (0..count)
-        .map(|i| format!("a.{}", crate::ident::Ident::new(rows::mapped_name(i))))
-        .collect();
+    let columns = deployment.mapping().from_key.columns.len();
     let _us = Identity::extension()?;
-    let sql = format!(
-        "INSERT INTO {} (position, n, op, {}) SELECT $1, 0, 'I', {} FROM {} a",
-        deployment.log(),
-        keys.join(", "),
-        values.join(", "),
-        rows::KEYS
-    );
+    let sql = ddl::log::insert(&deployment.log(), columns);
     let options = Options { work: &[&aside.0], ..Default::default() };
     spi::run_with(&sql, &[Arg::Int(log::order_now())], options)?;
     Ok(())

@@ -25,6 +25,7 @@ pub use misfit::{Aside, log_again, set_aside};
 use std::time::{Duration, Instant};
 
 use crate::catalog;
+use crate::ddl;
 use crate::ddl::rows::Rows;
 use crate::error::{Error, Result};
 use crate::failpoint;
@@ -107,11 +108,7 @@ fn look(deployment: &mut Deployment) -> Result<()> {
     if blocks < LONG_BLOCKS {
         return Ok(());
     }
-    let sql = format!(
-        "SELECT pg_catalog.min(position) AS low, pg_catalog.max(position) AS high, pg_catalog.count(*) AS count
-           FROM {} WHERE op <> 'M' AND ctid >= $1::pg_catalog.tid AND ctid < $2::pg_catalog.tid",
-        deployment.log()
-    );
+    let sql = ddl::log::zone(&deployment.log());
     let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
     let mut zones = Vec::new();
     for first in (0..blocks).step_by(ZONE_BLOCKS as usize) {
@@ -150,9 +147,9 @@ pub fn shorten_log(deployment: &mut Deployment, settings: &Settings) -> Result<(
     }
     let rest = round(deployment, settings, MOST_ROWS.into(), None)?;
     let _us = Identity::extension()?;
-    let sql = format!("SELECT NOT EXISTS (SELECT FROM {})", deployment.log());
-    if rest.complete && spi::one::<bool>(&sql, &[])? == Some(true) {
-        spi::run(&format!("TRUNCATE TABLE {}", deployment.log()), &[])?;
+    let log = deployment.log();
+    if rest.complete && spi::one::<bool>(&ddl::log::is_empty(&log), &[])? == Some(true) {
+        spi::run(&ddl::log::truncate(&log), &[])?;
         deployment.progress.zones = Zones::default();
     }
     Ok(())
@@ -173,10 +170,7 @@ pub fn drain(deployment: &mut Deployment, settings: &Settings) -> Result<i64> {
 /// How many log rows there are, counted up to `limit`.
 pub fn backlog(deployment: &Deployment, limit: i64) -> Result<i64> {
     let _us = Identity::extension()?;
-    let sql = format!(
-        "SELECT pg_catalog.count(*) FROM (SELECT FROM {} WHERE op <> 'M' LIMIT $1) l",
-        deployment.log()
-    );
+    let sql = ddl::log::count(&deployment.log());
     Ok(spi::one::<i64>(&sql, &[Arg::Int(limit)])?.unwrap_or(0))
 }
 

@@ -1,0 +1,133 @@
+//! Statements on a change log.
+//!
+//! A log has a row for each event: its position, the operation, the key (`k1` …) and, where it
+//! differs, the old key (`o1` …). The key of a misfit stands in it as a row of operation `M`.
+
+use crate::ddl::rows;
+use crate::ident::{Ident, QualifiedName};
+use crate::model::key::Key;
+use crate::model::zones::Window;
+
+/// `k1, k2, …` for a key of so many columns.
+fn numbered(prefix: &str, count: usize) -> String {
+    (1..=count).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Makes a log for the events of a table with this key.
+pub fn create(log: &QualifiedName, unlogged: bool, key: &Key) -> String {
+    let columns = |prefix: &str| {
+        let columns = key.columns.iter().enumerate().map(|(i, column)| {
+            let collation = column.collation_sql.as_ref();
+            let collate = collation.map_or(String::new(), |c| format!(" COLLATE {c}"));
+            format!("{prefix}{} {}{collate}", i + 1, column.type_sql)
+        });
+        columns.collect::<Vec<_>>().join(", ")
+    };
+    format!(
+        "CREATE {}TABLE {log} (position bigint NOT NULL, n integer NOT NULL, op \"char\" NOT NULL, {}, {}) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000, autovacuum_analyze_scale_factor = 0.5)",
+        if unlogged { "UNLOGGED " } else { "" },
+        columns("k"),
+        columns("o")
+    )
+}
+
+/// Drops it, if it is there.
+pub fn drop(log: &QualifiedName) -> String {
+    format!("DROP TABLE IF EXISTS {log} RESTRICT")
+}
+
+/// Empties it and gives its file back.
+pub fn truncate(log: &QualifiedName) -> String {
+    format!("TRUNCATE TABLE {log}")
+}
+
+/// Empties it and keeps its file.
+pub fn delete(log: &QualifiedName) -> String {
+    format!("DELETE FROM {log}")
+}
+
+/// Whether it has no rows.
+pub fn is_empty(log: &QualifiedName) -> String {
+    format!("SELECT NOT EXISTS (SELECT FROM {log})")
+}
+
+/// The number of events, counted up to `$1`.
+pub fn count(log: &QualifiedName) -> String {
+    format!("SELECT pg_catalog.count(*) FROM (SELECT FROM {log} WHERE op <> 'M' LIMIT $1) l")
+}
+
+/// The first `$1` events, or those of a window, in their order; before them the misfits, if wanted.
+/// Gives place, position, operation, key and old key; keys have `columns` columns.
+pub fn events(
+    log: &QualifiedName,
+    columns: usize,
+    misfits: bool,
+    window: Option<Window>,
+) -> String {
+    let keys = format!("{}, {}", numbered("k", columns), numbered("o", columns));
+    let within = window.map_or(String::new(), |w| {
+        format!(
+            " AND ctid >= '({},0)'::pg_catalog.tid AND ctid < '({},0)'::pg_catalog.tid AND position < {}",
+            w.first, w.end, w.below
+        )
+    });
+    format!(
+        "SELECT ctid, position, op, {keys} FROM (
+             (SELECT ctid, position, op, {keys} FROM {log} WHERE op = 'M' AND {misfits})
+             UNION ALL
+             (SELECT ctid, position, op, {keys} FROM {log} WHERE op <> 'M'{within}
+               ORDER BY position, n, ctid LIMIT $1)) l"
+    )
+}
+
+/// Lowest and highest position and number of the events from place `$1` up to before `$2`.
+pub fn zone(log: &QualifiedName) -> String {
+    format!(
+        "SELECT pg_catalog.min(position) AS low, pg_catalog.max(position) AS high, pg_catalog.count(*) AS count
+           FROM {log} WHERE op <> 'M' AND ctid >= $1::pg_catalog.tid AND ctid < $2::pg_catalog.tid"
+    )
+}
+
+/// All keys, present and old ones, of `columns` columns.
+pub fn keys(log: &QualifiedName, columns: usize) -> String {
+    format!(
+        "SELECT {} FROM {log} UNION ALL SELECT {} FROM {log} WHERE o1 IS NOT NULL",
+        numbered("k", columns),
+        numbered("o", columns)
+    )
+}
+
+/// The keys of the misfits.
+pub fn misfits(log: &QualifiedName, columns: usize) -> String {
+    format!("SELECT {} FROM {log} WHERE op = 'M'", numbered("k", columns))
+}
+
+/// Logs the keys of [`rows::KEYS`] as inserted at position `$1`.
+pub fn insert(log: &QualifiedName, columns: usize) -> String {
+    let values: Vec<_> =
+        (0..columns).map(|i| format!("a.{}", Ident::new(rows::mapped_name(i)))).collect();
+    format!(
+        "INSERT INTO {log} (position, n, op, {}) SELECT $1, 0, 'I', {} FROM {} a",
+        numbered("k", columns),
+        values.join(", "),
+        rows::KEYS
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_bounds_the_events_and_not_the_misfits() {
+        let window = Window { first: 512, end: 1024, below: 9 };
+
+        let sql = events(&QualifiedName::new("bluegreen", "forward_1"), 2, true, Some(window));
+
+        let keys = "ctid, position, op, k1, k2, o1, o2";
+        assert!(sql.contains(&format!(
+            "SELECT {keys} FROM \"bluegreen\".\"forward_1\" WHERE op = 'M' AND true)"
+        )));
+        assert!(sql.contains("op <> 'M' AND ctid >= '(512,0)'::pg_catalog.tid AND ctid < '(1024,0)'::pg_catalog.tid AND position < 9\n"));
+    }
+}
