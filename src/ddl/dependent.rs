@@ -33,16 +33,6 @@ pub fn fill(view: &QualifiedName) -> [String; 2] {
     [format!("REFRESH MATERIALIZED VIEW {view}"), format!("ANALYZE {view}")]
 }
 
-/// A schema of the deployment's own.
-pub fn create_schema(name: &Ident) -> String {
-    format!("CREATE SCHEMA {name}")
-}
-
-/// Drops it; it is empty.
-pub fn drop_schema(name: &Ident) -> String {
-    format!("DROP SCHEMA IF EXISTS {name} RESTRICT")
-}
-
 /// An empty table with the columns of another one, for a trial.
 pub fn create_trial(trial: &QualifiedName, like: &QualifiedName) -> String {
     format!("CREATE TABLE {trial} (LIKE {like})")

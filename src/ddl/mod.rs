@@ -4,4 +4,5 @@ pub mod dependent;
 pub mod log;
 pub mod rights;
 pub mod rows;
+pub mod schema;
 pub mod shadow;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use crate::catalog::Table;
 use crate::catalog::dependent as reader;
 use crate::ddl::dependent as ddl;
+use crate::ddl::schema;
 use crate::dependent::site::Site;
 use crate::dependent::{broken, cause, kind, uses};
 use crate::error::{Error, Result};
@@ -82,7 +83,7 @@ impl Other {
         }
         let trial =
             QualifiedName { schema: self.trial.clone(), name: self.found.relation_name.clone() };
-        spi::run(&ddl::create_schema(&self.trial), &[])?;
+        spi::run(&schema::create(&self.trial), &[])?;
         spi::run(&ddl::create_trial(&trial, &self.table()), &[])?;
         self.standing = true;
         let tried = xact::subtransaction(|| {
@@ -153,7 +154,7 @@ impl Other {
                 name: self.found.relation_name.clone(),
             };
             spi::run(&ddl::drop_in_schema("TABLE", &trial), &[])?;
-            spi::run(&ddl::drop_schema(&self.trial), &[])?;
+            spi::run(&schema::drop_if_exists(&self.trial), &[])?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Where copies are made: schemas of the deployment's own, and the search_paths by which one text
 //! means the original or the copy.
 
-use crate::ddl::dependent as ddl;
+use crate::ddl;
 use crate::error::Result;
 use crate::ident::Ident;
 use crate::pg::security::{self, SettingsLevel};
@@ -39,7 +39,7 @@ impl Site {
     /// Makes the schemas beyond the crossing schema, which is there.
     pub fn open(&self) -> Result<()> {
         for schema in &self.build[1..] {
-            spi::run(&ddl::create_schema(schema), &[])?;
+            spi::run(&ddl::schema::create(schema), &[])?;
         }
         Ok(())
     }
@@ -47,7 +47,7 @@ impl Site {
     /// Drops them again; they are empty.
     pub fn close(&self) -> Result<()> {
         for schema in &self.build[1..] {
-            spi::run(&ddl::drop_schema(schema), &[])?;
+            spi::run(&ddl::schema::drop_if_exists(schema), &[])?;
         }
         Ok(())
     }

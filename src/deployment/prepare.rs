@@ -8,7 +8,7 @@ use pgrx::PgSqlErrorCode;
 use crate::capture;
 use crate::catalog::{self, Table};
 use crate::check;
-use crate::ddl::rights;
+use crate::ddl::{self, rights};
 use crate::dependent;
 use crate::deployment::check::{collisions, facts};
 use crate::deployment::{guard, store, update};
@@ -255,9 +255,9 @@ pub fn build(
         let _us = Identity::extension()?;
         schema::check_blue(blue)?;
         let owner = &table.owner_name;
-        spi::run(&format!("CREATE SCHEMA {crossing}"), &[])?;
+        spi::run(&ddl::schema::create(&crossing), &[])?;
         schema::revoke_all(&crossing)?;
-        spi::run(&format!("GRANT USAGE, CREATE ON SCHEMA {crossing} TO {owner}"), &[])?;
+        spi::run(&ddl::schema::grant_create(&crossing, owner), &[])?;
         (shadow, given_rights) = match request.target {
             None => (create::like(table, &crossing)?, Vec::new()),
             Some(target) => take_target(table, target, &crossing, settings)?,
@@ -327,7 +327,7 @@ pub fn build(
         spi::run(&format!("ALTER STATISTICS {schema}.{name} SET SCHEMA {blue}"), &[])?;
     }
     let owner = &table.owner_name;
-    spi::run(&format!("REVOKE ALL ON SCHEMA {crossing} FROM {owner}"), &[])?;
+    spi::run(&ddl::schema::revoke(&crossing, owner), &[])?;
     let name = QualifiedName { schema: blue.clone(), name: table.name.clone() };
     let indexes = create::take_off_indexes(shadow, &name)?;
     let like_green = rights::arguments(table.oid, &pairs);

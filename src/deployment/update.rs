@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::backfill::index;
 use crate::catalog::{self, Table};
-use crate::ddl::{rights, shadow as ddl};
+use crate::ddl::{self, rights};
 use crate::dependent;
 use crate::deployment::prepare::{self, Request};
 use crate::deployment::{guard, store};
@@ -174,8 +174,8 @@ fn made_now(
             lock::all_within(&[(d.blue(), Mode::AccessExclusive)], limit)?;
             dependent::strip(d)?;
             dependent::drop_offline(d)?;
-            spi::run(&format!("CREATE SCHEMA {aside}"), &[])?;
-            spi::run(&format!("DROP SCHEMA {} RESTRICT", d.crossing_schema()), &[])?;
+            spi::run(&ddl::schema::create(&aside), &[])?;
+            spi::run(&ddl::schema::drop(&d.crossing_schema()), &[])?;
             let schema = |name: &Ident| {
                 catalog::schema_oid(name)?
                     .ok_or_else(|| Error::state(format!("schema {name} is missing")))
@@ -244,17 +244,20 @@ fn follow(d: &mut Deployment, fresh: Plan, table: &Table, settings: &Settings) -
             continue;
         }
         if number < d.progress.indexes_built {
-            gone.push(ddl::drop_index(&blue, index));
+            gone.push(ddl::shadow::drop_index(&blue, index));
         } else if index::is_there(d, index)? {
             // Built, and without its constraint yet.
-            gone.push(ddl::drop_index(&blue, &RecordedIndex { constraint: None, ..index.clone() }));
+            gone.push(ddl::shadow::drop_index(
+                &blue,
+                &RecordedIndex { constraint: None, ..index.clone() },
+            ));
         }
     }
     let done = lock::retry(settings.lock_timeout, until, |limit| {
         lock::all_within(&[(d.blue(), Mode::AccessExclusive)], limit)?;
         dependent::strip(d)?;
         dependent::drop_offline(d)?;
-        for statement in ddl::unmark(&blue) {
+        for statement in ddl::shadow::unmark(&blue) {
             spi::run(&statement, &[])?;
         }
         dependent::mark_early(d)?;

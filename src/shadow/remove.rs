@@ -2,7 +2,7 @@
 //! tables locked. RESTRICT, never CASCADE: what others made on blue is theirs.
 
 use crate::catalog;
-use crate::ddl::shadow as ddl;
+use crate::ddl;
 use crate::error::Result;
 use crate::ident::{QualifiedName, literal};
 use crate::model::deployment::Deployment;
@@ -22,7 +22,7 @@ pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
         spi::run(&format!("TRUNCATE TABLE ONLY {blue}"), &[])?;
     }
     for index in plan.indexes.iter().skip(deployment.progress.indexes_built) {
-        let statements = ddl::build_index(&blue, index);
+        let statements = ddl::shadow::build_index(&blue, index);
         // It may be built already, and only lack its constraint.
         let name = QualifiedName { schema: blue.schema.clone(), name: index.name.clone() };
         if catalog::relation_oid(&name)?.is_none() {
@@ -32,7 +32,7 @@ pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
     }
     if !deployment.progress.constraints_added {
         for constraint in &plan.not_valid {
-            for statement in ddl::add_constraint(&blue, constraint) {
+            for statement in ddl::shadow::add_constraint(&blue, constraint) {
                 spi::run(&statement, &[])?;
             }
         }
@@ -54,7 +54,7 @@ pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
             )?;
         }
     }
-    for statement in ddl::unmark(&blue) {
+    for statement in ddl::shadow::unmark(&blue) {
         spi::run(&statement, &[])?;
     }
     restore_autovacuum(deployment, &blue)?;
@@ -118,7 +118,7 @@ pub fn move_to(table: u32, schema: &crate::ident::Ident) -> Result<()> {
 
 /// Drops the deployment's own schema, and the blue schema if nothing is left in it.
 pub fn drop_schemas(deployment: &Deployment, lock_table: u32) -> Result<()> {
-    spi::run(&format!("DROP SCHEMA IF EXISTS {} RESTRICT", deployment.crossing_schema()), &[])?;
+    spi::run(&ddl::schema::drop_if_exists(&deployment.crossing_schema()), &[])?;
     for twin in &deployment.progress.twins {
         if twin.blue_schema != deployment.blue_schema {
             schema::drop_blue_if_empty(&twin.blue_schema, lock_table)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pgrx::PgSqlErrorCode;
 
 use crate::catalog;
+use crate::ddl;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, literal, plain};
 use crate::pg::lock::{self, Hold};
@@ -57,7 +58,7 @@ pub fn ensure_blue(blue: &Ident, source: &Ident, lock_table: u32, wait: Duration
             .hint("Wait until it commits, then call again."));
         }
         if !check_blue(blue)? {
-            spi::run(&format!("CREATE SCHEMA {blue}"), &[])?;
+            spi::run(&ddl::schema::create(blue), &[])?;
             spi::run(&format!("COMMENT ON SCHEMA {blue} IS {}", literal(MARK)), &[])?;
             revoke_all(blue)?;
         }
@@ -102,7 +103,7 @@ pub fn revoke_all(schema: &Ident) -> Result<()> {
                  FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) e
                 WHERE n.nspname = $1 AND e.grantee <> n.nspowner";
     for grantee in spi::rows::<Grantee>(sql, &[Arg::Text(schema.as_str())])? {
-        spi::run(&format!("REVOKE ALL ON SCHEMA {schema} FROM {}", grantee.role), &[])?;
+        spi::run(&ddl::schema::revoke(schema, &grantee.role), &[])?;
     }
     Ok(())
 }
@@ -128,7 +129,7 @@ fn copy_usage(blue: &Ident, source: &Ident) -> Result<()> {
         let known =
             spi::one::<i32>(missing, &[Arg::Text(blue.as_str()), Arg::Text(&grantee.role)])?;
         if known.is_none() {
-            spi::run(&format!("GRANT USAGE ON SCHEMA {blue} TO {}", grantee.role), &[])?;
+            spi::run(&ddl::schema::grant_usage(blue, &grantee.role), &[])?;
         }
     }
     Ok(())
@@ -143,7 +144,7 @@ pub fn drop_blue_if_empty(blue: &Ident, lock_table: u32) -> Result<()> {
     let used = "SELECT EXISTS (SELECT FROM pg_catalog.pg_depend d
                         WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid = $1)";
     if spi::one::<bool>(used, &[Arg::Oid(oid)])? == Some(false) {
-        spi::run(&format!("DROP SCHEMA {blue} RESTRICT"), &[])?;
+        spi::run(&ddl::schema::drop(blue), &[])?;
     }
     Ok(())
 }
