@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::backfill::pieces::{self, Kind};
 use crate::catalog;
 use crate::ddl::rows::Rows;
+use crate::ddl::table;
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::model::deployment::Deployment;
@@ -132,12 +133,11 @@ pub fn empty_blue(deployment: &Deployment, settings: &Settings) -> Result<()> {
     // As the owner: TRUNCATE fires triggers that the owner may have put on blue.
     let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
     let blue = deployment.blue();
-    let to = deployment.blue_name();
-    let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &to };
+    let name = deployment.blue_name();
     let until = Instant::now() + settings.retry_for;
     let done = lock::retry(settings.lock_timeout, until, |limit| {
         lock::all_within(&[(blue, Mode::AccessExclusive)], limit)?;
-        spi::run(&rows.empty(), &[])
+        spi::run(&table::truncate(&name), &[])
     });
     match done {
         Ok(_) => Ok(()),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::backfill::pieces::{self, Kind};
 use crate::backfill::purge;
 use crate::catalog;
+use crate::ddl::constraint;
 use crate::ddl::shadow::{self, BuildIndex};
 use crate::error::Result;
 use crate::failpoint;
@@ -139,7 +140,7 @@ fn complete(deployment: &mut Deployment, settings: &Settings) -> Result<Built> {
     }
     if !deployment.progress.constraints_added {
         let not_valid = deployment.plan.not_valid.iter();
-        let statements: Vec<_> = not_valid.flat_map(|c| shadow::add_constraint(&blue, c)).collect();
+        let statements: Vec<_> = not_valid.flat_map(|c| constraint::add(&blue, c)).collect();
         if !statements.is_empty() {
             exclusively(deployment, settings, &statements)?;
         }

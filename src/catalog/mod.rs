@@ -156,6 +156,13 @@ pub struct Statistics {
     pub comment: Option<String>,
 }
 
+impl Statistics {
+    /// Their qualified name.
+    pub fn qualified(&self) -> QualifiedName {
+        QualifiedName { schema: self.schema.clone(), name: self.name.clone() }
+    }
+}
+
 /// A sequence that a column owns.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Sequence {
@@ -179,6 +186,13 @@ pub struct Sequence {
     pub ascending: bool,
     /// Its options as SQL, one each, always in the same order.
     pub options: Vec<String>,
+}
+
+impl Sequence {
+    /// Its qualified name.
+    pub fn qualified(&self) -> QualifiedName {
+        QualifiedName { schema: self.schema.clone(), name: self.name.clone() }
+    }
 }
 
 /// Who stands in the way of a lock.

@@ -1,7 +1,8 @@
 //! Statements about what other objects say of a table.
 
 use crate::catalog::dependent::ForeignKey;
-use crate::ident::{Ident, QualifiedName, list, literal};
+use crate::ddl::constraint;
+use crate::ident::{Ident, QualifiedName, list};
 
 /// A row filter as a policy, to be led through changes.
 pub fn create_filter(name: &Ident, table: &QualifiedName, filter: &str) -> String {
@@ -41,11 +42,6 @@ pub fn create_trial(trial: &QualifiedName, like: &QualifiedName) -> String {
 /// A key for a foreign key to reference, on a trial table.
 pub fn add_unique(table: &QualifiedName, columns: &[Ident]) -> String {
     format!("ALTER TABLE {table} ADD UNIQUE ({})", list(columns))
-}
-
-/// An action of the user's, admitted by the parser, on a table.
-pub fn alter(table: &QualifiedName, action: &str) -> String {
-    format!("ALTER TABLE {table} {action}")
 }
 
 /// Takes a table out of a publication.
@@ -111,18 +107,6 @@ pub fn add_foreign_key(key: &ForeignKey, ends: &Ends<'_>) -> Vec<String> {
         sql.push_str(" INITIALLY DEFERRED");
     }
     sql.push_str(" NOT VALID");
-    let comment = key.comment.as_ref().map(|comment| {
-        format!("COMMENT ON CONSTRAINT {} ON {child} IS {}", key.name, literal(comment))
-    });
+    let comment = key.comment.as_ref().map(|text| constraint::comment(child, &key.name, text));
     std::iter::once(sql).chain(comment).collect()
-}
-
-/// Takes a constraint off.
-pub fn drop_constraint(table: &QualifiedName, name: &Ident) -> String {
-    format!("ALTER TABLE ONLY {table} DROP CONSTRAINT {name} RESTRICT")
-}
-
-/// Looks at the rows of a constraint that was added NOT VALID.
-pub fn validate_constraint(table: &QualifiedName, name: &Ident) -> String {
-    format!("ALTER TABLE ONLY {table} VALIDATE CONSTRAINT {name}")
 }

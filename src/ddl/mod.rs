@@ -1,8 +1,13 @@
 //! The statements that we generate. Text in, text out; nothing is executed here.
 
+pub mod constraint;
 pub mod dependent;
 pub mod log;
+pub mod object;
 pub mod rights;
 pub mod rows;
 pub mod schema;
+pub mod sequence;
 pub mod shadow;
+pub mod statistics;
+pub mod table;

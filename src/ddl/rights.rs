@@ -3,7 +3,7 @@
 //! Parameters: $1 the table that has the rights, $2 and $3 the names of the columns that correspond,
 //! there and in the table that gets them, which is $4.
 
-use crate::ident::Ident;
+use crate::ident::{Ident, literal};
 use crate::pg::spi::Arg;
 
 /// Exactly the rights of $1.
@@ -43,4 +43,14 @@ pub const READ_ONLY: &str = "
 pub fn arguments<'a>(from: u32, pairs: &[(Ident, Ident)]) -> [Arg<'a>; 3] {
     let (theirs, ours) = pairs.iter().map(|(f, t)| (f.0.clone(), t.0.clone())).unzip();
     [Arg::Oid(from), Arg::Texts(theirs), Arg::Texts(ours)]
+}
+
+/// Rights that were recorded as text, by attribute number, 0 for the table; none recorded means the
+/// owner's defaults. Needs no parameters.
+pub fn recorded(rights: &[(i16, Option<String>)]) -> String {
+    let one = |(attnum, acl): &(i16, Option<String>)| {
+        let acl = acl.as_deref().map_or("NULL".to_owned(), literal);
+        format!("SELECT {attnum}::int2 AS attnum, {acl}::pg_catalog.aclitem[] AS acl")
+    };
+    rights.iter().map(one).collect::<Vec<_>>().join(" UNION ALL ")
 }

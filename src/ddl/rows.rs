@@ -179,11 +179,6 @@ impl Rows<'_> {
         )
     }
 
-    /// Empties blue.
-    pub fn empty(&self) -> String {
-        format!("TRUNCATE TABLE ONLY {}", self.to)
-    }
-
     /// Takes rows out of blue: what green no longer has; where only blue has some columns also what
     /// moves to another key and what is replaced by another row; with `replace` all that the batch
     /// names. Returns the rows, for [`Rows::put_back`].

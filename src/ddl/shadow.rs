@@ -1,7 +1,8 @@
 //! Statements that make the shadow and complete it.
 
-use crate::ident::{Ident, QualifiedName, literal};
-use crate::model::deployment::{RecordedConstraint, RecordedIndex};
+use crate::ddl::{constraint, object, statistics};
+use crate::ident::QualifiedName;
+use crate::model::deployment::RecordedIndex;
 
 /// Statements that build an index.
 pub struct BuildIndex {
@@ -18,32 +19,19 @@ pub fn build_index(table: &QualifiedName, index: &RecordedIndex) -> BuildIndex {
     let mut exclusive = Vec::new();
     let name = QualifiedName { schema: table.schema.clone(), name: index.name.clone() };
     match &index.constraint {
-        Some(c) if c.kind == "x" => {
-            exclusive.push(format!(
-                "ALTER TABLE ONLY {table} ADD CONSTRAINT {} {}",
-                c.name, c.definition
-            ));
-            exclusive.extend(constraint_comment(table, c));
-        }
+        Some(c) if c.kind == "x" => exclusive.extend(constraint::add(table, c)),
         Some(c) => {
             build.push(index.definition.clone());
-            let kind = if c.kind == "p" { "PRIMARY KEY" } else { "UNIQUE" };
-            exclusive.push(format!(
-                "ALTER TABLE ONLY {table} ADD CONSTRAINT {} {kind} USING INDEX {}{}",
-                c.name,
-                index.name,
-                deferrability(c)
-            ));
-            exclusive.extend(constraint_comment(table, c));
+            exclusive.extend(constraint::attach(table, c, &index.name));
         }
         None => build.push(index.definition.clone()),
     }
     let last = if exclusive.is_empty() { &mut build } else { &mut exclusive };
     if let Some(comment) = &index.comment {
-        last.push(format!("COMMENT ON INDEX {name} IS {}", literal(comment)));
+        last.push(object::comment("INDEX", &name, Some(comment)));
     }
     for (column, target) in &index.statistics {
-        last.push(format!("ALTER INDEX {name} ALTER COLUMN {column} SET STATISTICS {target}"));
+        last.push(statistics::set_index_target(&name, *column, *target));
     }
     BuildIndex { build, exclusive }
 }
@@ -51,28 +39,9 @@ pub fn build_index(table: &QualifiedName, index: &RecordedIndex) -> BuildIndex {
 /// Drops an index, with the constraint that owns it.
 pub fn drop_index(table: &QualifiedName, index: &RecordedIndex) -> String {
     match &index.constraint {
-        Some(c) => format!("ALTER TABLE ONLY {table} DROP CONSTRAINT {} RESTRICT", c.name),
+        Some(c) => constraint::drop(table, &c.name),
         None => format!("DROP INDEX {}.{} RESTRICT", table.schema, index.name),
     }
-}
-
-fn deferrability(constraint: &RecordedConstraint) -> &'static str {
-    match (constraint.deferrable, constraint.deferred) {
-        (true, true) => " DEFERRABLE INITIALLY DEFERRED",
-        (true, false) => " DEFERRABLE",
-        (false, _) => "",
-    }
-}
-
-fn constraint_comment(table: &QualifiedName, c: &RecordedConstraint) -> Option<String> {
-    let comment = c.comment.as_ref()?;
-    Some(format!("COMMENT ON CONSTRAINT {} ON {table} IS {}", c.name, literal(comment)))
-}
-
-/// Adds a constraint as it was deparsed, NOT VALID included.
-pub fn add_constraint(table: &QualifiedName, c: &RecordedConstraint) -> Vec<String> {
-    let add = format!("ALTER TABLE ONLY {table} ADD CONSTRAINT {} {}", c.name, c.definition);
-    std::iter::once(add).chain(constraint_comment(table, c)).collect()
 }
 
 /// Marks blue's pages all-visible and frozen. It has no index yet; its end is not given back, because
@@ -133,24 +102,11 @@ pub fn drop_triggers(table: &QualifiedName) -> Vec<String> {
         .collect()
 }
 
-/// `name = 'value'` of stored options such as `fillfactor=70`, with a prefix such as `toast.`.
-pub fn options(stored: &[String], prefix: &str) -> Vec<String> {
-    stored
-        .iter()
-        .filter_map(|option| option.split_once('='))
-        .map(|(name, value)| {
-            let name = match name.split_once('.') {
-                Some((space, name)) => format!("{}.{}", Ident::new(space), Ident::new(name)),
-                None => Ident::new(name).to_string(),
-            };
-            format!("{prefix}{name} = {}", literal(value))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ident::Ident;
+    use crate::model::deployment::RecordedConstraint;
 
     fn constraint(kind: &str) -> RecordedConstraint {
         RecordedConstraint {
@@ -182,10 +138,5 @@ mod tests {
                 "COMMENT ON INDEX \"s\".\"t_pkey\" IS 'it''s'",
             ]
         );
-    }
-
-    #[test]
-    fn stored_options_become_settings() {
-        assert_eq!(options(&["fillfactor=70".to_owned()], ""), vec!["\"fillfactor\" = '70'"]);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::catalog::{self, dependent as reader};
+use crate::ddl::constraint;
 use crate::ddl::dependent as ddl;
 use crate::dependent::blue::set_schema;
 use crate::dependent::kind;
@@ -243,6 +244,6 @@ pub fn validate(d: &Deployment, table: &QualifiedName, name: &Ident) -> Result<(
         }
     };
     let _owner = Identity::table_owner(owner, &d.plan.session)?;
-    spi::run(&ddl::validate_constraint(table, name), &[])?;
+    spi::run(&constraint::validate(table, name), &[])?;
     Ok(())
 }

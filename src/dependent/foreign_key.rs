@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::catalog::dependent::{self as reader, ForeignKey, Stranger};
 use crate::ddl::dependent::{self as ddl, Ends};
+use crate::ddl::{constraint, table};
 use crate::dependent::{broken, cause};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName, plain};
@@ -111,7 +112,7 @@ pub(super) fn discover(
             QualifiedName { schema: key.parent_schema.clone(), name: key.parent_name.clone() };
         let is_child = key.child == table.oid;
         let is_parent = key.parent == table.oid;
-        let off = vec![ddl::drop_constraint(&child, &key.name)];
+        let off = vec![constraint::drop(&child, &key.name)];
         let origin = Ends {
             child: &child,
             columns: &key.columns,
@@ -135,7 +136,7 @@ pub(super) fn discover(
                     referenced: &referenced,
                 };
                 let key = renamed.as_ref().unwrap_or(&key);
-                let off = vec![ddl::drop_constraint(&child, &key.name)];
+                let off = vec![constraint::drop(&child, &key.name)];
                 let on = ddl::add_foreign_key(key, &ends);
                 match try_out(key, &ends, shadow, is_child, is_parent) {
                     Ok(None) => Some(Said { off, on, uses: Uses::new() }),
@@ -180,7 +181,7 @@ pub(super) fn added(
             xact::looking(|| {
                 {
                     let _owner = Identity::table_owner(table.owner, session)?;
-                    spi::run(&ddl::alter(shadow, text), &[])?;
+                    spi::run(&table::alter(shadow, &[text]), &[])?;
                 }
                 own(shadow_oid)
             })
@@ -199,7 +200,7 @@ pub(super) fn added(
             referenced: &key.referenced,
         };
         let said = Said {
-            off: vec![ddl::drop_constraint(&source, &key.name)],
+            off: vec![constraint::drop(&source, &key.name)],
             on: ddl::add_foreign_key(&key, &ends),
             uses: Uses::new(),
         };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use pgrx::PgSqlErrorCode;
 
 use crate::capture;
+use crate::ddl;
 use crate::dependent;
 use crate::deployment::{guard, store};
 use crate::error::{Error, Result};
@@ -261,6 +262,5 @@ fn require_committed_work(d: &Deployment, settings: &Settings, call: &str) -> Re
 fn is_empty(d: &Deployment) -> Result<bool> {
     // As the owner, who may have put a view in its place meanwhile.
     let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
-    let sql = format!("SELECT NOT EXISTS (SELECT FROM ONLY {})", d.source);
-    Ok(spi::one::<bool>(&sql, &[])?.unwrap_or(false))
+    Ok(spi::one::<bool>(&ddl::table::has_rows(&d.source), &[])? == Some(false))
 }

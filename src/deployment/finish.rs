@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::backfill::pieces;
 use crate::capture;
 use crate::catalog;
-use crate::ddl::shadow as ddl;
+use crate::ddl;
 use crate::dependent;
 use crate::deployment::{dependents, guard, store};
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ pub fn finish(d: &mut Deployment, settings: &Settings) -> Result<()> {
         dependent::strip(d)?;
         dependent::drop_offline(d)?;
         match &old {
-            Some(old) => spi::run(&format!("DROP TABLE {old} RESTRICT"), &[]).map(drop),
+            Some(old) => spi::run(&ddl::table::drop(old), &[]).map(drop),
             None => Ok(()),
         }
     })
@@ -68,7 +68,7 @@ pub fn abort(d: &mut Deployment, settings: &Settings) -> Result<()> {
             (_, None) => Ok(()),
             (Some(given), Some(_)) => remove::give_back(d, given),
             (None, Some(table)) => {
-                spi::run(&format!("DROP TABLE {table} RESTRICT"), &[])?;
+                spi::run(&ddl::table::drop(table), &[])?;
                 Ok(())
             }
         }
@@ -95,13 +95,12 @@ fn bring_back(d: &mut Deployment, settings: &Settings) -> Result<()> {
         remove::move_to(d.origin, &d.source.schema)?;
         for statistics in catalog::statistics(d.origin)? {
             if statistics.schema == d.blue_schema {
-                let (from, name) = (&statistics.schema, &statistics.name);
-                let to = &d.source.schema;
-                spi::run(&format!("ALTER STATISTICS {from}.{name} SET SCHEMA {to}"), &[])?;
+                let name = statistics.qualified();
+                spi::run(&ddl::statistics::set_schema(&name, &d.source.schema), &[])?;
             }
         }
         let clauses = dependent::switch(d, Side::Origin, true);
-        if let Some(sql) = ddl::switch(&d.source, &clauses) {
+        if let Some(sql) = ddl::shadow::switch(&d.source, &clauses) {
             spi::run(&sql, &[])?;
         }
         for lost in dependent::bring_back(d)? {

@@ -323,8 +323,7 @@ pub fn build(
     schema::ensure_blue(blue, &table.schema, class, settings.retry_for)?;
     remove::move_to(shadow, blue)?;
     for statistics in catalog::statistics(shadow)? {
-        let (schema, name) = (&statistics.schema, &statistics.name);
-        spi::run(&format!("ALTER STATISTICS {schema}.{name} SET SCHEMA {blue}"), &[])?;
+        spi::run(&ddl::statistics::set_schema(&statistics.qualified(), blue), &[])?;
     }
     let owner = &table.owner_name;
     spi::run(&ddl::schema::revoke(&crossing, owner), &[])?;
@@ -427,12 +426,11 @@ fn take_target(
     )?;
     remove::move_to(target, crossing)?;
     if table.name != green.name {
-        let sql = format!("ALTER TABLE {crossing}.{} RENAME TO {}", table.name, green.name);
-        spi::run(&sql, &[])?;
+        let here = QualifiedName { schema: crossing.clone(), name: table.name };
+        spi::run(&ddl::object::rename("TABLE", &here, &green.name), &[])?;
     }
     for statistics in catalog::statistics(target)? {
-        let (schema, name) = (&statistics.schema, &statistics.name);
-        spi::run(&format!("ALTER STATISTICS {schema}.{name} SET SCHEMA {crossing}"), &[])?;
+        spi::run(&ddl::statistics::set_schema(&statistics.qualified(), crossing), &[])?;
     }
     Ok((target, rights.into_iter().map(|r| (r.attnum, r.acl)).collect()))
 }

@@ -19,7 +19,7 @@ use crate::dependent;
 use crate::deployment::prepare::{self, Request};
 use crate::deployment::{guard, store};
 use crate::error::{Error, Result};
-use crate::ident::{Ident, QualifiedName, literal};
+use crate::ident::{Ident, QualifiedName};
 use crate::model::changes::Change;
 use crate::model::deployment::{Deployment, Plan, RecordedIndex};
 use crate::model::phase::{self, Event, Phase};
@@ -181,8 +181,8 @@ fn made_now(
                     .ok_or_else(|| Error::state(format!("schema {name} is missing")))
             };
             for statistics in catalog::statistics(d.blue())? {
-                let (from, name) = (&statistics.schema, &statistics.name);
-                spi::run(&format!("ALTER STATISTICS {from}.{name} SET SCHEMA {aside}"), &[])?;
+                let name = statistics.qualified();
+                spi::run(&ddl::statistics::set_schema(&name, &aside), &[])?;
             }
             relation::set_schema(d.blue(), schema(&d.blue_schema)?, schema(&aside)?);
         }
@@ -290,14 +290,11 @@ fn follow(d: &mut Deployment, fresh: Plan, table: &Table, settings: &Settings) -
 
 /// Comments of the table and of its columns, as they are now.
 fn comments(green: &Table, pairs: &[(Ident, Ident)], blue: &QualifiedName) -> Result<()> {
-    let text = |comment: &Option<String>| {
-        comment.as_ref().map_or("NULL".to_owned(), |comment| literal(comment))
-    };
-    spi::run(&format!("COMMENT ON TABLE {blue} IS {}", text(&green.comment)), &[])?;
+    spi::run(&ddl::object::comment("TABLE", blue, green.comment.as_deref()), &[])?;
     for column in catalog::columns(green.oid)? {
         if let Some((_, name)) = pairs.iter().find(|(from, _)| *from == column.name) {
-            let comment = text(&column.comment);
-            spi::run(&format!("COMMENT ON COLUMN {blue}.{name} IS {comment}"), &[])?;
+            let comment = column.comment.as_deref();
+            spi::run(&ddl::table::comment_on_column(blue, name, comment), &[])?;
         }
     }
     Ok(())

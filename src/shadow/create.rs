@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::catalog::{self, Table};
-use crate::ddl::shadow as ddl;
+use crate::ddl;
 use crate::error::{Error, Result};
-use crate::ident::{Ident, QualifiedName, literal, plain};
+use crate::ident::{Ident, QualifiedName, plain};
 use crate::model::changes::Change;
 use crate::model::deployment::{RecordedConstraint, RecordedIndex};
 use crate::pg::security::Identity;
@@ -15,18 +15,8 @@ use crate::pg::xact;
 /// Makes an empty copy of `green` in `schema`; returns its OID. Runs as the extension, but for CREATE
 /// TABLE itself: it evaluates index predicates of the user's.
 pub fn like(green: &Table, schema: &Ident) -> Result<u32> {
-    let source = green.qualified();
     let table = QualifiedName { schema: schema.clone(), name: green.name.clone() };
-    let unlogged = if green.persistence == "u" { "UNLOGGED " } else { "" };
-    let mut sql = format!("CREATE {unlogged}TABLE {table} (LIKE {source} INCLUDING ALL)");
-    if let Some(method) = &green.access_method {
-        sql.push_str(&format!(" USING {method}"));
-    }
-    let mut options = ddl::options(&green.options, "");
-    options.extend(ddl::options(&green.toast_options, "toast."));
-    if !options.is_empty() {
-        sql.push_str(&format!(" WITH ({})", options.join(", ")));
-    }
+    let sql = ddl::table::create_like(&table, green);
     {
         let made = xact::subtransaction(|| {
             let _owner = Identity::table_owner(green.owner, &BTreeMap::new())?;
@@ -42,7 +32,7 @@ pub fn like(green: &Table, schema: &Ident) -> Result<u32> {
     }
     if let Some(tablespace) = &green.tablespace {
         // The owner need not have CREATE on it.
-        spi::run(&format!("ALTER TABLE {table} SET TABLESPACE {tablespace}"), &[])?;
+        spi::run(&ddl::table::set_tablespace(&table, tablespace), &[])?;
     }
     let shadow = catalog::relation_oid(&table)?
         .ok_or_else(|| Error::internal("the shadow table was not made"))?;
@@ -55,24 +45,18 @@ pub fn like(green: &Table, schema: &Ident) -> Result<u32> {
 
 fn add_what_like_leaves_out(green: &Table, table: &QualifiedName) -> Result<()> {
     if let Some(comment) = &green.comment {
-        spi::run(&format!("COMMENT ON TABLE {table} IS {}", literal(comment)), &[])?;
+        spi::run(&ddl::object::comment("TABLE", table, Some(comment)), &[])?;
     }
     for column in catalog::columns(green.oid)? {
         if column.statistics >= 0 {
-            spi::run(
-                &format!(
-                    "ALTER TABLE {table} ALTER COLUMN {} SET STATISTICS {}",
-                    column.name, column.statistics
-                ),
-                &[],
-            )?;
+            let sql = ddl::statistics::set_column_target(table, &column.name, column.statistics);
+            spi::run(&sql, &[])?;
         }
         // attoptions may also hold private entries of the server (pg_attver).
         let public: Vec<_> =
             column.options.iter().filter(|o| o.starts_with("n_distinct")).cloned().collect();
         if !public.is_empty() {
-            let options = ddl::options(&public, "").join(", ");
-            let sql = format!("ALTER TABLE {table} ALTER COLUMN {} SET ({options})", column.name);
+            let sql = ddl::table::set_column_parameters(table, &column.name, &public);
             spi::run(&sql, &[])?;
         }
     }
@@ -85,26 +69,19 @@ fn add_what_like_leaves_out_of_indexes(green: u32, table: &QualifiedName) -> Res
         let recorded = index.recorded;
         let name = QualifiedName { schema: table.schema.clone(), name: recorded.name };
         for (column, target) in &recorded.statistics {
-            spi::run(
-                &format!("ALTER INDEX {name} ALTER COLUMN {column} SET STATISTICS {target}"),
-                &[],
-            )?;
+            spi::run(&ddl::statistics::set_index_target(&name, *column, *target), &[])?;
         }
         if let Some(RecordedConstraint { name, comment: Some(comment), .. }) = &recorded.constraint
         {
-            let comment = literal(comment);
-            spi::run(&format!("COMMENT ON CONSTRAINT {name} ON {table} IS {comment}"), &[])?;
+            spi::run(&ddl::constraint::comment(table, name, comment), &[])?;
         }
     }
     for statistics in catalog::statistics(green)? {
         let name = QualifiedName { schema: table.schema.clone(), name: statistics.name };
         if statistics.target >= 0 {
-            spi::run(
-                &format!("ALTER STATISTICS {name} SET STATISTICS {}", statistics.target),
-                &[],
-            )?;
+            spi::run(&ddl::statistics::set_target(&name, statistics.target), &[])?;
         }
-        spi::run(&format!("ALTER STATISTICS {name} OWNER TO {}", statistics.owner), &[])?;
+        spi::run(&ddl::statistics::set_owner(&name, &statistics.owner), &[])?;
     }
     Ok(())
 }
@@ -153,17 +130,16 @@ fn rename_parts(green: &Table, shadow: u32, schema: &Ident) -> Result<()> {
             .hint("Drop duplicates of the same index and run bg_prepare again."));
         }
         // Through names that nothing has, because a default name may be another one's final name.
-        for (i, made) in made.iter().enumerate() {
-            spi::run(
-                &format!("ALTER {kind} {schema}.{} RENAME TO bluegreen_rename_{i}", made.name),
-                &[],
-            )?;
+        let aside = |i: usize| Ident::new(format!("bluegreen_rename_{i}"));
+        let rename = |from: Ident, to: &Ident| {
+            let from = QualifiedName { schema: schema.clone(), name: from };
+            spi::run(&ddl::object::rename(kind, &from, to), &[])
+        };
+        for (i, made) in made.into_iter().enumerate() {
+            rename(made.name, &aside(i))?;
         }
         for (i, wanted) in wanted.iter().enumerate() {
-            spi::run(
-                &format!("ALTER {kind} {schema}.bluegreen_rename_{i} RENAME TO {}", wanted.name),
-                &[],
-            )?;
+            rename(aside(i), &wanted.name)?;
         }
     }
     Ok(())
@@ -184,24 +160,26 @@ pub fn steps(table: &QualifiedName, changes: &[Change], skip: &[usize]) -> Vec<S
     let mut together: Vec<&str> = Vec::new();
     let flush = |together: &mut Vec<&str>, steps: &mut Vec<Step>| {
         if !together.is_empty() {
-            let statements = vec![format!("ALTER TABLE {table} {}", together.join(", "))];
+            let statements = vec![ddl::table::alter(table, together)];
             steps.push(Step { statements, renames: false });
             together.clear();
         }
     };
     let kept = changes.iter().enumerate().filter(|(at, _)| !skip.contains(at));
     for (_, change) in kept {
-        let (word, from, to) = match change {
+        let statement = match change {
             Change::Alter { text, .. } => {
                 together.push(text);
                 continue;
             }
-            Change::RenameColumn { from, to } => ("COLUMN", from, to),
-            Change::RenameConstraint { from, to } => ("CONSTRAINT", from, to),
+            Change::RenameColumn { from, to } => {
+                ddl::table::rename_column(table, &Ident::new(from), &Ident::new(to))
+            }
+            Change::RenameConstraint { from, to } => {
+                ddl::table::rename_constraint(table, &Ident::new(from), &Ident::new(to))
+            }
         };
         flush(&mut together, &mut steps);
-        let (from, to) = (Ident::new(from), Ident::new(to));
-        let statement = format!("ALTER TABLE {table} RENAME {word} {from} TO {to}");
         match steps.last_mut() {
             Some(last) if last.renames => last.statements.push(statement),
             _ => steps.push(Step { statements: vec![statement], renames: true }),
@@ -223,7 +201,7 @@ pub fn take_off_not_valid(shadow: u32, table: &QualifiedName) -> Result<Vec<Reco
     let mut recorded = Vec::new();
     for check in catalog::checks(shadow)?.into_iter().filter(|c| !c.valid) {
         let name = &check.recorded.name;
-        spi::run(&format!("ALTER TABLE ONLY {table} DROP CONSTRAINT {name} RESTRICT"), &[])?;
+        spi::run(&ddl::constraint::drop(table, name), &[])?;
         recorded.push(check.recorded);
     }
     Ok(recorded)
@@ -233,8 +211,8 @@ pub fn take_off_not_valid(shadow: u32, table: &QualifiedName) -> Result<Vec<Reco
 fn unvalidate(green: u32, table: &QualifiedName) -> Result<()> {
     for check in catalog::checks(green)?.into_iter().filter(|c| !c.valid) {
         let name = &check.recorded.name;
-        spi::run(&format!("ALTER TABLE ONLY {table} DROP CONSTRAINT {name} RESTRICT"), &[])?;
-        for statement in ddl::add_constraint(table, &check.recorded) {
+        spi::run(&ddl::constraint::drop(table, name), &[])?;
+        for statement in ddl::constraint::add(table, &check.recorded) {
             spi::run(&statement, &[])?;
         }
     }
@@ -245,7 +223,7 @@ fn unvalidate(green: u32, table: &QualifiedName) -> Result<()> {
 pub fn take_off_indexes(shadow: u32, table: &QualifiedName) -> Result<Vec<RecordedIndex>> {
     let indexes = catalog::indexes(shadow)?;
     for index in &indexes {
-        spi::run(&ddl::drop_index(table, &index.recorded), &[])?;
+        spi::run(&ddl::shadow::drop_index(table, &index.recorded), &[])?;
     }
     Ok(indexes.into_iter().map(|i| i.recorded).collect())
 }
@@ -256,7 +234,7 @@ pub fn switch_autovacuum_off(shadow: &Table, table: &QualifiedName) -> Result<Op
         .options
         .iter()
         .find_map(|o| o.strip_prefix("autovacuum_enabled=").map(str::to_owned));
-    spi::run(&format!("ALTER TABLE {table} SET (autovacuum_enabled = false)"), &[])?;
+    spi::run(&ddl::table::set_autovacuum(table, Some("false")), &[])?;
     Ok(before)
 }
 
@@ -300,6 +278,6 @@ pub fn check_target(green: &Table, target: &Table) -> Result<()> {
 fn has_rows(target: &Table) -> Result<bool> {
     // As the owner, who may have put a view in its place meanwhile.
     let _owner = Identity::table_owner(target.owner, &BTreeMap::new())?;
-    let sql = format!("SELECT EXISTS (SELECT FROM ONLY {})", target.qualified());
+    let sql = ddl::table::has_rows(&target.qualified());
     Ok(spi::one::<bool>(&sql, &[])?.unwrap_or(false))
 }

@@ -2,9 +2,9 @@
 //! tables locked. RESTRICT, never CASCADE: what others made on blue is theirs.
 
 use crate::catalog;
-use crate::ddl;
+use crate::ddl::{self, rights};
 use crate::error::Result;
-use crate::ident::{QualifiedName, literal};
+use crate::ident::QualifiedName;
 use crate::model::deployment::Deployment;
 use crate::pg::acl;
 use crate::pg::relation;
@@ -19,7 +19,7 @@ pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
     {
         // As the owner: TRUNCATE fires triggers that the owner may have put on blue.
         let _owner = Identity::table_owner(deployment.owner, &plan.session)?;
-        spi::run(&format!("TRUNCATE TABLE ONLY {blue}"), &[])?;
+        spi::run(&ddl::table::truncate(&blue), &[])?;
     }
     for index in plan.indexes.iter().skip(deployment.progress.indexes_built) {
         let statements = ddl::shadow::build_index(&blue, index);
@@ -32,7 +32,7 @@ pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
     }
     if !deployment.progress.constraints_added {
         for constraint in &plan.not_valid {
-            for statement in ddl::shadow::add_constraint(&blue, constraint) {
+            for statement in ddl::constraint::add(&blue, constraint) {
                 spi::run(&statement, &[])?;
             }
         }
@@ -44,30 +44,16 @@ pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
             _ => None,
         };
         if let Some(own) = own {
-            let column = &pair.shadow_column;
-            let sequence = literal(&own.qualified().to_string());
-            spi::run(
-                &format!(
-                    "ALTER TABLE {blue} ALTER COLUMN {column} SET DEFAULT pg_catalog.nextval({sequence}::pg_catalog.regclass)"
-                ),
-                &[],
-            )?;
+            spi::run(&ddl::sequence::feed(&blue, &pair.shadow_column, &own.qualified()), &[])?;
         }
     }
     for statement in ddl::shadow::unmark(&blue) {
         spi::run(&statement, &[])?;
     }
     restore_autovacuum(deployment, &blue)?;
-    let rights: Vec<_> = plan
-        .given_rights
-        .iter()
-        .map(|(attnum, acl)| {
-            let acl = acl.as_ref().map_or("NULL".to_owned(), |a| literal(a));
-            format!("SELECT {attnum}::int2 AS attnum, {acl}::pg_catalog.aclitem[] AS acl")
-        })
-        .collect();
-    if !rights.is_empty() {
-        acl::replace(deployment.shadow, deployment.owner, &rights.join(" UNION ALL "), &[])?;
+    if !plan.given_rights.is_empty() {
+        let given = rights::recorded(&plan.given_rights);
+        acl::replace(deployment.shadow, deployment.owner, &given, &[])?;
     }
     // The crossing schema is free, and its only tenant may have any name.
     move_to(deployment.shadow, &deployment.crossing_schema())?;
@@ -76,18 +62,13 @@ pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
         name: deployment.source.name.clone(),
     };
     if given.name != crossing.name {
-        spi::run(&format!("ALTER TABLE {crossing} RENAME TO {}", given.name), &[])?;
+        spi::run(&ddl::object::rename("TABLE", &crossing, &given.name), &[])?;
     }
     move_to(deployment.shadow, &given.schema)?;
     for statistics in catalog::statistics(deployment.shadow)? {
         if statistics.schema == deployment.blue_schema {
-            spi::run(
-                &format!(
-                    "ALTER STATISTICS {}.{} SET SCHEMA {}",
-                    statistics.schema, statistics.name, given.schema
-                ),
-                &[],
-            )?;
+            let sql = ddl::statistics::set_schema(&statistics.qualified(), &given.schema);
+            spi::run(&sql, &[])?;
         }
     }
     Ok(())
@@ -95,13 +76,8 @@ pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
 
 /// Sets autovacuum of the shadow as it was made.
 pub fn restore_autovacuum(deployment: &Deployment, table: &QualifiedName) -> Result<()> {
-    let sql = match &deployment.plan.autovacuum_enabled {
-        Some(value) => {
-            format!("ALTER TABLE {table} SET (autovacuum_enabled = {})", literal(value))
-        }
-        None => format!("ALTER TABLE {table} RESET (autovacuum_enabled)"),
-    };
-    spi::run(&sql, &[])?;
+    let enabled = deployment.plan.autovacuum_enabled.as_deref();
+    spi::run(&ddl::table::set_autovacuum(table, enabled), &[])?;
     Ok(())
 }
 

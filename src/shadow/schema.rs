@@ -7,7 +7,7 @@ use pgrx::PgSqlErrorCode;
 use crate::catalog;
 use crate::ddl;
 use crate::error::{Error, Result};
-use crate::ident::{Ident, literal, plain};
+use crate::ident::{Ident, plain};
 use crate::pg::lock::{self, Hold};
 use crate::pg::spi::{self, Arg};
 
@@ -59,7 +59,7 @@ pub fn ensure_blue(blue: &Ident, source: &Ident, lock_table: u32, wait: Duration
         }
         if !check_blue(blue)? {
             spi::run(&ddl::schema::create(blue), &[])?;
-            spi::run(&format!("COMMENT ON SCHEMA {blue} IS {}", literal(MARK)), &[])?;
+            spi::run(&ddl::object::comment("SCHEMA", blue, Some(MARK)), &[])?;
             revoke_all(blue)?;
         }
     }

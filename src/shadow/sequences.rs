@@ -3,9 +3,10 @@
 //! The live sequence object stays the live one for ever: a queued `nextval('users_id_seq')` has
 //! resolved its OID already. The tables exchange ownership records at the swap (`swap`).
 
-use crate::catalog::{self, Sequence};
+use crate::catalog;
+use crate::ddl;
 use crate::error::Result;
-use crate::ident::{Ident, QualifiedName, literal};
+use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::SequencePair;
 use crate::pg::spi::{self, Arg};
 
@@ -30,7 +31,7 @@ pub fn decide(
         let default = columns.iter().find(|c| c.name == *name).and_then(|c| c.default.clone());
         let mut given_default = None;
         if own.is_some_and(|s| s.kind == 'a') && !default_uses(shadow, live.oid)? {
-            point_to(table, name, &live)?;
+            spi::run(&ddl::sequence::feed(table, name, &live.qualified()), &[])?;
             given_default = default;
         }
         // Only what the change makes different: the rest may be altered meanwhile.
@@ -65,9 +66,8 @@ fn widen(origin: u32, shadow: u32, pairs: &[(Ident, Ident)]) -> Result<()> {
             .and_then(|(o, _)| live.iter().find(|l| l.column == *o));
         let Some(original) = original else { continue };
         if original.type_oid != own.type_oid && original.at_type_limit && !own.at_type_limit {
-            let name = QualifiedName { schema: own.schema.clone(), name: own.name.clone() };
             let bound = if own.ascending { "NO MAXVALUE" } else { "NO MINVALUE" };
-            spi::run(&format!("ALTER SEQUENCE {name} {bound}"), &[])?;
+            spi::run(&ddl::sequence::alter(&own.qualified(), bound), &[])?;
         }
     }
     Ok(())
@@ -81,16 +81,4 @@ fn default_uses(table: u32, sequence: u32) -> Result<bool> {
            AND d.refclassid = 'pg_catalog.pg_class'::regclass
            AND d.refobjid = $2 AND a.adrelid = $1)";
     Ok(spi::one::<bool>(sql, &[Arg::Oid(table), Arg::Oid(sequence)])?.unwrap_or(false))
-}
-
-fn point_to(table: &QualifiedName, column: &Ident, live: &Sequence) -> Result<()> {
-    let name = QualifiedName { schema: live.schema.clone(), name: live.name.clone() };
-    spi::run(
-        &format!(
-            "ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT pg_catalog.nextval({}::pg_catalog.regclass)",
-            literal(&name.to_string())
-        ),
-        &[],
-    )?;
-    Ok(())
 }

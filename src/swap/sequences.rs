@@ -1,8 +1,9 @@
 //! The live sequence object stays the live one; the tables exchange its ownership.
 
 use crate::catalog;
+use crate::ddl;
 use crate::error::{Error, Result};
-use crate::ident::{Ident, QualifiedName};
+use crate::ident::Ident;
 use crate::model::deployment::{Deployment, Side};
 use crate::pg::relation;
 use crate::pg::spi;
@@ -40,13 +41,10 @@ pub fn own(deployment: &Deployment) -> Result<()> {
             relation::own_sequence(spare, from, attnum(from, other)?, from_kind);
         }
         if let Some(options) = options {
-            let sequence = catalog::existing_table(pair.live)?;
-            let name = QualifiedName { schema: sequence.schema, name: sequence.name };
+            let name = catalog::existing_table(pair.live)?.qualified();
             // A sequence that has passed the old bound keeps the wider one: a narrower column refuses
             // its values, which is better than to refuse the revert.
-            match xact::subtransaction(|| {
-                spi::run(&format!("ALTER SEQUENCE {name} {options}"), &[])
-            }) {
+            match xact::subtransaction(|| spi::run(&ddl::sequence::alter(&name, options), &[])) {
                 Ok(_) => {}
                 Err(caught) if xact::sqlstate(caught.error.code) == "22023" => {}
                 Err(caught) => return caught.raise(),

@@ -1,8 +1,9 @@
 //! Extended statistics do not move with their table.
 
 use crate::catalog::{self, Statistics};
+use crate::ddl;
 use crate::error::Result;
-use crate::ident::Ident;
+use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::Deployment;
 use crate::pg::spi;
 
@@ -31,6 +32,7 @@ fn set_schema(from: &Ident, statistics: &Statistics, to: &Ident) -> Result<()> {
     if from == to {
         return Ok(());
     }
-    spi::run(&format!("ALTER STATISTICS {from}.{} SET SCHEMA {to}", statistics.name), &[])?;
+    let name = QualifiedName { schema: from.clone(), name: statistics.name.clone() };
+    spi::run(&ddl::statistics::set_schema(&name, to), &[])?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::ddl::constraint;
 use crate::ddl::rows::{self, Conflict, Rows};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
@@ -54,7 +55,7 @@ pub fn apply<'a>(
     // In a restricted operation nothing may be left to the end of the transaction.
     for constraint in &mapping.to_deferred {
         let name = QualifiedName { schema: rows.to.schema.clone(), name: constraint.clone() };
-        spi::run(&format!("SET CONSTRAINTS {name} IMMEDIATE"), &[])?;
+        spi::run(&constraint::check_at_once(&name), &[])?;
     }
     let groups = linked(items);
     let groups: Vec<&[&Item]> = groups.iter().map(Vec::as_slice).collect();

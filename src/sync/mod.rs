@@ -262,11 +262,10 @@ fn follow_truncate(
     // As the owner: TRUNCATE fires triggers that the owner may have put on blue.
     let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
     let (blue, name) = (deployment.blue(), deployment.blue_name());
-    let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &name };
     let until = Instant::now() + settings.retry_for;
     lock::retry(settings.lock_timeout, until, |limit| {
         lock::all_within(&[(blue, Mode::AccessExclusive)], limit)?;
-        spi::run(&rows.empty(), &[])
+        spi::run(&ddl::table::truncate(&name), &[])
     })
     .or_else(xact::Caught::raise)?;
     deployment.progress.drain_xid = xact::current_xid();

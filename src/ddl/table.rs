@@ -1,0 +1,117 @@
+//! Statements on tables.
+
+use crate::catalog::Table;
+use crate::ddl::object;
+use crate::ident::{Ident, QualifiedName, literal};
+
+/// Makes an empty copy of a table, with what LIKE copies, its access method and its storage
+/// parameters.
+pub fn create_like(table: &QualifiedName, like: &Table) -> String {
+    let unlogged = if like.persistence == "u" { "UNLOGGED " } else { "" };
+    let mut sql =
+        format!("CREATE {unlogged}TABLE {table} (LIKE {} INCLUDING ALL)", like.qualified());
+    if let Some(method) = &like.access_method {
+        sql.push_str(&format!(" USING {method}"));
+    }
+    let mut parameters = parameters(&like.options, "");
+    parameters.extend(self::parameters(&like.toast_options, "toast."));
+    if !parameters.is_empty() {
+        sql.push_str(&format!(" WITH ({})", parameters.join(", ")));
+    }
+    sql
+}
+
+/// Drops a table.
+pub fn drop(table: &QualifiedName) -> String {
+    format!("DROP TABLE {table} RESTRICT")
+}
+
+/// Empties it.
+pub fn truncate(table: &QualifiedName) -> String {
+    format!("TRUNCATE TABLE ONLY {table}")
+}
+
+/// Whether it has rows.
+pub fn has_rows(table: &QualifiedName) -> String {
+    format!("SELECT EXISTS (SELECT FROM ONLY {table})")
+}
+
+/// Actions of the user's, admitted by the parser.
+pub fn alter(table: &QualifiedName, actions: &[&str]) -> String {
+    format!("ALTER TABLE {table} {}", actions.join(", "))
+}
+
+/// Renames a column.
+pub fn rename_column(table: &QualifiedName, from: &Ident, to: &Ident) -> String {
+    format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}")
+}
+
+/// Renames a constraint.
+pub fn rename_constraint(table: &QualifiedName, from: &Ident, to: &Ident) -> String {
+    format!("ALTER TABLE {table} RENAME CONSTRAINT {from} TO {to}")
+}
+
+/// Moves it to another tablespace.
+pub fn set_tablespace(table: &QualifiedName, tablespace: &Ident) -> String {
+    format!("ALTER TABLE {table} SET TABLESPACE {tablespace}")
+}
+
+/// Switches its autovacuum on or off; None leaves it to the server.
+pub fn set_autovacuum(table: &QualifiedName, enabled: Option<&str>) -> String {
+    match enabled {
+        Some(value) => {
+            format!("ALTER TABLE {table} SET (autovacuum_enabled = {})", literal(value))
+        }
+        None => format!("ALTER TABLE {table} RESET (autovacuum_enabled)"),
+    }
+}
+
+/// Gives a column stored parameters such as `n_distinct=5`.
+pub fn set_column_parameters(table: &QualifiedName, column: &Ident, stored: &[String]) -> String {
+    let parameters = parameters(stored, "").join(", ");
+    format!("ALTER TABLE {table} ALTER COLUMN {column} SET ({parameters})")
+}
+
+/// Comments on a column, or takes its comment off.
+pub fn comment_on_column(table: &QualifiedName, column: &Ident, comment: Option<&str>) -> String {
+    object::comment("COLUMN", format!("{table}.{column}"), comment)
+}
+
+/// `name = 'value'` of stored parameters such as `fillfactor=70`, with a prefix such as `toast.`.
+fn parameters(stored: &[String], prefix: &str) -> Vec<String> {
+    stored
+        .iter()
+        .filter_map(|option| option.split_once('='))
+        .map(|(name, value)| {
+            let name = match name.split_once('.') {
+                Some((space, name)) => format!("{}.{}", Ident::new(space), Ident::new(name)),
+                None => Ident::new(name).to_string(),
+            };
+            format!("{prefix}{name} = {}", literal(value))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_parameters_become_settings() {
+        assert_eq!(parameters(&["fillfactor=70".to_owned()], ""), vec!["\"fillfactor\" = '70'"]);
+    }
+
+    #[test]
+    fn autovacuum_that_was_never_set_is_reset() {
+        let table = QualifiedName::new("s", "t");
+
+        assert_eq!(
+            set_autovacuum(&table, Some("false")),
+            "ALTER TABLE \"s\".\"t\" SET (autovacuum_enabled = 'false')"
+        );
+        assert_eq!(
+            set_autovacuum(&table, None),
+            "ALTER TABLE \"s\".\"t\" RESET (autovacuum_enabled)"
+        );
+    }
+}
