@@ -4,8 +4,6 @@ use crate::deployment::{dependents, session, store};
 use crate::error::Result;
 use crate::model::deployment::Deployment;
 use crate::model::phase::Phase;
-use crate::pg::security::Identity;
-use crate::pg::spi::{self, Arg};
 use crate::sync;
 
 /// Changes are counted up to here.
@@ -48,13 +46,7 @@ pub fn status(d: Deployment) -> Result<Status> {
         misfits = store::misfits(&d)?;
         not_valid = dependents::not_valid(&d)?.len() as i64;
     }
-    let _us = Identity::extension()?;
-    let time = |column: &str| {
-        let sql = format!(
-            "SELECT extract(epoch FROM {column})::float8 FROM bluegreen.deployment WHERE id = $1"
-        );
-        Ok::<_, crate::error::Error>(spi::one::<f64>(&sql, &[Arg::Int(d.id)])?.unwrap_or(0.0))
-    };
+    let (created_at, updated_at) = store::times(d.id)?;
     Ok(Status {
         progress: progress(&d),
         rows_per_second: rows_per_second(&d),
@@ -67,8 +59,8 @@ pub fn status(d: Deployment) -> Result<Status> {
             Some((pid, since)) if session::is_alive(*pid, since)? => Some(*pid),
             _ => None,
         },
-        created_at: time("created_at")?,
-        updated_at: time("updated_at")?,
+        created_at,
+        updated_at,
         deployment: d,
     })
 }

@@ -7,7 +7,7 @@ use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::{Arguments, Deployment, Plan, Progress};
 use crate::model::phase::Phase;
 use crate::pg::security::Identity;
-use crate::pg::spi::{self, Arg};
+use crate::pg::spi::{self, Arg, Options};
 
 const COLUMNS: &str = "id, source_schema, source_table, blue_schema, origin::int8 AS origin,
     shadow::int8 AS shadow, owner::int8 AS owner, phase, paused, arguments, plan, progress,
@@ -148,6 +148,18 @@ pub fn save(d: &Deployment) -> Result<()> {
         &[Arg::Int(d.id), Arg::Text(&d.phase.to_string()), Arg::Text(&json(&d.progress)?)],
     )?;
     Ok(())
+}
+
+/// When a deployment was made and last written, in seconds since 1970.
+pub fn times(id: i64) -> Result<(f64, f64)> {
+    let _us = Identity::extension()?;
+    let sql =
+        "SELECT extract(epoch FROM created_at)::float8, extract(epoch FROM updated_at)::float8
+                 FROM bluegreen.deployment WHERE id = $1";
+    spi::with_rows(sql, &[Arg::Int(id)], Options::default(), |rows, _| {
+        let time = |column| (!rows.is_empty()).then(|| rows.get(0, column)).flatten();
+        Ok((time(1).unwrap_or(0.0), time(2).unwrap_or(0.0)))
+    })
 }
 
 /// Pauses the work on a deployment, or lets it go on.
