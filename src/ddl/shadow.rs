@@ -1,7 +1,7 @@
 //! Statements that make the shadow and complete it.
 
 use crate::ddl::{constraint, object, statistics};
-use crate::ident::QualifiedName;
+use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::RecordedIndex;
 
 /// Statements that build an index.
@@ -82,6 +82,17 @@ pub fn set_triggers(table: &QualifiedName, capture: bool, others: &[String]) -> 
     format!("ALTER TABLE ONLY {table} {ours}{others}")
 }
 
+/// A clause that gives one of the table's own triggers the state that `pg_trigger.tgenabled` says.
+pub fn trigger_state(name: &Ident, enabled: char) -> String {
+    let state = match enabled {
+        'D' => "DISABLE",
+        'R' => "ENABLE REPLICA",
+        'A' => "ENABLE ALWAYS",
+        _ => "ENABLE",
+    };
+    format!("{state} TRIGGER {name}")
+}
+
 /// Gives the table's own triggers and rules their states.
 pub fn switch(table: &QualifiedName, clauses: &[String]) -> Option<String> {
     (!clauses.is_empty()).then(|| format!("ALTER TABLE ONLY {table} {}", clauses.join(", ")))
@@ -105,7 +116,6 @@ pub fn drop_triggers(table: &QualifiedName) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ident::Ident;
     use crate::model::deployment::RecordedConstraint;
 
     fn constraint(kind: &str) -> RecordedConstraint {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::catalog::{self, dependent as reader};
 use crate::ddl::constraint;
 use crate::ddl::dependent as ddl;
+use crate::ddl::shadow;
 use crate::dependent::blue::set_schema;
 use crate::dependent::kind;
 use crate::dependent::site::Site;
@@ -141,16 +142,7 @@ pub fn switch(d: &Deployment, side: Side, live: bool) -> Vec<String> {
             && (side == Side::Origin || c.statements.is_some())
     });
     parts
-        .map(|part| {
-            let state = match part.enabled {
-                _ if !live => "DISABLE",
-                'D' => "DISABLE",
-                'R' => "ENABLE REPLICA",
-                'A' => "ENABLE ALWAYS",
-                _ => "ENABLE",
-            };
-            format!("{state} TRIGGER {}", part.name)
-        })
+        .map(|part| shadow::trigger_state(&part.name, if live { part.enabled } else { 'D' }))
         .collect()
 }
 
