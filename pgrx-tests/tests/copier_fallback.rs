@@ -8,8 +8,13 @@
 mod story;
 
 use story::Scene;
+use story::person::Refusal;
 
 const COLUMNS: &str = "id, name, email, created_at";
+
+/// Writes every row that is copied to `seen`.
+const LOOK: &str =
+    "CREATE TRIGGER look AFTER INSERT ON public_blue.users FOR EACH ROW EXECUTE FUNCTION see()";
 
 /// `users`, with so few blocks that one batch copies them, and a place for what fires on blue.
 fn with_eye(rows: u32) -> Scene {
@@ -26,18 +31,24 @@ fn with_eye(rows: u32) -> Scene {
     scene
 }
 
-/// Lets a batch run into `trap`, a statement of the owner's on blue, and asserts that the server's
-/// INSERT copied for this reason. The next batch has found the trap; `undo` takes it away.
+/// Lets a batch run into `trap`, a statement of the owner's on blue; the next batch has found it.
 #[track_caller]
-fn copy_into(scene: &Scene, trap: &str, undo: &str, why: &str) {
-    let mut owner = scene.owner();
-    owner.run("SELECT bg_prepare('users', 'ADD COLUMN phone text DEFAULT ''none''')");
+fn ambush(scene: &Scene, trap: &str) -> Refusal {
     let mut ambush = scene.owner();
     ambush.run(&format!("BEGIN; {trap}"));
     let run = scene.send("owner", "CALL bg_run('users')");
     scene.until_queued(1);
     ambush.run("COMMIT");
-    run.refused().assert_is("55000", &["users"]);
+    run.refused()
+}
+
+/// Lets a batch run into `trap` and asserts that the server's INSERT copied for this reason. `undo`
+/// takes the trap away.
+#[track_caller]
+fn copy_into(scene: &Scene, trap: &str, undo: &str, why: &str) {
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('users', 'ADD COLUMN phone text DEFAULT ''none''')");
+    ambush(scene, trap).assert_is("55000", &["users"]);
     assert_eq!(scene.status("copier"), format!("insert: {why}"));
     assert_eq!(scene.status("phase"), "indexing");
 
@@ -116,14 +127,7 @@ fn rows_that_do_not_fit_become_misfits_and_leave_nothing_of_what_triggers_did() 
     scene.app().run("UPDATE users SET name = 'bad' WHERE id IN (7, 2999)");
     let mut owner = scene.owner();
     owner.run("SELECT bg_prepare('users', 'ADD CHECK (name <> ''bad'')')");
-    let mut ambush = scene.owner();
-    ambush.run(
-        "BEGIN; CREATE TRIGGER look AFTER INSERT ON public_blue.users FOR EACH ROW EXECUTE FUNCTION see()",
-    );
-    let run = scene.send("owner", "CALL bg_run('users')");
-    scene.until_queued(1);
-    ambush.run("COMMIT");
-    run.refused();
+    ambush(&scene, LOOK);
     scene.assert_same("SELECT id FROM users WHERE name <> 'bad'", "SELECT id FROM seen");
 
     owner.run("DROP TRIGGER look ON public_blue.users");
@@ -141,14 +145,7 @@ fn the_copier_is_named_also_where_the_last_block_had_to_be_copied_line_by_line()
     let scene = with_eye(3000);
     scene.app().run("UPDATE users SET name = 'bad' WHERE id = 3000");
     scene.owner().run("SELECT bg_prepare('users', 'ADD CHECK (name <> ''bad'')')");
-    let mut ambush = scene.owner();
-    ambush.run(
-        "BEGIN; CREATE TRIGGER look AFTER INSERT ON public_blue.users FOR EACH ROW EXECUTE FUNCTION see()",
-    );
-    let run = scene.send("owner", "CALL bg_run('users')");
-    scene.until_queued(1);
-    ambush.run("COMMIT");
-    run.refused();
+    ambush(&scene, LOOK);
     assert_eq!(scene.status("rows_copied"), "2999");
     assert_eq!(scene.status("copier"), "insert: it has triggers");
 }
@@ -157,16 +154,13 @@ fn the_copier_is_named_also_where_the_last_block_had_to_be_copied_line_by_line()
 fn a_rule_on_blue_copies_no_row_twice_and_loses_none() {
     let scene = with_eye(3000);
     scene.owner().run("SELECT bg_prepare('users', 'ADD COLUMN phone text DEFAULT ''none''')");
-    let mut ambush = scene.owner();
-    ambush.run(
-        "BEGIN; CREATE RULE noted AS ON INSERT TO public_blue.users
+    let refusal = ambush(
+        &scene,
+        "CREATE RULE noted AS ON INSERT TO public_blue.users
              DO ALSO INSERT INTO public.seen VALUES ('rule', NEW.id)",
     );
-    let run = scene.send("owner", "CALL bg_run('users')");
-    scene.until_queued(1);
-    ambush.run("COMMIT");
     // Found by the batch before it copies, or by the next one.
-    run.refused().assert_is("55000", &["users", "rule noted"]);
+    refusal.assert_is("55000", &["users", "rule noted"]);
     let copied = scene.status("rows_copied");
     if copied != "0" {
         assert_eq!(scene.status("copier"), "insert: rules rewrite it");

@@ -254,14 +254,7 @@ fn quiet() -> (MutexGuard<'static, ()>, &'static Cluster) {
 
 fn wide_users_in(cluster: &'static Cluster) -> Scene {
     let scene = Scene::in_cluster(cluster);
-    scene.add_users(0);
-    scene.admin().run(&format!(
-        "ALTER TABLE users ADD COLUMN pad text, ALTER COLUMN pad SET STORAGE PLAIN;
-         INSERT INTO users (name, email, pad)
-             SELECT 'First Last' || n, 'user' || n || '@example.org', repeat('x', 7000)
-             FROM generate_series(1, {BLOCKS}) n;
-         ANALYZE users"
-    ));
+    scene.add_wide_users(BLOCKS);
     prepare(&scene);
     scene
 }

@@ -70,15 +70,21 @@ impl Scene {
 
     /// `users` with a row per block: many batches with few rows.
     pub fn wide_users(rows: u32) -> Self {
-        let scene = Self::users(0);
-        scene.admin().run(&format!(
+        let scene = Self::empty();
+        scene.add_wide_users(rows);
+        scene
+    }
+
+    /// The same in a database that is there.
+    pub fn add_wide_users(&self, rows: u32) {
+        self.add_users(0);
+        self.admin().run(&format!(
             "ALTER TABLE users ADD COLUMN pad text, ALTER COLUMN pad SET STORAGE PLAIN;
              INSERT INTO users (name, email, pad)
                  SELECT 'First Last' || n, 'user' || n || '@example.org', repeat('x', 7000)
                  FROM generate_series(1, {rows}) n;
              ANALYZE users"
         ));
-        scene
     }
 
     /// A table of `owner`'s, which `app` may read and write.
