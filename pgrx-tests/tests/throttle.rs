@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bluegreen_tests::cluster::{Cluster, Options, Signal};
+use story::errand::run_with;
 use story::{Errand, Person, Scene};
 
 const COLUMNS: &str = "id, name, email, created_at";
@@ -18,13 +19,6 @@ const SLOWLY: &str = "SET bluegreen.copy_workers = 1; SET bluegreen.batch_time =
 
 /// Blocks of the tables here.
 const BLOCKS: u32 = 3000;
-
-/// CALL bg_run with settings, in a session of its own.
-fn run_with(scene: &Scene, settings: &str) -> Errand {
-    let mut owner = scene.owner();
-    owner.run(settings);
-    Errand::start(owner, "CALL bg_run('users')")
-}
 
 fn prepare(scene: &Scene) {
     scene.owner().run("SELECT bg_prepare('users', 'ADD COLUMN phone text')");

@@ -3,10 +3,18 @@
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::Scene;
 use super::person::{Person, Refusal};
 
 /// The rows that came back, or the error.
 pub type Said = Result<Vec<Vec<Option<String>>>, Refusal>;
+
+/// The owner's `CALL bg_run('users')` with settings, in a session of its own.
+pub fn run_with(scene: &Scene, settings: &str) -> Errand {
+    let mut owner = scene.owner();
+    owner.run(settings);
+    Errand::start(owner, "CALL bg_run('users')")
+}
 
 /// Something that somebody does while the test goes on.
 pub struct Errand {

@@ -11,6 +11,7 @@ pub mod course;
 pub mod dump;
 pub mod errand;
 pub mod person;
+pub mod workers;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
