@@ -76,6 +76,17 @@ CREATE TABLE bluegreen.misfit (
 COMMENT ON TABLE bluegreen.misfit IS
     'Rows of green that cannot be written to blue; retried on each sync, removed when they are gone.';
 
+CREATE TABLE bluegreen.difference (
+    deployment  bigint NOT NULL,
+    key         jsonb NOT NULL,
+    problem     text NOT NULL CHECK (problem IN ('missing', 'extra', 'different')),
+    found_at    timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+-- A publication of all tables would refuse to delete from it.
+ALTER TABLE bluegreen.difference REPLICA IDENTITY FULL;
+COMMENT ON TABLE bluegreen.difference IS
+    'Rows under whose keys the last verification by bg_run has found the tables to differ.';
+
 CREATE TABLE bluegreen.history (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     deployment  bigint NOT NULL,
@@ -108,5 +119,6 @@ SELECT pg_catalog.pg_extension_config_dump('bluegreen.truncation', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.piece', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.misfit', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.misfit_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('bluegreen.difference', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.history', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.history_id_seq', '');

@@ -39,6 +39,12 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'bg_resume_wrapper';
 COMMENT ON FUNCTION bg_resume IS
 'Ends a pause. Returns the phase. Locks: none.';
 
+CREATE FUNCTION bg_verify(source regclass, repair boolean DEFAULT false)
+RETURNS TABLE (key jsonb, problem text)
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_verify_wrapper';
+COMMENT ON FUNCTION bg_verify IS
+'Compares the two tables, in phase ready or swapped, while others write: a row for each key of the live table under which they differ; problem is missing or extra in the offline table, or different. No rows: the same. repair: write what is right to the offline table. Holds the caller''s snapshot for as long as it takes: on a large table let CALL bg_run(table, ''swapped'') do it, in committed batches. Errors: 55000 wrong phase. Locks: ACCESS SHARE on both tables.';
+
 CREATE FUNCTION bg_swap(
     source regclass, lock_timeout interval DEFAULT NULL, retry_for interval DEFAULT NULL)
 RETURNS text
@@ -93,6 +99,17 @@ CREATE VIEW bg_history WITH (security_barrier) AS
      WHERE pg_catalog.pg_has_role(r.oid, 'USAGE');
 GRANT SELECT ON bg_history TO PUBLIC;
 COMMENT ON VIEW bg_history IS 'Every step of the deployments of tables that you own.';
+
+CREATE VIEW bg_differences WITH (security_barrier) AS
+    SELECT d.source_schema::text || '.' || d.source_table::text AS source, f.deployment,
+           f.key, f.problem, f.found_at
+      FROM bluegreen.difference f
+      JOIN bluegreen.deployment d ON d.id = f.deployment
+      JOIN pg_catalog.pg_roles r ON r.oid = d.owner
+     WHERE pg_catalog.pg_has_role(r.oid, 'USAGE');
+GRANT SELECT ON bg_differences TO PUBLIC;
+COMMENT ON VIEW bg_differences IS
+    'What the last verification by bg_run found to differ, of tables that you own.';
 
 CREATE VIEW bg_misfits WITH (security_barrier) AS
     SELECT m.id, d.source_schema::text || '.' || d.source_table::text AS source, m.deployment,

@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | 5 | `api`, `worker`, `settings` | the SQL functions, background workers, the settings |
 //! | 4 | `deployment` | phases, state, batches, swap, from prepare to finish |
-//! | 3 | `shadow` `dependent` `capture` `backfill` `sync` `swap` | the stages, one algorithm each |
+//! | 3 | `shadow` `dependent` `capture` `backfill` `sync` `verify` `swap` | the stages, one algorithm each |
 //! | 2 | `plan` `check` `ddl` | decisions and statements; no SPI |
 //! | 1 | `catalog`, `pg` | what the server knows; all hand-written `unsafe` |
 //! | 0 | `model` `ident` `error` `failpoint` | plain data |
@@ -37,6 +37,7 @@ pub mod settings;
 pub mod shadow;
 pub mod swap;
 pub mod sync;
+pub mod verify;
 mod worker;
 
 ::pgrx::pg_module_magic!();

@@ -82,7 +82,7 @@ pub fn define() {
     switch(
         c"bluegreen.verify_before_swap",
         c"CALL bg_run(table, 'swapped') verifies the copy before it swaps.",
-        c"Has no effect in this version.",
+        c"What differs stops it: see the view bg_differences.",
         &VERIFY_BEFORE_SWAP,
     );
     switch(
@@ -195,6 +195,7 @@ pub fn read(lock_timeout: Option<Duration>, retry_for: Option<Duration>) -> Sett
         retry_for: retry_for.unwrap_or_else(|| ms(&RETRY_FOR)),
         max_final_drain: ms(&MAX_FINAL_DRAIN),
         wait_for_snapshots: WAIT_FOR_SNAPSHOTS.get(),
+        verify_before_swap: VERIFY_BEFORE_SWAP.get(),
         allow_single_transaction: ALLOW_SINGLE_TRANSACTION.get(),
         schema_suffix: text(&SCHEMA_SUFFIX).unwrap_or_else(|| "_blue".to_owned()),
         copy_workers: match u32::try_from(COPY_WORKERS.get()) {

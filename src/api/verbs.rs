@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::api::{begin, required, time};
 use crate::deployment::exchange::{self, Misfits};
 use crate::deployment::prepare::{self, Request};
-use crate::deployment::{batches, check, finish, guard, store};
+use crate::deployment::{batches, check, finish, guard, store, verify};
 use crate::error::{Error, Result};
 use crate::model::deployment::Arguments;
 use crate::model::phase::{Event, Phase};
@@ -176,6 +176,29 @@ fn bg_abort(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorRep
         finish::abort(&mut d, &settings::read(None, None))?;
     }
     Ok(d.phase.to_string())
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "the columns of bg_verify")]
+fn bg_verify(
+    source: Option<pg_sys::Oid>,
+    repair: Option<bool>,
+) -> std::result::Result<
+    TableIterator<'static, (name!(key, JsonB), name!(problem, String))>,
+    ErrorReport,
+> {
+    guard::require_read_committed("bg_verify")?;
+    let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
+    let repair = repair.unwrap_or(false);
+    let (found, cut) = verify::whole(found, &settings::read(None, None), repair)?;
+    if cut {
+        warning!("{}", verify::cut_notice());
+    }
+    let rows: Vec<_> = found
+        .into_iter()
+        .map(|d| (JsonB(serde_json::from_str(&d.key).unwrap_or_default()), d.problem))
+        .collect();
+    Ok(TableIterator::new(rows))
 }
 
 #[pg_extern(sql = false)]

@@ -7,12 +7,11 @@ use crate::ddl::rows::{self, Rows};
 use crate::error::Result;
 use crate::failpoint;
 use crate::model::deployment::Deployment;
-use crate::model::mapping::Mapping;
 use crate::model::settings::Settings;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg, Options};
-use crate::pg::work::{self, Column, Work};
+use crate::pg::work::{self, Work};
 use crate::pg::xact;
 
 /// Blocks of blue in a range, at least: the keys are read again for each.
@@ -52,12 +51,17 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<(bool, u
     let to_name = deployment.blue_name();
     let statements = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &to_name };
     let snapshot = Snapshot::now();
-    let logged = logged_keys(deployment, &snapshot)?;
+    let mapping = deployment.mapping();
+    let logged = {
+        let _us = Identity::extension()?;
+        let sql = log::keys(&deployment.log(), mapping.from_key.columns.len());
+        work::read_keys(rows::WORK, &mapping.from_key, rows::batch_key, &sql, &snapshot)?
+    };
     let mut count = 0;
     if !logged.is_empty() {
         let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
         let mut keys =
-            Work::new(rows::KEYS, &key_columns(&deployment.mapping().to_key, rows::mapped_name))?;
+            Work::new(rows::KEYS, &work::key_columns(&mapping.to_key, rows::mapped_name))?;
         // A key whose expression fails cannot be in blue: it is left out.
         work::fill_what_can_be(&mut keys, &statements.map_keys(), &logged)?;
         let options = Options { work: &[&keys], ..Default::default() };
@@ -70,27 +74,4 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<(bool, u
     deployment.progress.purged = done;
     deployment.progress.drain_xid = xact::current_xid();
     Ok((done, count))
-}
-
-fn key_columns(key: &crate::model::key::Key, name: fn(usize) -> String) -> Vec<Column> {
-    key.columns
-        .iter()
-        .enumerate()
-        .map(|(i, k)| Column { name: name(i), type_oid: k.type_oid, collation: k.collation })
-        .collect()
-}
-
-/// All keys in the log, present and old ones, that `snapshot` sees.
-fn logged_keys(deployment: &Deployment, snapshot: &Snapshot) -> Result<Work> {
-    let mapping: &Mapping = deployment.mapping();
-    let _us = Identity::extension()?;
-    let mut work = Work::new(rows::WORK, &key_columns(&mapping.from_key, rows::batch_key))?;
-    let sql = log::keys(&deployment.log(), mapping.from_key.columns.len());
-    spi::fill(
-        &mut work,
-        &sql,
-        &[],
-        Options { snapshot: Some(snapshot), work: &[], ..Default::default() },
-    )?;
-    Ok(work)
 }

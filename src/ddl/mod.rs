@@ -1,5 +1,6 @@
 //! The statements that we generate. Text in, text out; nothing is executed here.
 
+pub mod compare;
 pub mod constraint;
 pub mod dependent;
 pub mod log;

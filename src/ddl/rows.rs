@@ -105,7 +105,7 @@ impl Rows<'_> {
 
     /// A subquery over rows that hold green's key in `column(i)`: all its columns, and the key in
     /// blue's terms as `bluegreen.b1` ….
-    fn with_mapped_key(&self, source: &str, column: fn(usize) -> String) -> String {
+    pub(super) fn with_mapped_key(&self, source: &str, column: fn(usize) -> String) -> String {
         let names: Vec<_> = self
             .mapping
             .from_key

@@ -174,6 +174,7 @@ fn under_lock(
     }
     laps.lap("exchange");
     d.phase = after;
+    d.progress.swapped_once = true;
     {
         let _us = Identity::extension()?;
         capture::empty_log(&d.log_of(Side::Origin))?;

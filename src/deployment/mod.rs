@@ -19,4 +19,5 @@ pub mod status;
 pub mod store;
 pub mod throttle;
 pub mod update;
+pub mod verify;
 pub mod workers;

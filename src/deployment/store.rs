@@ -8,6 +8,7 @@ use crate::model::deployment::{Arguments, Deployment, Plan, Progress};
 use crate::model::phase::Phase;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg, Options};
+use crate::verify::Difference;
 
 const COLUMNS: &str = "id, source_schema, source_table, blue_schema, origin::int8 AS origin,
     shadow::int8 AS shadow, owner::int8 AS owner, phase, paused, arguments, plan, progress,
@@ -273,4 +274,32 @@ pub fn describe_misfits(d: &Deployment) -> Result<String> {
     let lines: Vec<_> =
         found.into_iter().map(|m| format!("{}: {}", m.key.unwrap_or_default(), m.error)).collect();
     Ok(lines.join("\n"))
+}
+
+/// Forgets what the last verification found.
+pub fn forget_differences(id: i64) -> Result<()> {
+    let _us = Identity::extension()?;
+    spi::run("DELETE FROM bluegreen.difference WHERE deployment = $1", &[Arg::Int(id)])?;
+    Ok(())
+}
+
+/// Writes down what a verification found.
+pub fn add_differences(id: i64, found: &[Difference]) -> Result<()> {
+    let _us = Identity::extension()?;
+    let (keys, problems) = found.iter().map(|d| (d.key.clone(), d.problem.clone())).unzip();
+    spi::run(
+        "INSERT INTO bluegreen.difference (deployment, key, problem)
+         SELECT $1, k::jsonb, p FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) f(k, p)",
+        &[Arg::Int(id), Arg::Texts(keys), Arg::Texts(problems)],
+    )?;
+    Ok(())
+}
+
+/// A few of the differences in words, for an error.
+pub fn describe_differences(id: i64) -> Result<String> {
+    let _us = Identity::extension()?;
+    let sql = "SELECT pg_catalog.string_agg(key::text || ': ' || problem, '; ') FROM (
+                   SELECT key, problem FROM bluegreen.difference WHERE deployment = $1
+                    ORDER BY found_at LIMIT 5) f";
+    Ok(spi::one::<String>(sql, &[Arg::Int(id)])?.unwrap_or_default())
 }

@@ -178,6 +178,8 @@ pub struct Progress {
     pub waiting: Option<(String, f64)>,
     /// Blue was vacuumed and frozen after the copy.
     pub vacuumed: bool,
+    /// The tables have exchanged their roles at some time.
+    pub swapped_once: bool,
     /// The transaction in which prepare ran.
     pub prepared_xid: u64,
 }
@@ -277,6 +279,14 @@ impl Deployment {
         match self.green_side() {
             Side::Origin => &self.plan.forward,
             Side::Shadow => &self.plan.reverse,
+        }
+    }
+
+    /// The mapping from blue to green as they are now.
+    pub fn mapping_back(&self) -> &Mapping {
+        match self.green_side() {
+            Side::Origin => &self.plan.reverse,
+            Side::Shadow => &self.plan.forward,
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Settings {
     pub max_final_drain: Duration,
     /// Wait for snapshots older than the last committed drain.
     pub wait_for_snapshots: bool,
+    /// Let a run verify the copy before it swaps.
+    pub verify_before_swap: bool,
     /// Allow a filled table to be prepared, copied and swapped in one transaction.
     pub allow_single_transaction: bool,
     /// What the blue schema's name adds to the source schema's.

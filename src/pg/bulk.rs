@@ -15,6 +15,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::pg::receive::attributes;
 
 /// Rows that are written at once, at most: COPY's number.
 const MOST_ROWS: usize = 1000;
@@ -396,21 +397,9 @@ unsafe fn is_whole(slot: *mut pg_sys::TupleTableSlot, descriptor: pg_sys::TupleD
 
 /// The numbers of the columns that are NOT NULL.
 unsafe fn not_null_columns(descriptor: pg_sys::TupleDesc) -> Vec<i32> {
-    // SAFETY: the descriptor has `natts` attributes.
-    unsafe {
-        let count = (*descriptor).natts;
-        #[cfg(not(feature = "pg18"))]
-        let attributes = (*descriptor).attrs.as_slice(count as usize);
-        #[cfg(feature = "pg18")]
-        let attributes = {
-            let compact = (*descriptor).compact_attrs.as_ptr().add(count as usize);
-            std::slice::from_raw_parts(
-                compact.cast::<pg_sys::FormData_pg_attribute>(),
-                count as usize,
-            )
-        };
-        attributes.iter().filter(|a| a.attnotnull).map(|a| a.attnum.into()).collect()
-    }
+    // SAFETY: a valid descriptor.
+    let attributes = unsafe { attributes(descriptor) };
+    attributes.iter().filter(|a| a.attnotnull).map(|a| a.attnum.into()).collect()
 }
 
 #[pg_guard]

@@ -14,6 +14,7 @@ pub mod lock;
 pub mod log;
 pub mod parse;
 pub mod procedure;
+pub mod receive;
 pub mod relation;
 pub mod security;
 pub mod settings;

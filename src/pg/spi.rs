@@ -52,13 +52,13 @@ impl Arg<'_> {
 }
 
 /// A connection to SPI; finished on drop, left to the abort when an error unwinds.
-struct Connection {
+pub(super) struct Connection {
     /// The memory context outside of it.
     outer: pg_sys::MemoryContext,
 }
 
 impl Connection {
-    fn open() -> Result<Self> {
+    pub(super) fn open() -> Result<Self> {
         // SAFETY: SPI may be entered at any time inside a transaction; pgrx turns an error into
         // an unwind.
         let (outer, code) = unsafe { (pg_sys::CurrentMemoryContext, pg_sys::SPI_connect()) };

@@ -9,6 +9,8 @@ use std::ffi::CString;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::model::key::Key;
+use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Rows};
 use crate::pg::xact;
 
@@ -20,6 +22,28 @@ pub struct Column {
     pub type_oid: u32,
     /// OID of its collation, 0 for none.
     pub collation: u32,
+}
+
+/// The columns of a key, under the names that `name` gives them.
+pub fn key_columns(key: &Key, name: fn(usize) -> String) -> Vec<Column> {
+    let columns = key.columns.iter().enumerate();
+    columns
+        .map(|(i, k)| Column { name: name(i), type_oid: k.type_oid, collation: k.collation })
+        .collect()
+}
+
+/// The keys that a query gives, as `snapshot` sees them, under names of ours.
+pub fn read_keys(
+    name: &str,
+    key: &Key,
+    column: fn(usize) -> String,
+    sql: &str,
+    snapshot: &Snapshot,
+) -> Result<Work> {
+    let mut work = Work::new(name, &key_columns(key, column))?;
+    let options = spi::Options { snapshot: Some(snapshot), ..spi::Options::default() };
+    spi::fill(&mut work, sql, &[], options)?;
+    Ok(work)
 }
 
 /// The rows.

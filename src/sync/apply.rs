@@ -10,7 +10,7 @@ use crate::model::deployment::Deployment;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg, Options};
-use crate::pg::work::{Column, Work};
+use crate::pg::work::{Column, Work, key_columns};
 use crate::pg::xact;
 use crate::sync::batch::Item;
 
@@ -245,11 +245,7 @@ pub fn work_of(rows: &Rows<'_>, items: &[&Item]) -> Result<Work> {
         column(rows::GOES_ID, pgrx::pg_sys::INT8OID),
     ];
     for name in [rows::batch_key, rows::goes_key] {
-        columns.extend(key.iter().enumerate().map(|(i, k)| Column {
-            name: name(i),
-            type_oid: k.type_oid,
-            collation: k.collation,
-        }));
+        columns.extend(key_columns(&rows.mapping.from_key, name));
     }
     let mut work = Work::new(rows::WORK, &columns)?;
     for item in items {

@@ -12,7 +12,7 @@ use crate::model::deployment::{Deployment, Side};
 use crate::pg::log::{self, Entry, Place};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg, Options};
-use crate::pg::work::{self, Column, Work};
+use crate::pg::work::{self, Work, key_columns};
 use crate::pg::xact;
 use crate::sync::apply::{self, Failed};
 use crate::sync::batch::{self, Batch};
@@ -117,14 +117,7 @@ pub fn set_aside(deployment: &Deployment) -> Result<Option<Aside>> {
     let mapping = deployment.mapping();
     let blue = deployment.blue_name();
     let rows = Rows { mapping, from: &deployment.source, to: &blue };
-    let columns = |key: &crate::model::key::Key, name: fn(usize) -> String| {
-        key.columns
-            .iter()
-            .enumerate()
-            .map(|(i, k)| Column { name: name(i), type_oid: k.type_oid, collation: k.collation })
-            .collect::<Vec<_>>()
-    };
-    let mut marked = Work::new(rows::WORK, &columns(&mapping.from_key, rows::batch_key))?;
+    let mut marked = Work::new(rows::WORK, &key_columns(&mapping.from_key, rows::batch_key))?;
     {
         let _us = Identity::extension()?;
         let sql = ddl::log::misfits(&deployment.log(), mapping.from_key.columns.len());
@@ -137,7 +130,7 @@ pub fn set_aside(deployment: &Deployment) -> Result<Option<Aside>> {
         return Ok(None);
     }
     let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
-    let mut mapped = Work::new(rows::KEYS, &columns(&mapping.to_key, rows::mapped_name))?;
+    let mut mapped = Work::new(rows::KEYS, &key_columns(&mapping.to_key, rows::mapped_name))?;
     // A key that cannot be put into the other table's terms has no row there.
     work::fill_what_can_be(&mut mapped, &rows.map_keys(), &marked)?;
     spi::run_with(&rows.leave_behind(), &[], Options { work: &[&marked], ..Default::default() })?;

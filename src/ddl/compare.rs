@@ -1,0 +1,227 @@
+//! Statements that compare the two tables: read both whole, and look closely at single keys.
+//!
+//! Values are compared by their bytes (`*<>`), as the copy wrote them: every type has that, and a value
+//! that is equal and yet another one counts as different.
+
+use std::fmt::Display;
+
+use crate::ddl::rows::{Rows, WORK, batch_key, mapped_name};
+use crate::ident::{Ident, QualifiedName, list, literal};
+use crate::model::key::Key;
+use crate::model::mapping::Mapping;
+
+/// Keys under which the tables differ, with what is wrong.
+pub const PROBLEMS: &str = "bluegreen_problems";
+/// Keys that wait in the log.
+pub const LOGGED: &str = "bluegreen_logged";
+/// The column of [`PROBLEMS`] with the key as JSON.
+pub const KEY_TEXT: &str = "bluegreen.key";
+/// The column of [`PROBLEMS`] that says what is wrong.
+pub const PROBLEM: &str = "bluegreen.problem";
+
+/// Green has the row, blue has not.
+pub const MISSING: &str = "missing";
+/// Blue has the row, green has not.
+pub const EXTRA: &str = "extra";
+/// Both have the row, with other values.
+pub const DIFFERENT: &str = "different";
+
+/// The types of a table's columns, as SQL.
+pub type Types = Vec<(Ident, String)>;
+
+/// What is compared.
+pub struct Compare<'a> {
+    /// From green to blue.
+    pub mapping: &'a Mapping,
+    /// From blue to green.
+    pub back: &'a Mapping,
+    /// The live table.
+    pub green: &'a QualifiedName,
+    /// The offline table.
+    pub blue: &'a QualifiedName,
+    /// Blue's columns.
+    pub blue_types: &'a Types,
+    /// Green's columns.
+    pub green_types: &'a Types,
+    /// The tables have exchanged their roles: a row that was written before is right if green's is
+    /// what becomes of blue's, though the way back may not lead there.
+    pub either_way: bool,
+}
+
+/// The columns that are compared: their names and the values that they ought to have.
+fn values(mapping: &Mapping, types: &Types) -> Vec<(Ident, String)> {
+    let compared = mapping.columns.iter().filter(|c| !c.volatile);
+    compared
+        .map(|c| {
+            let cast = types.iter().find(|(name, _)| *name == c.column);
+            let value = match cast {
+                Some((_, sql)) => format!("CAST({} AS {sql})", c.expression),
+                None => c.expression.clone(),
+            };
+            (c.column.clone(), value)
+        })
+        .collect()
+}
+
+/// `alias."prefix1", alias."prefix2" …`
+fn numbered(alias: &str, prefix: &str, count: usize) -> String {
+    let names = (1..=count).map(|i| format!("{alias}.{}", Ident::new(format!("{prefix}{i}"))));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// `value AS "prefix1", …`
+fn named(prefix: &str, values: impl Iterator<Item = impl Display>) -> String {
+    let all = values
+        .enumerate()
+        .map(|(i, value)| format!(", {value} AS {}", Ident::new(format!("{prefix}{}", i + 1))));
+    all.collect()
+}
+
+fn joined(key: &Key, left: &str, prefix: &str, right: &str, name: fn(usize) -> String) -> String {
+    let columns = key.columns.iter().enumerate();
+    let all = columns.map(|(i, k)| {
+        let column = Ident::new(format!("{prefix}{}", i + 1));
+        format!("{left}.{column} {} {right}.{}", k.equals, Ident::new(name(i)))
+    });
+    all.collect::<Vec<_>>().join(" AND ")
+}
+
+impl Compare<'_> {
+    /// What blue ought to have for the rows of green's blocks `from..to`, and their places.
+    pub fn read_green(&self, from: u32, to: u32) -> String {
+        let values = values(self.mapping, self.blue_types);
+        let values: Vec<_> = values.iter().map(|(_, value)| format!("{value}, ")).collect();
+        read(&values.concat(), self.green, from, to)
+    }
+
+    /// What blue has in its blocks `from..to`, and where.
+    pub fn read_blue(&self, from: u32, to: u32) -> String {
+        let values = values(self.mapping, self.blue_types);
+        let names: Vec<_> = values.iter().map(|(name, _)| format!("r.{name}, ")).collect();
+        read(&names.concat(), self.blue, from, to)
+    }
+
+    /// How many columns both give, without the place.
+    pub fn columns(&self) -> usize {
+        self.mapping.columns.iter().filter(|c| !c.volatile).count()
+    }
+
+    /// Green's keys at the places of `$1`.
+    pub fn green_keys(&self) -> String {
+        let keys = self.mapping.from_key.names().map(|name| format!("r.{name}"));
+        at_places(&keys.collect::<Vec<_>>().join(", "), self.green)
+    }
+
+    /// The keys of blue's rows at the places of `$1`, in green's terms.
+    pub fn blue_keys(&self) -> String {
+        at_places(&self.back.key_expressions.join(", "), self.blue)
+    }
+
+    /// Green's keys in its blocks `from..to`.
+    pub fn keys_of_blocks(&self, from: u32, to: u32) -> String {
+        let keys = list(self.mapping.from_key.names());
+        format!("SELECT {keys} FROM ONLY {} AS r WHERE {}", self.green, within(from, to))
+    }
+
+    /// Those of the keys in [`WORK`] under which the tables differ, as rows of [`PROBLEMS`].
+    pub fn differ(&self) -> String {
+        let forward = values(self.mapping, self.blue_types);
+        let back = if self.either_way { values(self.back, self.green_types) } else { Vec::new() };
+        let key = self.mapping.from_key.columns.len();
+        let green = format!(
+            "SELECT true AS \"bluegreen.here\"{}{}{} FROM ONLY {} AS r",
+            named("bluegreen.g", self.mapping.from_key.names()),
+            named("bluegreen.v", forward.iter().map(|(_, value)| value)),
+            named("bluegreen.o", back.iter().map(|(name, _)| name)),
+            self.green
+        );
+        let blue = format!(
+            "SELECT true AS \"bluegreen.here\"{}{}{} FROM ONLY {} AS r",
+            named("bluegreen.t", self.mapping.to_key.names()),
+            named("bluegreen.c", forward.iter().map(|(name, _)| name)),
+            named("bluegreen.w", back.iter().map(|(_, value)| value)),
+            self.blue
+        );
+        let mut differ = differs("g", "bluegreen.v", "t", "bluegreen.c", forward.len());
+        if self.either_way {
+            differ.push_str(" AND ");
+            differ.push_str(&differs("g", "bluegreen.o", "t", "bluegreen.w", back.len()));
+        }
+        format!(
+            "SELECT {}, {}, CASE WHEN t.\"bluegreen.here\" IS NULL THEN '{MISSING}' WHEN g.\"bluegreen.here\" IS NULL THEN '{EXTRA}' ELSE '{DIFFERENT}' END \
+             FROM {} w LEFT JOIN ({green}) g ON {} LEFT JOIN ({blue}) t ON {} \
+             WHERE g.\"bluegreen.here\" IS DISTINCT FROM t.\"bluegreen.here\" OR (g.\"bluegreen.here\" AND t.\"bluegreen.here\" AND {differ})",
+            numbered("w", "bluegreen.k", key),
+            self.key_json("w"),
+            self.with_mapped_key(),
+            joined(&self.mapping.from_key, "g", "bluegreen.g", "w", batch_key),
+            joined(&self.mapping.to_key, "t", "bluegreen.t", "w", mapped_name),
+        )
+    }
+
+    /// The keys of [`WORK`] as rows of [`PROBLEMS`], whatever the tables have: what cannot be computed.
+    pub fn all_differ(&self) -> String {
+        let key = self.mapping.from_key.columns.len();
+        let keys = numbered("w", "bluegreen.k", key);
+        format!("SELECT {keys}, {}, '{DIFFERENT}'::text FROM {WORK} w", self.key_json("w"))
+    }
+
+    /// Those of [`PROBLEMS`] whose key is not in [`LOGGED`].
+    pub fn not_logged(&self) -> String {
+        format!(
+            "SELECT p.* FROM {PROBLEMS} p WHERE NOT EXISTS (SELECT FROM {LOGGED} l WHERE {})",
+            joined(&self.mapping.from_key, "l", "bluegreen.k", "p", batch_key)
+        )
+    }
+
+    /// What [`PROBLEMS`] says, each key once: a row of green and one of blue may have led to it.
+    pub fn found(&self) -> String {
+        let (key, problem) = (Ident::new(KEY_TEXT), Ident::new(PROBLEM));
+        format!("SELECT DISTINCT p.{key}, p.{problem} FROM {PROBLEMS} p ORDER BY 1")
+    }
+
+    /// Puts the keys of [`PROBLEMS`] into the log, at position `$1`.
+    pub fn log_again(&self, log: &QualifiedName) -> String {
+        let count = self.mapping.from_key.columns.len();
+        let columns: Vec<_> = (1..=count).map(|i| format!("k{i}")).collect();
+        format!(
+            "INSERT INTO {log} (position, n, op, {}) SELECT $1, 0, CASE p.{} WHEN '{EXTRA}' THEN 'D' WHEN '{MISSING}' THEN 'I' ELSE 'U' END, {} FROM {PROBLEMS} p",
+            columns.join(", "),
+            Ident::new(PROBLEM),
+            numbered("p", "bluegreen.k", count)
+        )
+    }
+
+    fn with_mapped_key(&self) -> String {
+        let rows = Rows { mapping: self.mapping, from: self.green, to: self.blue };
+        rows.with_mapped_key(WORK, batch_key)
+    }
+
+    fn key_json(&self, alias: &str) -> String {
+        let columns = self.mapping.from_key.columns.iter().enumerate();
+        let parts = columns.map(|(i, k)| {
+            format!("{}, {alias}.{}", literal(k.name.as_str()), Ident::new(batch_key(i)))
+        });
+        format!("pg_catalog.jsonb_build_object({})::text", parts.collect::<Vec<_>>().join(", "))
+    }
+}
+
+fn differs(left: &str, own: &str, right: &str, other: &str, count: usize) -> String {
+    if count == 0 {
+        return "false".to_owned();
+    }
+    let (own, other) = (numbered(left, own, count), numbered(right, other, count));
+    format!("ROW({own}) OPERATOR(pg_catalog.*<>) ROW({other})")
+}
+
+fn within(from: u32, to: u32) -> String {
+    format!("r.ctid >= '({from},0)'::pg_catalog.tid AND r.ctid < '({to},0)'::pg_catalog.tid")
+}
+
+fn read(values: &str, table: &QualifiedName, from: u32, to: u32) -> String {
+    format!("SELECT {values}r.ctid FROM ONLY {table} AS r WHERE {}", within(from, to))
+}
+
+fn at_places(keys: &str, table: &QualifiedName) -> String {
+    format!("SELECT {keys} FROM ONLY {table} AS r WHERE r.ctid = ANY ($1::pg_catalog.tid[])")
+}

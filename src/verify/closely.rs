@@ -1,0 +1,168 @@
+//! The close look at single keys: green, blue and the log under one snapshot.
+
+use crate::ddl;
+use crate::ddl::compare::{Compare, KEY_TEXT, LOGGED, PROBLEM, PROBLEMS};
+use crate::ddl::rows::{WORK, batch_key};
+use crate::error::Result;
+use crate::model::deployment::Deployment;
+use crate::pg::log::{self, Place};
+use crate::pg::security::Identity;
+use crate::pg::snapshot::Snapshot;
+use crate::pg::spi::{self, Arg, Options};
+use crate::pg::work::{self, Column, Work, key_columns};
+use crate::pg::xact;
+use crate::verify::{Half, Held};
+
+/// OID of text.
+const TEXT: u32 = 25;
+
+/// A key under which the tables differ.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Difference {
+    /// The key of green, as JSON.
+    pub key: String,
+    /// `missing`, `extra` or `different`.
+    pub problem: String,
+}
+
+/// Looks at the rows that were at these places.
+pub(super) fn at_places(
+    deployment: &Deployment,
+    compare: &Compare<'_>,
+    rows: &[Held],
+    repair: bool,
+) -> Result<Vec<Difference>> {
+    let snapshot = Snapshot::now();
+    let mut keys = keys(compare)?;
+    {
+        let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+        for (side, sql) in [(Half::Green, compare.green_keys()), (Half::Blue, compare.blue_keys())]
+        {
+            let places: Vec<Place> =
+                rows.iter().filter(|row| row.side == side).map(|row| row.place).collect();
+            if !places.is_empty() {
+                let options = Options { snapshot: Some(&snapshot), ..Options::default() };
+                spi::fill(&mut keys, &sql, &[Arg::Text(&tids(&places))], options)?;
+            }
+        }
+    }
+    under(deployment, compare, &snapshot, &keys, repair)
+}
+
+/// Looks at every row of green in these blocks.
+pub(super) fn in_blocks(
+    deployment: &Deployment,
+    compare: &Compare<'_>,
+    (from, to): (u32, u32),
+    repair: bool,
+) -> Result<Vec<Difference>> {
+    let snapshot = Snapshot::now();
+    let mut keys = keys(compare)?;
+    {
+        let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+        let options = Options { snapshot: Some(&snapshot), ..Options::default() };
+        spi::fill(&mut keys, &compare.keys_of_blocks(from, to), &[], options)?;
+    }
+    under(deployment, compare, &snapshot, &keys, repair)
+}
+
+/// The keys under which the tables differ, and that do not wait in the log; with `repair` they do
+/// afterwards.
+fn under(
+    deployment: &Deployment,
+    compare: &Compare<'_>,
+    snapshot: &Snapshot,
+    keys: &Work,
+    repair: bool,
+) -> Result<Vec<Difference>> {
+    let mut problems = Work::new(PROBLEMS, &problem_columns(compare))?;
+    {
+        let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+        differ(compare, snapshot, keys, &mut problems)?;
+    }
+    if problems.is_empty() || is_truncated(deployment, snapshot)? {
+        return Ok(Vec::new());
+    }
+    let logged = {
+        let _us = Identity::extension()?;
+        let key = &compare.mapping.from_key;
+        let sql = ddl::log::keys(&deployment.log(), key.columns.len());
+        work::read_keys(LOGGED, key, batch_key, &sql, snapshot)?
+    };
+    let mut found = problems.empty_copy()?;
+    {
+        let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+        let work: &[&Work] = &[&problems, &logged];
+        let options = Options { snapshot: Some(snapshot), work, ..Options::default() };
+        spi::fill(&mut found, &compare.not_logged(), &[], options)?;
+    }
+    let _us = Identity::extension()?;
+    if repair {
+        let sql = compare.log_again(&deployment.log());
+        let options = Options { work: &[&found], ..Options::default() };
+        spi::run_with(&sql, &[Arg::Int(log::order_now())], options)?;
+    }
+    let options = Options { work: &[&found], ..Options::default() };
+    spi::with_rows(&compare.found(), &[], options, |rows, _| {
+        let text = |row, column| rows.get(row, column).unwrap_or_default();
+        Ok((0..rows.len())
+            .map(|row| Difference { key: text(row, 1), problem: text(row, 2) })
+            .collect())
+    })
+}
+
+/// Adds to `problems` the keys under which the tables differ; those whose value cannot be computed
+/// too.
+fn differ(
+    compare: &Compare<'_>,
+    snapshot: &Snapshot,
+    keys: &Work,
+    problems: &mut Work,
+) -> Result<()> {
+    // Made outside: its files belong to the transaction, not to the subtransaction.
+    let mut part = problems.empty_copy()?;
+    let options = || Options { snapshot: Some(snapshot), work: &[], ..Options::default() };
+    let done = xact::subtransaction(|| {
+        spi::fill(&mut part, &compare.differ(), &[], Options { work: &[keys], ..options() })
+    });
+    match done {
+        Ok(()) => {
+            problems.append(&part);
+            Ok(())
+        }
+        Err(caught) if caught.is_data_error() && keys.len() > 1 => {
+            let (left, right) = keys.split()?;
+            differ(compare, snapshot, &left, problems)?;
+            differ(compare, snapshot, &right, problems)
+        }
+        Err(caught) if caught.is_data_error() => {
+            spi::fill(problems, &compare.all_differ(), &[], Options { work: &[keys], ..options() })
+        }
+        Err(caught) => caught.raise(),
+    }
+}
+
+/// Blue has not followed a TRUNCATE of green yet: what it has says nothing.
+fn is_truncated(deployment: &Deployment, snapshot: &Snapshot) -> Result<bool> {
+    let _us = Identity::extension()?;
+    let sql = "SELECT FROM bluegreen.truncation WHERE deployment = $1";
+    let options = Options { snapshot: Some(snapshot), ..Options::default() };
+    spi::with_rows(sql, &[Arg::Int(deployment.id)], options, |rows, _| Ok(!rows.is_empty()))
+}
+
+fn keys(compare: &Compare<'_>) -> Result<Work> {
+    Work::new(WORK, &key_columns(&compare.mapping.from_key, batch_key))
+}
+
+fn problem_columns(compare: &Compare<'_>) -> Vec<Column> {
+    let text = |name: &str| Column { name: name.to_owned(), type_oid: TEXT, collation: 100 };
+    let mut columns = key_columns(&compare.mapping.from_key, batch_key);
+    columns.extend([text(KEY_TEXT), text(PROBLEM)]);
+    columns
+}
+
+/// Places as the text of a tid[].
+fn tids(places: &[Place]) -> String {
+    let all: Vec<_> = places.iter().map(|(block, line)| format!("\"({block},{line})\"")).collect();
+    format!("{{{}}}", all.join(","))
+}
