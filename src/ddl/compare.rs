@@ -211,7 +211,10 @@ fn differs(left: &str, own: &str, right: &str, other: &str, count: usize) -> Str
         return "false".to_owned();
     }
     let (own, other) = (numbered(left, own, count), numbered(right, other, count));
-    format!("ROW({own}) OPERATOR(pg_catalog.*<>) ROW({other})")
+    // Without the casts the parser would look for the operator of each column's type.
+    format!(
+        "ROW({own})::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW({other})::pg_catalog.record"
+    )
 }
 
 fn within(from: u32, to: u32) -> String {

@@ -8,6 +8,7 @@ use crate::deployment::crew::Crew;
 use crate::deployment::exchange::{self, Misfits};
 use crate::deployment::session::{Flush, NOTICE_EVERY, Session};
 use crate::deployment::throttle::{LOOK_EVERY, Throttle};
+use crate::deployment::verify::Verification;
 use crate::deployment::{batches, dependents, finish, status, store};
 use crate::error::{Error, Result};
 use crate::model::phase::{Event, Phase};
@@ -16,6 +17,8 @@ use crate::pg::xact::{self, Procedure};
 
 /// How long a session that has nothing to copy lets its workers go on before it looks again.
 const OTHERS: Duration = Duration::from_millis(10);
+/// How often a verification stops for a sync.
+const SYNC_EVERY: Duration = Duration::from_secs(5);
 
 /// Where bg_run is to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +94,9 @@ impl Runner<'_> {
                 .hint("Begin a new one with SELECT bg_prepare(table, changes)."));
         }
         if phase == Phase::Ready && until != Until::Ready {
+            if self.session.settings().verify_before_swap {
+                self.verify()?;
+            }
             phase = self.swap()?;
         }
         // Foreign keys that a swap or a revert has left NOT VALID.
@@ -190,6 +196,34 @@ impl Runner<'_> {
         }
         self.waiting = why;
         Ok(())
+    }
+
+    /// Compares the tables in committed batches, and refuses to go on where they differ. Syncs now and
+    /// then, so that the log does not grow meanwhile.
+    fn verify(&mut self) -> Result<()> {
+        let mut verification =
+            self.session.transaction(Flush::Later, |d, _| Verification::begin(d))?;
+        let mut synced = Instant::now();
+        loop {
+            let began = Instant::now();
+            let done = self.session.transaction(Flush::Later, |d, settings| {
+                let over = d.phase != Phase::Ready;
+                Ok(if d.paused { None } else { Some(over || verification.step(d, settings)?) })
+            })?;
+            match done {
+                None => self.wait_for(Some("bg_resume".to_owned()))?,
+                Some(true) => break,
+                Some(false) => {
+                    self.session.tell_if_due(|| verification.progress());
+                    self.rest(began.elapsed())?;
+                }
+            }
+            if synced.elapsed() >= SYNC_EVERY {
+                while !self.batch()?.1 {}
+                synced = Instant::now();
+            }
+        }
+        self.session.transaction(Flush::Now, |d, _| verification.verdict(d))
     }
 
     /// Syncs and tries, each committed by itself, until the swap is made or the time is over.
