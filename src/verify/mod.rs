@@ -15,7 +15,7 @@
 
 mod closely;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
@@ -82,8 +82,8 @@ pub struct Pass {
     held: HashMap<u64, Held, BuildHasherDefault<AsItIs>>,
     /// Rows to look at closely.
     close: Vec<Held>,
-    /// How many differences there are.
-    found: usize,
+    /// Keys that were found: a row of green and one of blue may lead to the same.
+    found: HashSet<String>,
     /// Their keys are put into the log.
     repair: bool,
 }
@@ -104,7 +104,7 @@ impl Pass {
 
     /// It has ended because there are too many differences to go on.
     pub fn is_cut(&self) -> bool {
-        self.found >= MOST_FOUND
+        self.found.len() >= MOST_FOUND
     }
 
     /// Goes on for about `time`, in chunks; gives the differences to `found`. True when it is done.
@@ -145,7 +145,7 @@ impl Pass {
         }
         let same = |old: &[(u32, u32); 2]| old.iter().zip(&seen).all(|(a, b)| a.0 == b.0);
         if !self.tables.as_ref().is_some_and(same) {
-            let Self { found, repair, .. } = *self;
+            let (found, repair) = (std::mem::take(&mut self.found), self.repair);
             *self = Self { tables: Some(seen), found, repair, ..Self::default() };
         }
         Ok(types)
@@ -198,9 +198,9 @@ impl Pass {
     fn look(
         &mut self,
         found: &mut impl FnMut(Vec<Difference>) -> Result<()>,
-        differences: Vec<Difference>,
+        mut differences: Vec<Difference>,
     ) -> Result<bool> {
-        self.found += differences.len();
+        differences.retain(|difference| self.found.insert(difference.key.clone()));
         if !differences.is_empty() {
             found(differences)?;
         }

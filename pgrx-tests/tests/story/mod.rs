@@ -183,9 +183,11 @@ impl Scene {
         assert!(found.is_empty(), "{one} is not {other}: {found:?}");
     }
 
-    /// Asserts that blue has the rows of green, in the columns that are named.
+    /// Asserts that blue has the rows of green, in the columns that are named and as bg_verify sees it.
     #[track_caller]
     pub fn assert_in_step(&self, columns: &str) {
+        let found = self.admin().rows("SELECT key, problem FROM bg_verify('users') LIMIT 5");
+        assert!(found.is_empty(), "{found:?}");
         self.assert_same(
             &format!("SELECT {columns} FROM public.users"),
             &format!("SELECT {columns} FROM public_blue.users"),
