@@ -292,11 +292,39 @@ fn the_copy_waits_while_too_many_clients_are_active() {
     let why = until_waiting(&scene, &run, "client sessions are active");
     assert!(why.contains("max_active_backends"), "{why}");
     assert_still(&scene);
+    wake(&scene, sleepers);
+    assert_went_on(&scene, run);
+}
+
+fn wake(scene: &Scene, sleepers: Vec<Errand>) {
     for sleeper in sleepers {
         scene.admin().run(&format!("SELECT pg_cancel_backend({})", sleeper.pid));
         let _ = sleeper.result();
     }
-    assert_went_on(&scene, run);
+}
+
+#[test]
+fn a_run_that_waits_for_others_notices_a_pause_and_an_abort() {
+    let (_turn, cluster) = quiet();
+    let scene = wide_users_in(cluster);
+    let sleepers: Vec<_> = (0..3).map(|_| scene.send("app", "SELECT pg_sleep(60)")).collect();
+    let run = run_with(&scene, &format!("{SLOWLY}; SET bluegreen.max_active_backends = 2"));
+    until_waiting(&scene, &run, "client sessions are active");
+    let since = scene.status("waiting_since");
+    // One more: another number, the same wait.
+    let more = vec![scene.send("app", "SELECT pg_sleep(60)")];
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(scene.status("waiting_since"), since);
+    wake(&scene, more);
+
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_pause('users')");
+    until_waiting(&scene, &run, "bg_resume");
+    owner.run("SELECT bg_resume('users')");
+    until_waiting(&scene, &run, "client sessions are active");
+    owner.run("SELECT bg_abort('users')");
+    run.refused().assert_is("55000", &["aborted by another session"]);
+    wake(&scene, sleepers);
 }
 
 /// Our own session is no client that anybody has to wait for, to our own workers neither.

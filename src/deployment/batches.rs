@@ -227,13 +227,13 @@ pub fn backfill(id: i64, settings: &Settings, time: Duration) -> Result<Phase> {
         if d.paused || !d.phase.is_open() {
             return Ok(d.phase);
         }
-        let why = throttle.obstacle(settings)?;
+        let obstacle = throttle.obstacle(settings)?;
         // What a run waits for is for the run to say.
-        if d.progress.runner.is_none() {
-            d.progress.waiting = why.clone().map(|why| (why, now()));
-        }
-        if why.is_some() {
+        if d.progress.runner.is_none() && d.progress.waiting.is_some() | obstacle.is_some() {
+            d.progress.waiting = obstacle.as_ref().map(|o| (o.why.clone(), now()));
             store::save(&d)?;
+        }
+        if obstacle.is_some() {
             return Ok(d.phase);
         }
         let batch = xact::with_memory(|| next(&mut d, settings, Hold::Alone))?;

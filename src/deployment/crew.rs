@@ -45,6 +45,11 @@ impl Crew {
         self.workers.retain(Handle::is_alive);
     }
 
+    /// The processes that work now, the session counted.
+    pub fn processes(&self) -> u32 {
+        u32::try_from(self.workers.len()).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
     /// No worker is there.
     pub fn is_empty(&self) -> bool {
         self.workers.is_empty()

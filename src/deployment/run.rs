@@ -12,6 +12,7 @@ use crate::deployment::verify::Verification;
 use crate::deployment::{batches, dependents, finish, status, store};
 use crate::error::{Error, Result};
 use crate::model::phase::{Event, Phase};
+use crate::model::pressure::Obstacle;
 use crate::model::settings::Settings;
 use crate::pg::xact::{self, Procedure};
 
@@ -76,7 +77,7 @@ struct Runner<'a> {
     alone: bool,
     /// The phase after the last batch.
     phase: Phase,
-    /// What the deployment's status says that it waits for.
+    /// What the deployment's status says that it waits for, by its kind.
     waiting: Option<String>,
 }
 
@@ -130,14 +131,14 @@ impl Runner<'_> {
             Ok((d.clone(), batch))
         })?;
         let Some(batch) = batch else {
-            self.wait_for(Some("bg_resume".to_owned()))?;
+            self.wait_for(Some(paused()))?;
             return Ok((d.phase, false));
         };
         self.wait_for(None)?;
         self.session.tell_if_due(|| status::progress_line(&d));
         self.alone = batch.alone;
         if batch.throttled && batch.worked {
-            self.rest(began.elapsed())?;
+            self.rest(began.elapsed(), d.progress.purged)?;
         } else if !batch.worked && !batch.in_step && !batch.alone {
             self.session.sleep(if d.phase == Phase::Copying { OTHERS } else { OTHERS * 10 })?;
         }
@@ -155,46 +156,56 @@ impl Runner<'_> {
         Ok((d.phase, batch.in_step || !d.phase.is_open()))
     }
 
-    /// Rests after a batch as the settings say, and waits while something is over its limit.
-    fn rest(&mut self, took: Duration) -> Result<()> {
-        let mut left = self.throttle.rest(self.session.settings(), took);
+    /// Rests after a batch as the settings say, and waits while something is over its limit; no longer
+    /// than until the deployment is paused or over. `chases`: the batch ran after writers.
+    fn rest(&mut self, took: Duration, chases: bool) -> Result<()> {
+        let settings = self.session.settings();
+        let mut left = self.throttle.rest(settings, took, self.crew.processes(), chases);
         while !left.is_zero() {
             let part = left.min(NOTICE_EVERY);
             self.session.sleep(part)?;
             left -= part;
             if !left.is_zero() {
+                if !self.is_wanted()? {
+                    return Ok(());
+                }
                 self.session.tell("resting, as bluegreen.nice and bluegreen.max_wal_rate ask for");
             }
         }
-        loop {
-            let looked = self.session.look(|| self.throttle.obstacle(self.session.settings()))?;
-            let Some(why) = looked else { break };
+        while let Some(obstacle) = self.session.look(|| self.throttle.obstacle(settings))? {
             // No snapshot while we wait.
             self.session.commit();
-            self.wait_for(Some(why))?;
+            if !self.is_wanted()? {
+                break;
+            }
+            self.wait_for(Some(obstacle))?;
         }
-        self.wait_for(None)?;
-        Ok(())
+        self.wait_for(None)
+    }
+
+    /// Whether the deployment is neither paused nor over.
+    fn is_wanted(&self) -> Result<bool> {
+        let id = self.session.id();
+        let d = self.session.look(|| store::load(id))?;
+        self.session.commit();
+        Ok(!d.paused && d.phase.is_open())
     }
 
     /// Lets a moment pass, and lets the status say what for; None is over.
-    fn wait_for(&mut self, why: Option<String>) -> Result<()> {
-        // Numbers in it change all the time.
-        let kind = |why: &Option<String>| {
-            why.as_ref().map(|w| w.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
-        };
-        if kind(&self.waiting) != kind(&why) {
-            let waiting = why.clone().map(|why| (why, batches::now()));
+    fn wait_for(&mut self, obstacle: Option<Obstacle>) -> Result<()> {
+        let what = obstacle.as_ref().map(|o| &o.what);
+        if self.waiting.as_ref() != what {
+            let waiting = obstacle.as_ref().map(|o| (o.why.clone(), batches::now()));
             self.session.transaction_as(self.crew.hold(), Flush::Later, |d, _| {
                 d.progress.waiting = waiting;
                 store::save(d)
             })?;
         }
-        if let Some(why) = &why {
-            self.session.tell_if_due(|| format!("waiting: {why}"));
+        if let Some(obstacle) = &obstacle {
+            self.session.tell_if_due(|| format!("waiting: {}", obstacle.why));
             self.session.sleep(LOOK_EVERY)?;
         }
-        self.waiting = why;
+        self.waiting = obstacle.map(|o| o.what);
         Ok(())
     }
 
@@ -211,11 +222,11 @@ impl Runner<'_> {
                 Ok(if d.paused { None } else { Some(over || verification.step(d, settings)?) })
             })?;
             match done {
-                None => self.wait_for(Some("bg_resume".to_owned()))?,
+                None => self.wait_for(Some(paused()))?,
                 Some(true) => break,
                 Some(false) => {
                     self.session.tell_if_due(|| verification.progress());
-                    self.rest(began.elapsed())?;
+                    self.rest(began.elapsed(), false)?;
                 }
             }
             if synced.elapsed() >= SYNC_EVERY {
@@ -256,6 +267,11 @@ impl Runner<'_> {
             while !self.batch()?.1 {}
         }
     }
+}
+
+/// A pause by bg_pause.
+fn paused() -> Obstacle {
+    Obstacle { what: "pause".to_owned(), why: "bg_resume".to_owned() }
 }
 
 /// Errors of a swap that another committed sync, or a moment's wait, may cure.

@@ -1,6 +1,6 @@
 //! What bg_status and the notices tell.
 
-use crate::deployment::{dependents, session, store};
+use crate::deployment::{batches, dependents, session, store};
 use crate::error::Result;
 use crate::model::deployment::Deployment;
 use crate::model::phase::Phase;
@@ -29,6 +29,8 @@ pub struct Status {
     pub not_valid: i64,
     /// The backend that drives it, if it lives.
     pub worker: Option<i32>,
+    /// What it waits for, and since when, in seconds since 1970.
+    pub waiting: Option<(String, f64)>,
     /// Seconds since 1970.
     pub created_at: f64,
     /// Seconds since 1970.
@@ -37,9 +39,7 @@ pub struct Status {
 
 /// Everything about one deployment.
 pub fn status(d: Deployment) -> Result<Status> {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0.0, |t| t.as_secs_f64());
+    let now = batches::now();
     let (mut pending, mut misfits, mut not_valid) = (0, 0, 0);
     if d.phase.is_open() {
         pending = sync::backlog(&d, COUNT_UP_TO)?;
@@ -47,6 +47,12 @@ pub fn status(d: Deployment) -> Result<Status> {
         not_valid = dependents::not_valid(&d)?.len() as i64;
     }
     let (created_at, updated_at) = store::times(d.id)?;
+    let worker = match &d.progress.runner {
+        Some((pid, since)) if session::is_alive(*pid, since)? => Some(*pid),
+        _ => None,
+    };
+    // Of a run that was killed its last word is left.
+    let died = d.progress.runner.is_some() && worker.is_none();
     Ok(Status {
         progress: progress(&d),
         rows_per_second: rows_per_second(&d),
@@ -55,10 +61,8 @@ pub fn status(d: Deployment) -> Result<Status> {
         lag: d.progress.synced_at.filter(|_| d.phase.is_open()).map(|at| (now - at).max(0.0)),
         misfits,
         not_valid,
-        worker: match &d.progress.runner {
-            Some((pid, since)) if session::is_alive(*pid, since)? => Some(*pid),
-            _ => None,
-        },
+        worker,
+        waiting: if died { None } else { d.progress.waiting.clone() },
         created_at,
         updated_at,
         deployment: d,

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::catalog;
 use crate::error::Result;
+use crate::model::pressure::Obstacle;
 use crate::model::settings::Settings;
 use crate::pg::security::Identity;
 use crate::pg::xact;
-use crate::plan::throttle::{self, Marks};
+use crate::plan::throttle::{self, Effort, Marks};
 
 /// How often one looks again while something is over its limit.
 pub const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -25,15 +26,22 @@ impl Throttle {
         Self { began: Instant::now(), marks: Marks::default(), wal: xact::wal_written() }
     }
 
-    /// How long to rest after a batch that took `took`.
-    pub fn rest(&mut self, settings: &Settings, took: Duration) -> Duration {
-        let wal = xact::wal_written();
-        let written = wal.saturating_sub(std::mem::replace(&mut self.wal, wal));
-        throttle::rest(settings, took, written)
+    /// How long to rest after a batch that took `took`, beside `processes` in all. `chases`: after
+    /// writers who do not wait.
+    pub fn rest(
+        &mut self,
+        settings: &Settings,
+        took: Duration,
+        processes: u32,
+        chases: bool,
+    ) -> Duration {
+        let now = xact::wal_written();
+        let wal = now.saturating_sub(std::mem::replace(&mut self.wal, now));
+        throttle::rest(settings, Effort { took, wal, processes, chases })
     }
 
-    /// What is over its limit now, in words.
-    pub fn obstacle(&mut self, settings: &Settings) -> Result<Option<String>> {
+    /// What is over its limit now.
+    pub fn obstacle(&mut self, settings: &Settings) -> Result<Option<Obstacle>> {
         if !throttle::has_limits(settings) {
             return Ok(None);
         }

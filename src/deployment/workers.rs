@@ -105,7 +105,10 @@ impl Helper {
         }
         let began = Instant::now();
         match copy::batch(d, settings, &mut self.blocks, &mut None)? {
-            Copied::Batch => Ok(Next::Rest(self.throttle.rest(settings, began.elapsed()))),
+            Copied::Batch => {
+                let (took, processes) = (began.elapsed(), settings.copy_workers);
+                Ok(Next::Rest(self.throttle.rest(settings, took, processes, false)))
+            }
             Copied::Others | Copied::Done | Copied::Rewritten => Ok(Next::End),
         }
     }

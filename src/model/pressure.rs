@@ -34,3 +34,12 @@ pub struct Slot {
     /// Bytes of WAL that are kept for it.
     pub behind: i64,
 }
+
+/// What keeps the work from going on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// What it is: the same as long as one waits for the same.
+    pub what: String,
+    /// The same in words for people, with numbers that change.
+    pub why: String,
+}

@@ -6,8 +6,15 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Blocks of a zone.
-pub const ZONE_BLOCKS: u32 = 512;
+/// Blocks of a zone, at least.
+const LEAST_BLOCKS: u32 = 512;
+/// Zones, at most: they are written down with each batch.
+const MOST_ZONES: u32 = 256;
+
+/// Blocks of each zone of a log of so many.
+pub fn zone_blocks(blocks: u32) -> u32 {
+    blocks.div_ceil(MOST_ZONES).max(LEAST_BLOCKS)
+}
 
 /// Some blocks of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +119,12 @@ mod tests {
         assert_eq!(zones.window(50), Some(Window { first: 0, end: 10, below: 190 }));
         assert_eq!(zones.window(150), Some(Window { first: 0, end: 20, below: 290 }));
         assert_eq!(zones.window(999), Some(Window { first: 0, end: 30, below: 500 }));
+    }
+
+    #[test]
+    fn a_huge_log_has_larger_zones_and_no_more_of_them() {
+        assert_eq!(zone_blocks(10_000), 512);
+        assert_eq!(zone_blocks(1_310_720), 5120);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::model::pressure::Pressure;
+use crate::model::pressure::{Obstacle, Pressure};
 use crate::model::settings::Settings;
 
 /// Positions of the WAL that are remembered, one a look.
@@ -50,12 +50,14 @@ pub fn obstacle(
     pressure: &Pressure,
     marks: &Marks,
     now: Duration,
-) -> Option<String> {
+) -> Option<Obstacle> {
+    let stop = |what: String, why: String| Some(Obstacle { what, why });
     let limit = settings.max_replica_lag;
     if !limit.is_zero() {
         for name in &settings.replicas {
             if !pressure.replicas.iter().any(|r| r.name == *name) {
-                return Some(format!("standby {name} is not connected (bluegreen.replicas)"));
+                let why = format!("standby {name} is not connected (bluegreen.replicas)");
+                return stop(format!("standby {name}"), why);
             }
         }
         for replica in &pressure.replicas {
@@ -63,44 +65,60 @@ pub fn obstacle(
             let said = replica.lag.filter(|_| !caught_up).unwrap_or(0.0).max(0.0);
             let lag = Duration::from_secs_f64(said).max(marks.behind(now, replica.replayed));
             if lag > limit {
-                return Some(format!(
+                let why = format!(
                     "standby {} is {:.1} s behind, more than bluegreen.max_replica_lag of {:.1} s",
                     replica.name,
                     lag.as_secs_f64(),
                     limit.as_secs_f64()
-                ));
+                );
+                return stop(format!("standby {}", replica.name), why);
             }
         }
     }
     if settings.max_slot_lag > 0
         && let Some(slot) = pressure.slots.iter().find(|s| s.behind > settings.max_slot_lag)
     {
-        return Some(format!(
+        let why = format!(
             "replication slot {} keeps {} MB of WAL, more than bluegreen.max_slot_lag of {} MB",
             slot.name,
             slot.behind >> 20,
             settings.max_slot_lag >> 20
-        ));
+        );
+        return stop(format!("slot {}", slot.name), why);
     }
     if settings.max_active_backends > 0 && pressure.active > settings.max_active_backends {
-        return Some(format!(
+        let why = format!(
             "{} client sessions are active, more than bluegreen.max_active_backends of {}",
             pressure.active, settings.max_active_backends
-        ));
+        );
+        return stop("sessions".to_owned(), why);
     }
     None
 }
 
-/// How long to rest after a batch that took `took` and wrote `wal` bytes of WAL: in proportion to the
-/// work, and until the WAL's rate is what it may be.
-pub fn rest(settings: &Settings, took: Duration, wal: u64) -> Duration {
-    let nice = took.mul_f64(settings.nice);
+/// What was done before a rest.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// How long it took.
+    pub took: Duration,
+    /// Bytes of WAL that it wrote.
+    pub wal: u64,
+    /// Processes that do the same now, this one counted.
+    pub processes: u32,
+    /// It runs after writers who do not wait.
+    pub chases: bool,
+}
+
+/// How long to rest: in proportion to the work, and until the WAL's rate is what it may be. Who chases
+/// writers rests no longer than it works, or they would never be caught up with.
+pub fn rest(settings: &Settings, effort: Effort) -> Duration {
+    let nice = if effort.chases { settings.nice.min(1.0) } else { settings.nice };
+    let nice = effort.took.mul_f64(nice);
     if settings.max_wal_rate <= 0 {
         return nice;
     }
-    let processes = f64::from(settings.copy_workers.max(1));
-    let rate = settings.max_wal_rate as f64 / processes;
-    nice.max(Duration::from_secs_f64(wal as f64 / rate).saturating_sub(took))
+    let rate = settings.max_wal_rate as f64 / f64::from(effort.processes.max(1));
+    nice.max(Duration::from_secs_f64(effort.wal as f64 / rate).saturating_sub(effort.took))
 }
 
 #[cfg(test)]
@@ -129,7 +147,7 @@ mod tests {
         marks.add(SECOND, 50);
         marks.add(SECOND * 2, 100);
         let stop = |pressure| obstacle(&settings, &pressure, &marks, SECOND * 3);
-        assert!(stop(replica(40, None)).is_some_and(|why| why.contains("s1 is 2.0 s behind")));
+        assert!(stop(replica(40, None)).is_some_and(|o| o.why.contains("s1 is 2.0 s behind")));
         assert_eq!(stop(replica(60, None)), None);
         assert_eq!(stop(replica(100, Some(9.0))), None);
         assert!(stop(replica(99, Some(9.0))).is_some());
@@ -140,7 +158,7 @@ mod tests {
         let replicas = vec!["s2".to_owned()];
         let settings = Settings { max_replica_lag: SECOND, replicas, ..Settings::default() };
         let why = obstacle(&settings, &replica(100, None), &Marks::default(), SECOND);
-        assert!(why.is_some_and(|why| why.contains("s2 is not connected")));
+        assert!(why.is_some_and(|o| o.why.contains("s2 is not connected")));
     }
 
     #[test]
@@ -150,7 +168,7 @@ mod tests {
         let slots = vec![Slot { name: "a".into(), behind: 2 << 20 }];
         let full = Pressure { slots, ..Pressure::default() };
         let why = obstacle(&settings, &full, &Marks::default(), SECOND);
-        assert!(why.is_some_and(|why| why.contains("slot a keeps 2 MB")));
+        assert!(why.is_some_and(|o| o.why.contains("slot a keeps 2 MB")));
         let busy = Pressure { active: 4, ..Pressure::default() };
         assert!(obstacle(&settings, &busy, &Marks::default(), SECOND).is_some());
         let calm = Pressure { active: 3, ..Pressure::default() };
@@ -159,11 +177,15 @@ mod tests {
 
     #[test]
     fn it_rests_in_proportion_and_for_the_wal() {
+        let effort = Effort { took: SECOND, wal: 1 << 30, processes: 1, chases: false };
         let settings = Settings { nice: 2.0, ..Settings::default() };
-        assert_eq!(rest(&settings, SECOND, 1 << 30), SECOND * 2);
-        let settings = Settings { max_wal_rate: 1000, copy_workers: 2, ..Settings::default() };
-        assert_eq!(rest(&settings, SECOND, 1500), SECOND * 2);
-        assert_eq!(rest(&settings, SECOND, 400), Duration::ZERO);
+        assert_eq!(rest(&settings, effort), SECOND * 2);
+        assert_eq!(rest(&settings, Effort { chases: true, ..effort }), SECOND);
+        let settings = Settings { max_wal_rate: 1000, ..Settings::default() };
+        let effort = Effort { wal: 1500, processes: 2, ..effort };
+        assert_eq!(rest(&settings, effort), SECOND * 2);
+        assert_eq!(rest(&settings, Effort { wal: 400, ..effort }), Duration::ZERO);
+        assert_eq!(rest(&settings, Effort { processes: 1, ..effort }), SECOND / 2);
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::model::deployment::Deployment;
 use crate::model::settings::Settings;
-use crate::model::zones::{Window, ZONE_BLOCKS, Zone, Zones};
+use crate::model::zones::{Window, Zone, Zones, zone_blocks};
 use crate::pg::lock::{self, Mode};
 use crate::pg::log;
 use crate::pg::security::Identity;
@@ -110,9 +110,10 @@ fn look(deployment: &mut Deployment) -> Result<()> {
     }
     let sql = ddl::log::zone(&deployment.log());
     let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+    let size = zone_blocks(blocks);
     let mut zones = Vec::new();
-    for first in (0..blocks).step_by(ZONE_BLOCKS as usize) {
-        let end = first.saturating_add(ZONE_BLOCKS);
+    for first in (0..blocks).step_by(size as usize) {
+        let end = first.saturating_add(size);
         let (from, to) = (format!("({first},0)"), format!("({end},0)"));
         // A statement for each: no snapshot is held for the whole look.
         let args = [Arg::Text(&from), Arg::Text(&to)];
