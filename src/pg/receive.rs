@@ -12,11 +12,6 @@ use crate::pg::log::{self, Place};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::Connection;
 
-unsafe extern "C-unwind" {
-    // common/hashfn.h is not among pgrx's headers; the symbol is exported by every server.
-    fn hash_bytes_extended(bytes: *const u8, length: std::ffi::c_int, seed: u64) -> u64;
-}
-
 /// A row, as long as the executor has it.
 pub struct Row<'r> {
     slot: *mut pg_sys::TupleTableSlot,
@@ -79,13 +74,6 @@ fn push_bytes(datum: pg_sys::Datum, length: i16, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&(size as u64).to_ne_bytes());
         bytes.extend_from_slice(std::slice::from_raw_parts(data, size));
     }
-}
-
-/// 64 bits that stand for the bytes.
-pub fn hash(bytes: &[u8]) -> u64 {
-    let length = std::ffi::c_int::try_from(bytes.len()).unwrap_or(std::ffi::c_int::MAX);
-    // SAFETY: reads that many bytes, and no more than there are.
-    unsafe { hash_bytes_extended(bytes.as_ptr(), length, 0) }
 }
 
 /// Gives each row of a query, as `snapshot` sees it, to `row`.

@@ -19,6 +19,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
+use twox_hash::XxHash3_64;
+
 use crate::catalog;
 use crate::ddl::compare::{Compare, Types};
 use crate::error::Result;
@@ -226,7 +228,7 @@ impl Pass {
             receive::each(&sql, &snapshot, |row| {
                 bytes.clear();
                 row.image(columns, &mut bytes);
-                let number = receive::hash(&bytes);
+                let number = XxHash3_64::oneshot(&bytes);
                 match self.held.get(&number) {
                     Some(other) if other.side != side => {
                         self.held.remove(&number);
