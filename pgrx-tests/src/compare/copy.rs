@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use super::judge::Judge;
@@ -16,11 +16,14 @@ use crate::setup::Workspace;
 
 /// The copy's time by that of CREATE TABLE AS, at most.
 const GOAL: f64 = 1.0;
+/// The time of bg_verify by that of the copy, at most.
+const VERIFY_GOAL: f64 = 0.3;
 
 /// Two runs, one after the other, in seconds.
 #[derive(Debug, Serialize)]
 struct Pair {
     copy: f64,
+    verify: f64,
     create_table_as: f64,
 }
 
@@ -30,6 +33,7 @@ struct Runs {
     table: Name,
     rows: i64,
     ratio: f64,
+    verify_ratio: f64,
     pairs: Vec<Pair>,
 }
 
@@ -42,35 +46,45 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments, judge: &mut Judg
         println!("copy: {} rows of {}, no clients", place.rows, table.word());
         let mut pairs = Vec::new();
         for number in 0..arguments.pairs(5) {
-            let (copy, create_table_as);
+            let ((copy, verify), create_table_as);
             if number % 2 == 0 {
-                copy = ours(&mut place)?.copy()?.seconds;
+                (copy, verify) = ours(&mut place)?;
                 create_table_as = floor(&mut place)?;
             } else {
                 create_table_as = floor(&mut place)?;
-                copy = ours(&mut place)?.copy()?.seconds;
+                (copy, verify) = ours(&mut place)?;
             }
             println!(
-                "   copy {copy:>7.2} s, CREATE TABLE AS {create_table_as:>7.2} s: {:.3}",
-                copy / create_table_as
+                "   copy {copy:>7.2} s, CREATE TABLE AS {create_table_as:>7.2} s: {:.3}; bg_verify {verify:.2} s: {:.3}",
+                copy / create_table_as,
+                verify / copy
             );
-            pairs.push(Pair { copy, create_table_as });
+            pairs.push(Pair { copy, verify, create_table_as });
         }
         let ratio = median(pairs.iter().map(|pair| pair.copy / pair.create_table_as));
-        judge.at_most(&format!("copy ÷ CREATE TABLE AS of {}", table.word()), ratio, GOAL, "");
-        all.push(Runs { table, rows: place.rows, ratio, pairs });
+        let verify_ratio = median(pairs.iter().map(|pair| pair.verify / pair.copy));
+        let word = table.word();
+        judge.at_most(&format!("copy ÷ CREATE TABLE AS of {word}"), ratio, GOAL, "");
+        judge.at_most(&format!("bg_verify ÷ copy of {word}"), verify_ratio, VERIFY_GOAL, "");
+        all.push(Runs { table, rows: place.rows, ratio, verify_ratio, pairs });
     }
     save(workspace, "copy", &all)
 }
 
-/// The steps of a backfill that nobody disturbs, with one worker; nothing of it stays.
-fn ours(place: &mut Place) -> Result<Steps> {
+/// Seconds of the copy in a backfill that nobody disturbs, with one worker, and of bg_verify after
+/// it; nothing of it stays.
+fn ours(place: &mut Place) -> Result<(f64, f64)> {
     place.settle()?;
     let mut subject = session::subject(&place.cluster, &[("bluegreen.copy_workers", "1")])?;
     place.deploy(&mut subject)?;
-    let steps = Steps::of_last_deployment(&mut place.admin)?;
+    let copy = Steps::of_last_deployment(&mut place.admin)?.copy()?.seconds;
+    let begin = Instant::now();
+    let sql = format!("SELECT * FROM bg_verify('{}')", place.table.name);
+    let found = subject.query(&sql, &[]).context("verifying")?;
+    let verify = begin.elapsed().as_secs_f64();
+    ensure!(found.is_empty(), "bg_verify found {} differences", found.len());
     place.abandon(&mut subject)?;
-    Ok(steps)
+    Ok((copy, verify))
 }
 
 /// Seconds of CREATE TABLE AS.
