@@ -1,5 +1,6 @@
 -- Tables and machinery of pg_bluegreen. Nothing here is granted to PUBLIC: owners of tables see
--- their deployments through bg_status and the views of finalize.sql.
+-- their deployments through bg_status and the views of functions.sql. The database's owner may read
+-- all of it, because pg_dump has to.
 
 CREATE SCHEMA bluegreen;
 
@@ -122,3 +123,7 @@ SELECT pg_catalog.pg_extension_config_dump('bluegreen.misfit_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.difference', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.history', '');
 SELECT pg_catalog.pg_extension_config_dump('bluegreen.history_id_seq', '');
+
+GRANT USAGE ON SCHEMA bluegreen TO pg_database_owner;
+GRANT SELECT ON ALL TABLES IN SCHEMA bluegreen TO pg_database_owner;
+GRANT SELECT ON ALL SEQUENCES IN SCHEMA bluegreen TO pg_database_owner;

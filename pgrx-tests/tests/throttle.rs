@@ -426,6 +426,20 @@ fn rows_of(standby: &Cluster, scene: &Scene) -> i64 {
 }
 
 #[test]
+fn trap_40_bg_check_tells_of_old_readers_on_a_standby() {
+    let (turn, pair) = replicated();
+    let scene = Scene::in_cluster(&pair.primary);
+    scene.add_users(1);
+    let check = "SELECT severity || ' ' || message FROM bg_check('users') WHERE code = 'standby'";
+    let said = scene.owner().list(check);
+    assert!(said.len() == 1 && said[0].starts_with("note a REPEATABLE READ"), "{said:?}");
+    drop(turn);
+
+    let alone = Scene::users(1);
+    assert!(alone.owner().list(check).is_empty());
+}
+
+#[test]
 fn the_copy_waits_for_a_standby_that_says_nothing_any_more() {
     let (_turn, pair) = replicated();
     let scene = pair.scene();

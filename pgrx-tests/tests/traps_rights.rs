@@ -437,3 +437,31 @@ fn trap_80_a_mapping_is_one_expression_and_nothing_else() {
         }
     }
 }
+
+#[test]
+fn trap_82_the_databases_owner_can_dump_it_at_any_time() {
+    let scene = Scene::users(100);
+    let database = &scene.database;
+    scene.admin().run(&format!("ALTER DATABASE {database} OWNER TO owner"));
+    let dump = |role: &str| {
+        let mut command = scene.cluster.command("pg_dump");
+        let output = command.args(["-U", role, "-d", database]).output().expect("pg_dump");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let assert_dumps = |when: &str| {
+        let (good, said) = dump("owner");
+        assert!(good, "{when}: {said}");
+        assert!(!dump("mallory").0, "{when}: mallory can read it all");
+    };
+    let mut owner = scene.owner();
+    assert_dumps("installed");
+    owner.make_ready("ADD COLUMN phone text");
+    scene.app().run("UPDATE users SET name = 'x' WHERE id < 10");
+    assert_dumps("ready");
+    owner.swap();
+    scene.app().run("UPDATE users SET name = 'y' WHERE id < 10");
+    assert_dumps("swapped");
+    owner.run("SELECT bg_finish('users')");
+    assert_dumps("finished");
+    assert_eq!(scene.mallory().refused("SELECT * FROM bluegreen.misfit").code, "42501");
+}

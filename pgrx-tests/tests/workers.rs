@@ -202,3 +202,20 @@ fn a_deferred_trigger_that_ambushes_a_worker_does_not_fire_as_its_superuser() {
     let refused = log.matches("cannot fire deferred trigger within security-restricted operation");
     assert!(refused.count() >= 1, "{refusal:?}");
 }
+
+#[test]
+fn trap_81_workers_help_an_owner_who_cannot_log_in() {
+    let scene = large(cluster());
+    let mut admin = scene.admin();
+    admin.run(
+        "DROP ROLE IF EXISTS asleep; CREATE ROLE asleep NOLOGIN; ALTER TABLE users OWNER TO asleep",
+    );
+    admin.run("SELECT bg_prepare('users', 'ADD COLUMN pid int DEFAULT pg_backend_pid()')");
+    admin.run(SLOWLY);
+    let run = Errand::start(admin, "CALL bg_run('users')");
+    let helpers = until_helped(&scene, &run, 2);
+    run.done();
+    let wrote = scene.admin().list("SELECT DISTINCT pid FROM public_blue.users");
+    assert!(helpers.iter().all(|pid| wrote.contains(&pid.to_string())), "{helpers:?} {wrote:?}");
+    assert_done(&scene);
+}

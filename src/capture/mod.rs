@@ -1,13 +1,13 @@
 //! Capture: the logs of both directions, and the triggers that write them.
 //!
 //! Both tables get all triggers at prepare; a table captures or is guarded, the other kind is
-//! disabled, so that the swap only flips them. The logs belong to the extension and nobody is
-//! granted anything on them.
+//! disabled, so that the swap only flips them. The logs belong to the extension; only the database's
+//! owner may read them, because pg_dump reads every table.
 //!
 //! Locks: SHARE ROW EXCLUSIVE on the tables.
 
 use crate::catalog;
-use crate::ddl::{log, shadow};
+use crate::ddl::{self, shadow};
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::model::deployment::{Deployment, Side};
@@ -24,7 +24,7 @@ pub fn install(deployment: &Deployment, unlogged: bool) -> Result<()> {
         (Side::Shadow, &deployment.plan.reverse.from_key),
     ] {
         let name = deployment.log_of(side);
-        spi::run(&log::create(&name, unlogged, key), &[])?;
+        spi::run(&ddl::log::create(&name, unlogged, key), &[])?;
         register(deployment, side, key, &name)?;
     }
     let blue = deployment.blue_name();
@@ -43,6 +43,7 @@ fn register(deployment: &Deployment, side: Side, key: &Key, log: &QualifiedName)
     // Default privileges may have given it to others.
     let nobody = "SELECT 0::int2 AS attnum, NULL::pg_catalog.aclitem[] AS acl";
     acl::replace(oid, security::current_user(), nobody, &[])?;
+    spi::run(&ddl::log::grant(log), &[])?;
     let attnums: Vec<i64> = key.columns.iter().map(|k| k.attnum.into()).collect();
     spi::run(
         "INSERT INTO bluegreen.capture (relation, log, deployment, key) VALUES ($1, $2, $3, $4::int2[])",
@@ -64,9 +65,9 @@ pub fn empty_log(name: &QualifiedName) -> Result<()> {
     let large = catalog::existing_table(oid)?.blocks > SMALL_BLOCKS;
     // Never wait for a reader of the log while everyone waits for us.
     let sql = if large && lock::relation_at_once(oid, Mode::AccessExclusive) {
-        log::truncate(name)
+        ddl::log::truncate(name)
     } else {
-        log::delete(name)
+        ddl::log::delete(name)
     };
     spi::run(&sql, &[])?;
     Ok(())
@@ -80,7 +81,7 @@ pub fn remove(deployment: &Deployment, tables: &[QualifiedName]) -> Result<()> {
         }
     }
     for side in [Side::Origin, Side::Shadow] {
-        spi::run(&log::drop(&deployment.log_of(side)), &[])?;
+        spi::run(&ddl::log::drop(&deployment.log_of(side)), &[])?;
     }
     for sql in [
         "DELETE FROM bluegreen.capture WHERE deployment = $1",

@@ -31,6 +31,11 @@ pub fn create(log: &QualifiedName, unlogged: bool, key: &Key) -> String {
     )
 }
 
+/// Lets the database's owner read it, whose pg_dump has to.
+pub fn grant(log: &QualifiedName) -> String {
+    format!("GRANT SELECT ON TABLE {log} TO pg_database_owner")
+}
+
 /// Drops it, if it is there.
 pub fn drop(log: &QualifiedName) -> String {
     format!("DROP TABLE IF EXISTS {log} RESTRICT")
