@@ -1,17 +1,39 @@
-//! Named points at which a test makes a step fail. Compiled out of a release build.
+//! Named points at which a test makes a step fail, end or wait. Compiled out of a release build.
+//!
+//! The setting `bluegreen_test.failpoint` names the point, and how:
+//!
+//! | value | at the point the step |
+//! | --- | --- |
+//! | `name` | fails with the error `failpoint name` |
+//! | `name:crash` | ends its backend as kill -9 does; the server recovers |
+//! | `name:wait` | waits for the advisory lock 42, so that a test can hold it there |
+//!
+//! A name is the step's and the place's: `swap_drained`. Every point has a row in the table of the
+//! crash test.
 
-/// Fails with the point's name when the setting `bluegreen_test.failpoint` names it.
+/// Does what the setting `bluegreen_test.failpoint` says of this point.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn reach(_name: &str) {}
 
-/// Fails with the point's name when the setting `bluegreen_test.failpoint` names it.
+/// Does what the setting `bluegreen_test.failpoint` says of this point.
 #[cfg(feature = "failpoints")]
 pub fn reach(name: &str) {
-    let set = pgrx::Spi::get_one::<String>(
-        "SELECT pg_catalog.current_setting('bluegreen_test.failpoint', true)",
-    );
-    if matches!(set, Ok(Some(ref point)) if point == name) {
-        pgrx::error!("failpoint {name}");
+    use crate::pg::{lock, spi, xact};
+
+    let sql = "SELECT pg_catalog.current_setting('bluegreen_test.failpoint', true)";
+    let set = match spi::one::<String>(sql, &[]) {
+        Ok(set) => set.unwrap_or_default(),
+        Err(error) => pgrx::error!("failpoint {name}: {}", error.message),
+    };
+    match set.strip_prefix(name) {
+        Some("") => pgrx::error!("failpoint {name}"),
+        Some(":crash") => xact::crash(),
+        Some(":wait") => {
+            if let Err(error) = lock::pass_gate() {
+                pgrx::error!("failpoint {name}: {}", error.message);
+            }
+        }
+        _ => {}
     }
 }

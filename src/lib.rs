@@ -9,8 +9,8 @@
 //! | 4 | `deployment` | phases, state, batches, swap, from prepare to finish |
 //! | 3 | `shadow` `dependent` `capture` `backfill` `sync` `verify` `swap` | the stages, one algorithm each |
 //! | 2 | `plan` `check` `ddl` | decisions and statements; no SPI |
-//! | 1 | `catalog`, `pg` | what the server knows; all hand-written `unsafe` |
-//! | 0 | `model` `ident` `error` `failpoint` | plain data |
+//! | 1 | `catalog`, `pg`, `failpoint` | what the server knows; all hand-written `unsafe` |
+//! | 0 | `model` `ident` `error` | plain data |
 //!
 //! Invariants that everything rests on:
 //! - capture sees every write to green from the commit of prepare on; its log is consumed under the

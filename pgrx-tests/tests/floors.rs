@@ -17,8 +17,8 @@ fn floor(module: &str) -> Option<u8> {
         "deployment" => 4,
         "shadow" | "capture" | "backfill" | "sync" | "verify" | "swap" | "dependent" => STAGES,
         "plan" | "check" | "ddl" => 2,
-        "catalog" | "pg" => 1,
-        "model" | "ident" | "error" | "failpoint" => 0,
+        "catalog" | "pg" | "failpoint" => 1,
+        "model" | "ident" | "error" => 0,
         _ => return None,
     })
 }

@@ -111,6 +111,7 @@ pub fn batch(
         *size = batch::next_size(*size, took, settings.batch_time);
     }
     pieces::advance(deployment.id, Kind::Blocks, &range, to, count)?;
+    failpoint::reach("copy_advanced");
     Ok(Copied::Batch)
 }
 

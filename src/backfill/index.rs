@@ -124,6 +124,7 @@ pub fn lay_out(deployment: &mut Deployment) -> Result<()> {
         pieces::add_index(deployment.id, number, weight.unwrap_or(i64::MAX))?;
     }
     deployment.progress.indexes_laid_out = true;
+    failpoint::reach("index_laid_out");
     Ok(())
 }
 
@@ -136,6 +137,7 @@ fn complete(deployment: &mut Deployment, settings: &Settings) -> Result<Built> {
             exclusively(deployment, settings, &statements.exclusive)?;
         }
         deployment.progress.indexes_built += 1;
+        failpoint::reach("attach_done");
         return Ok(Built::Done(format!("attach {}", index.name.as_str())));
     }
     if !deployment.progress.constraints_added {
@@ -149,6 +151,7 @@ fn complete(deployment: &mut Deployment, settings: &Settings) -> Result<Built> {
     if !deployment.progress.analyzed {
         spi::run(&shadow::analyze(&blue), &[])?;
         deployment.progress.analyzed = true;
+        failpoint::reach("attach_analyzed");
         deployment.progress.drain_xid = xact::current_xid();
         return Ok(Built::Done("analyze".to_owned()));
     }
@@ -161,6 +164,7 @@ fn exclusively(deployment: &Deployment, settings: &Settings, statements: &[Strin
     let until = Instant::now() + settings.retry_for;
     let done = lock::retry(settings.lock_timeout, until, |limit| {
         lock::all_within(&[(blue, Mode::AccessExclusive)], limit)?;
+        failpoint::reach("attach_locked");
         for statement in statements {
             spi::run(statement, &[])?;
         }

@@ -8,6 +8,7 @@ use crate::backfill::{pieces, purge};
 use crate::deployment::throttle::Throttle;
 use crate::deployment::{dependents, guard, store};
 use crate::error::Result;
+use crate::failpoint;
 use crate::model::deployment::Deployment;
 use crate::model::phase::{self, Event, Phase};
 use crate::model::settings::Settings;
@@ -78,6 +79,7 @@ pub fn next(d: &mut Deployment, settings: &Settings, hold: Hold) -> Result<Batch
                 sync::shorten_log(d, settings)?;
             }
             note_synced(d, &batch);
+            failpoint::reach("sync_done");
         }
         Phase::Finished | Phase::Aborted => {
             return Ok(Batch { in_step: true, worked: false, ..batch });
@@ -129,6 +131,7 @@ fn copy_batch(
             d.phase = phase::next(d.phase, Event::CopyDone)?;
             let how = Some(d.progress.copier.clone());
             record(d, "copy", d.progress.copy_seconds, Some(d.progress.rows_copied), how)?;
+            failpoint::reach("copy_done");
         }
         Copied::Rewritten if hold == Hold::Shared => batch.alone = true,
         Copied::Rewritten => {
@@ -154,6 +157,7 @@ fn index_batch(
         let count = i64::try_from(count).ok();
         if done {
             index::lay_out(d)?;
+            failpoint::reach("purge_done");
         }
         if done || count != Some(0) {
             record(d, "purge", began.elapsed().as_secs_f64(), count, None)?;
@@ -175,20 +179,24 @@ fn index_batch(
     if !d.progress.dependents_made {
         dependents::take_along(d, settings)?;
         record(d, "dependents", began.elapsed().as_secs_f64(), None, None)?;
+        failpoint::reach("dependents_made");
         return Ok(built);
     }
     let round = sync::step(d, settings)?;
+    failpoint::reach("first_sync_round");
     if !round.in_step {
         return Ok(Batch::WORKED);
     }
     if let Some(name) = dependents::refresh(d)? {
         record(d, "refresh", began.elapsed().as_secs_f64(), None, Some(name))?;
+        failpoint::reach("dependents_refreshed");
         return Ok(built);
     }
     d.phase = phase::next(d.phase, Event::InStep)?;
     let batch = Batch { in_step: true, ..Batch::WORKED };
     note_synced(d, &batch);
     record(d, "first sync complete", began.elapsed().as_secs_f64(), Some(round.read), None)?;
+    failpoint::reach("first_sync_done");
     Ok(batch)
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::dependent;
 use crate::deployment::{guard, store};
 use crate::error::Result;
+use crate::failpoint;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::Deployment;
 use crate::model::settings::Settings;
@@ -25,6 +26,7 @@ pub fn take_along(d: &mut Deployment, settings: &Settings) -> Result<()> {
     let made = lock::retry(settings.lock_timeout, until, |limit| {
         let _us = Identity::extension()?;
         lock::all_within(&[(d.blue(), Mode::AccessExclusive)], limit)?;
+        failpoint::reach("dependents_locked");
         dependent::take_along(d, blue_of)
     });
     d.progress.twins = match made {
@@ -60,6 +62,7 @@ pub fn validate_next(d: &Deployment) -> Result<Option<String>> {
     let Some((table, name)) = not_valid(d)?.into_iter().next() else { return Ok(None) };
     let began = Instant::now();
     dependent::validate(d, &table, &name)?;
+    failpoint::reach("validate_done");
     let title = format!("{} of {}", crate::ident::plain(name.as_str()), table.plain());
     store::record(
         d,

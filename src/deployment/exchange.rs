@@ -99,7 +99,9 @@ pub fn exchange(
             detail: Some(format!("locks held {locked}, tries {tries}")),
             error: None,
         },
-    )
+    )?;
+    failpoint::reach(if after == Phase::Swapped { "swap_committing" } else { "revert_committing" });
+    Ok(())
 }
 
 /// The parts of the time under the lock, for the history.
@@ -149,7 +151,7 @@ fn under_lock(
     call: &str,
     laps: &mut Laps,
 ) -> Result<()> {
-    failpoint::reach("swap_locked");
+    failpoint::reach(if after == Phase::Swapped { "swap_locked" } else { "revert_locked" });
     // A bulk commit may have slipped in while we queued.
     refuse_backlog(d, allowed)?;
     guard::check_definitions(d)?;
@@ -163,16 +165,22 @@ fn under_lock(
         Misfits::Refuse => None,
     };
     laps.lap("drain");
-    failpoint::reach("swap_drained");
+    failpoint::reach(if after == Phase::Swapped { "swap_drained" } else { "revert_drained" });
     {
         let _us = Identity::extension()?;
         let (from, to) = (d.green_side(), d.blue_side());
         dependent::take_off(d)?;
+        failpoint::reach(if after == Phase::Swapped {
+            "swap_taken_off"
+        } else {
+            "revert_taken_off"
+        });
         swap::exchange(d, &dependent::switch(d, to, true), &dependent::switch(d, from, false))?;
         dependent::exchange_twins(d)?;
         dependent::put_on(d)?;
     }
     laps.lap("exchange");
+    failpoint::reach(if after == Phase::Swapped { "swap_exchanged" } else { "revert_exchanged" });
     d.phase = after;
     d.progress.swapped_once = true;
     {
@@ -193,7 +201,7 @@ fn under_lock(
     guard::take_fingerprints(d)?;
     store::save(d)?;
     laps.lap("record");
-    failpoint::reach("swap_exchanged");
+    failpoint::reach(if after == Phase::Swapped { "swap_recorded" } else { "revert_recorded" });
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use crate::ddl;
 use crate::dependent;
 use crate::deployment::{dependents, guard, store};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::ident::{QualifiedName, plain};
 use crate::model::deployment::{Deployment, Side};
 use crate::model::phase::{Event, Phase};
@@ -173,7 +174,13 @@ fn end(
         let _us = Identity::extension()?;
         let _limited = lock::limited(limit)?;
         lock::all_within(&locks, limit)?;
+        failpoint::reach(if after == Phase::Finished { "finish_locked" } else { "abort_locked" });
         take_away(d)?;
+        failpoint::reach(if after == Phase::Finished {
+            "finish_taken_away"
+        } else {
+            "abort_taken_away"
+        });
         remove::drop_schemas(d, class)?;
         remove::forget_misfits(d)
     });
@@ -189,5 +196,11 @@ fn end(
     pieces::forget(d.id)?;
     store::save(d)?;
     let seconds = began.elapsed().as_secs_f64();
-    store::record(d, &store::Step { name, seconds, count: None, detail: None, error: None })
+    store::record(d, &store::Step { name, seconds, count: None, detail: None, error: None })?;
+    failpoint::reach(if after == Phase::Finished {
+        "finish_committing"
+    } else {
+        "abort_committing"
+    });
+    Ok(())
 }

@@ -13,6 +13,7 @@ use crate::dependent;
 use crate::deployment::check::{collisions, facts};
 use crate::deployment::{guard, store, update};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::ident::{Ident, QualifiedName, plain};
 use crate::model::changes::Change;
 use crate::model::deployment::{Arguments, Deployment, Plan, Progress};
@@ -86,6 +87,7 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
     let before = definition(table.oid)?;
     let id = store::next_id()?;
     let mut deployment = build(&table, &request, &changes, &blue, id, settings)?;
+    failpoint::reach("prepare_built");
     lock_green(&table, settings)?;
     relation::check_not_in_use(table.oid, "bg_prepare")?;
     require_unchanged(&table, &difference::differences(&before, &definition(table.oid)?))?;
@@ -93,6 +95,7 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
         let _us = Identity::extension()?;
         capture::install(&deployment, table.persistence == "u")?;
     }
+    failpoint::reach("prepare_captured");
     store::insert(&deployment)?;
     guard::take_fingerprints(&mut deployment)?;
     // A view or a function needs no lock that ours would keep out: what came meanwhile was not carried.
@@ -109,6 +112,7 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
             error: None,
         },
     )?;
+    failpoint::reach("prepare_recorded");
     Ok((deployment.phase.to_string(), None))
 }
 

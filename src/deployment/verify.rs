@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::deployment::{batches, guard, store};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::model::deployment::Deployment;
 use crate::model::phase::Phase;
 use crate::model::settings::Settings;
@@ -62,6 +63,7 @@ impl Verification {
     /// Begins one; what the last one found is forgotten.
     pub fn begin(d: &Deployment) -> Result<Self> {
         store::forget_differences(d.id)?;
+        failpoint::reach("verify_begun");
         Ok(Self { pass: Pass::default(), began: Instant::now(), found: 0 })
     }
 
@@ -86,6 +88,7 @@ impl Verification {
                 error: None,
             };
             store::record(d, &step)?;
+            failpoint::reach("verify_done");
         }
         Ok(done)
     }

@@ -140,6 +140,19 @@ pub fn retry<T>(
     }
 }
 
+/// Waits while somebody holds the advisory lock by which tests stop a step, however short the locks'
+/// time is.
+#[cfg(feature = "failpoints")]
+pub fn pass_gate() -> Result<()> {
+    const GATE: i64 = 42;
+    let _level = SettingsLevel::open();
+    security::set("lock_timeout", "0")?;
+    let args = [crate::pg::spi::Arg::Int(GATE)];
+    crate::pg::spi::run("SELECT pg_catalog.pg_advisory_lock_shared($1)", &args)?;
+    crate::pg::spi::run("SELECT pg_catalog.pg_advisory_unlock_shared($1)", &args)?;
+    Ok(())
+}
+
 /// Half to one and a half of `rest`, so that two who collide do not collide again.
 fn jitter(rest: Duration) -> Duration {
     let nanos =

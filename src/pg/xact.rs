@@ -265,3 +265,16 @@ pub fn sleep(time: std::time::Duration) {
 pub fn check_for_interrupts() {
     pgrx::check_for_interrupts!();
 }
+
+/// Ends this process as kill -9 does, without a word: the server recovers.
+#[cfg(feature = "failpoints")]
+pub fn crash() -> ! {
+    unsafe extern "C" {
+        fn kill(pid: i32, signal: i32) -> i32;
+    }
+    const SIGKILL: i32 = 9;
+    loop {
+        // SAFETY: a signal to ourselves; nothing that we hold in memory is used afterwards.
+        unsafe { kill(pg_sys::MyProcPid, SIGKILL) };
+    }
+}

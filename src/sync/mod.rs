@@ -239,6 +239,7 @@ fn attempt(
         }
         misfit::record(deployment, &rows, &batch, failed)?;
         batch::consume(deployment, &batch)?;
+        failpoint::reach("sync_consumed");
         Ok(batch.events)
     })
 }
