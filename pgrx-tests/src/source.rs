@@ -58,6 +58,22 @@ pub fn read_all(top: &Path) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
+/// The names in each `failpoint::reach(…)` of the files below a directory, with the file.
+pub fn failpoints(top: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    for source in read_all(top)? {
+        let path = top.join(&source.path);
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        for (at, call) in source.code.match_indices("failpoint::reach(") {
+            let end = at + source.code[at..].find(';').unwrap_or(call.len());
+            let names = text[at..end].split('"').skip(1).step_by(2);
+            found.extend(names.map(|name| (name.to_owned(), source.path.clone())));
+        }
+    }
+    Ok(found)
+}
+
 /// Finds `unsafe` outside `src/pg`, and attributes that would permit it there.
 ///
 /// The lint `unsafe_code` cannot do it: what the macros of pgrx expand to is full of it. `lib.rs`

@@ -80,13 +80,14 @@ pub(super) fn unit(workspace: &Workspace, log: &Path) -> Result<bool> {
 }
 
 pub(super) fn install(workspace: &Workspace, log: &Path) -> Result<bool> {
-    match setup::install(workspace, Tree::Release) {
-        Ok(()) => Ok(true),
-        Err(error) => {
+    // The failpoints have a tree of their own: the release build has none.
+    for tree in [Tree::Release, Tree::Failpoints] {
+        if let Err(error) = setup::install(workspace, tree) {
             append(log, &format!("{error:#}\n"))?;
-            Ok(false)
+            return Ok(false);
         }
     }
+    Ok(true)
 }
 
 pub(super) fn client(workspace: &Workspace, log: &Path, repeat: u32) -> Result<bool> {
