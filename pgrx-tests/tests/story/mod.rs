@@ -10,6 +10,7 @@ pub mod copier;
 pub mod course;
 pub mod dump;
 pub mod errand;
+pub mod failpoints;
 pub mod person;
 pub mod workers;
 
