@@ -73,6 +73,7 @@ pub struct Cluster {
     data: PathBuf,
     sockets: PathBuf,
     watchdog: Watchdog,
+    keep: bool,
 }
 
 impl Cluster {
@@ -89,7 +90,7 @@ impl Cluster {
         let account = Account::find()?;
         let (data, sockets) = make_directories(&workspace, account)?;
         let watchdog = Watchdog::start(&data, &sockets)?;
-        let cluster = Self { account, bin, data, sockets, watchdog };
+        let cluster = Self { account, bin, data, sockets, watchdog, keep: false };
         cluster.init(options)?;
         cluster.restart()?;
         Ok(cluster)
@@ -251,6 +252,11 @@ impl Cluster {
         self.data.join("server.log")
     }
 
+    /// Lets its files stay when it ends, for somebody to look at.
+    pub fn keep_files(&mut self) {
+        self.keep = true;
+    }
+
     /// The data directory.
     pub fn data(&self) -> &Path {
         &self.data
@@ -317,7 +323,7 @@ impl Drop for Cluster {
         if self.postmaster().is_some() && self.stop(StopMode::Immediate).is_err() {
             eprintln!("the server of {} could not be stopped", self.data.display());
         }
-        if std::thread::panicking() {
+        if self.keep || std::thread::panicking() {
             eprintln!("the cluster's files are kept: {}", self.data.display());
         } else {
             let _ = fs::remove_dir_all(&self.data);

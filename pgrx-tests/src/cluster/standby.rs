@@ -18,8 +18,14 @@ impl Cluster {
         // Where a backup is put must be as closed as a server wants its directory.
         fs::set_permissions(&data, fs::Permissions::from_mode(0o700))
             .with_context(|| format!("closing {}", data.display()))?;
-        let standby =
-            Self { account: self.account, bin: self.bin.clone(), data, sockets, watchdog };
+        let standby = Self {
+            account: self.account,
+            bin: self.bin.clone(),
+            data,
+            sockets,
+            watchdog,
+            keep: false,
+        };
 
         let primary = format!(
             "host={} port={PORT} user={SUPERUSER} application_name={name}",

@@ -54,4 +54,4 @@ pub use report::{Problem, Report, Stall};
 pub use schema::{Column, Schema, Shape};
 pub use sums::Sums;
 pub use voice::Voice;
-pub use writers::{Errors, Workload, Writers};
+pub use writers::{Errors, Isolation, Workload, Writers};

@@ -27,8 +27,10 @@ impl Column {
 pub struct Shape {
     /// Part of the names of the functions for it.
     pub label: String,
-    /// The key column.
+    /// The key as a number: its column, or an expression over the columns of `identity`.
     pub key: String,
+    /// The key's columns where `key` is none itself, with their values over the row's `{key}`.
+    pub identity: Vec<Column>,
     /// The name, as an expression over the table's columns.
     pub name: String,
     /// The email address, as an expression over the table's columns.
@@ -43,6 +45,7 @@ impl Shape {
         Self {
             label: label.to_owned(),
             key: "id".to_owned(),
+            identity: Vec::new(),
             name: "name".to_owned(),
             email: "email".to_owned(),
             columns: vec![Column::new("name", "{name}"), Column::new("email", "{email}")],
@@ -107,6 +110,29 @@ impl Shape {
         self.columns.iter().map(assignment).collect::<Vec<_>>().join(", ")
     }
 
+    /// The key's columns.
+    fn identity(&self) -> Vec<Column> {
+        if self.identity.is_empty() {
+            vec![Column::new(&self.key, "{key}")]
+        } else {
+            self.identity.clone()
+        }
+    }
+
+    fn identity_names(&self) -> String {
+        self.identity().iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn identity_values(&self, key: &str) -> String {
+        let value = |c: &Column| c.value.replace("{key}", key);
+        self.identity().iter().map(value).collect::<Vec<_>>().join(", ")
+    }
+
+    fn identity_assignments(&self, key: &str) -> String {
+        let assignment = |c: &Column| format!("{} = {}", c.name, c.value.replace("{key}", key));
+        self.identity().iter().map(assignment).collect::<Vec<_>>().join(", ")
+    }
+
     fn names(&self) -> String {
         self.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")
     }
@@ -165,22 +191,28 @@ impl Schema {
                 shape.values("$1::text", "$2::text")
             ),
             Statement::InsertKey => format!(
-                "INSERT INTO {table} ({key}, {}) VALUES ($1::int8, {}) RETURNING {row}",
+                "INSERT INTO {table} ({}, {}) VALUES ({}, {}) RETURNING {row}",
+                shape.identity_names(),
                 shape.names(),
+                shape.identity_values("$1::int8"),
                 shape.values("$2::text", "$3::text")
             ),
             Statement::Refill => format!(
-                "INSERT INTO {table} ({key}, {}) VALUES ($1::int8, {}) \
-                 ON CONFLICT ({key}) DO NOTHING RETURNING {row}",
+                "INSERT INTO {table} ({}, {}) VALUES ({}, {}) \
+                 ON CONFLICT ({}) DO NOTHING RETURNING {row}",
+                shape.identity_names(),
                 shape.names(),
-                shape.values("$2::text", "$3::text")
+                shape.identity_values("$1::int8"),
+                shape.values("$2::text", "$3::text"),
+                shape.identity_names()
             ),
             Statement::Update => format!(
                 "UPDATE {table} SET {} WHERE {key} = $1::int8 RETURNING {row}",
                 shape.assignments("$2::text", "$3::text")
             ),
             Statement::UpdateKey => format!(
-                "UPDATE {table} SET {key} = $2::int8 WHERE {key} = $1::int8 RETURNING {row}"
+                "UPDATE {table} SET {} WHERE {key} = $1::int8 RETURNING {row}",
+                shape.identity_assignments("$2::int8")
             ),
             Statement::Delete => {
                 format!("DELETE FROM {table} WHERE {key} = $1::int8 RETURNING {row}")
@@ -317,6 +349,23 @@ mod tests {
 
         assert!(sql.contains("first = split_part($2::text, ' ', 1)"), "{sql}");
         assert!(sql.contains("hashtext((first || ' ' || last)::text)"), "{sql}");
+    }
+
+    #[test]
+    fn a_key_of_several_columns_is_written_in_parts_and_found_by_its_number() {
+        let shape = Shape {
+            key: "(no)".to_owned(),
+            identity: vec![Column::new("tenant", "abs({key} % 7)"), Column::new("no", "{key}")],
+            ..Shape::users("before")
+        };
+        let schema = Schema { before: shape, ..Schema::users() };
+
+        let sql = schema.sql(&schema.before, Statement::UpdateKey);
+
+        let expected = "SET tenant = abs($2::int8 % 7), no = $2::int8 WHERE (no) = $1::int8";
+        assert!(sql.contains(expected), "{sql}");
+        let sql = schema.sql(&schema.before, Statement::Refill);
+        assert!(sql.contains("ON CONFLICT (tenant, no)"), "{sql}");
     }
 
     #[test]

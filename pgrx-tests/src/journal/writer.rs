@@ -15,7 +15,7 @@ use super::session::{Failure, Session};
 use super::sums::Sums;
 use super::transaction::{Transaction, Work};
 use super::voice::{Value, Voice};
-use super::writers::{Control, Workload};
+use super::writers::{Control, Isolation, Workload};
 
 /// How long a writer tries to get to the server again.
 const RECONNECT: Duration = Duration::from_secs(60);
@@ -140,7 +140,7 @@ impl Writer {
             let block = self.session.client().query_one("SELECT nextval('journal.block')", &[]);
             match block {
                 Ok(row) => self.fresh = Fresh::new(row.get(0)),
-                Err(error) => return self.judge(Failure::Database(error), None),
+                Err(error) => return self.judge(control, Failure::Database(error), None),
             }
         }
         self.txn += 1;
@@ -158,7 +158,7 @@ impl Writer {
                 self.report.truncated += 1;
                 control.committed.fetch_add(1, Ordering::AcqRel);
             }
-            Err(failure) => return self.judge(failure, pending),
+            Err(failure) => return self.judge(control, failure, pending),
         }
         Ok(())
     }
@@ -170,7 +170,11 @@ impl Writer {
         if truncate {
             self.truncate_at = self.workload.truncate.map(|every| now + every);
         }
-        self.session.control("BEGIN")?;
+        let isolation = match self.workload.isolation.as_slice() {
+            levels if truncate || levels.is_empty() => Isolation::ReadCommitted,
+            levels => levels[self.random.random_range(0..levels.len())],
+        };
+        self.session.control(isolation.begin())?;
         let mut transaction = Transaction {
             session: &mut self.session,
             random: &mut self.random,
@@ -192,12 +196,36 @@ impl Writer {
         let entry = [self.id, self.txn, rows, ids, names, emails, whole].map(Value::Int);
         self.session.say(Statement::Enter, &entry)?;
         *pending = Some(work.clone());
-        self.session.control("COMMIT")?;
+        match self.workload.two_phase {
+            Some(every) if self.random.random_ratio(1, every.max(1)) => {
+                self.commit_in_two_phases()?
+            }
+            _ => self.session.control("COMMIT")?,
+        }
         Ok(if truncate { End::Truncated(work) } else { End::Committed(work) })
     }
 
+    /// Prepares the transaction and commits it after a while, now and then a long one.
+    fn commit_in_two_phases(&mut self) -> Result<(), postgres::Error> {
+        let name = self.prepared_name();
+        self.session.control(&format!("PREPARE TRANSACTION '{name}'"))?;
+        let most = if self.random.random_ratio(1, 20) { 1_000 } else { 30 };
+        thread::sleep(Duration::from_millis(self.random.random_range(0..most)));
+        self.session.control(&format!("COMMIT PREPARED '{name}'"))
+    }
+
+    /// The name of the present transaction, once it is prepared.
+    fn prepared_name(&self) -> String {
+        format!("{} {}", self.id, self.txn)
+    }
+
     /// Whether the writer can go on after a failure; if not, why.
-    fn judge(&mut self, failure: Failure, pending: Option<Work>) -> Result<(), String> {
+    fn judge(
+        &mut self,
+        control: &Control,
+        failure: Failure,
+        pending: Option<Work>,
+    ) -> Result<(), String> {
         let error = match failure {
             Failure::Surprise(message) => return Err(message),
             Failure::Database(error) => error,
@@ -207,7 +235,7 @@ impl Writer {
             if !self.workload.errors.reconnect {
                 return Err(told);
             }
-            return self.reconnect(pending).map_err(|why| format!("{told}; then {why}"));
+            return self.reconnect(control, pending).map_err(|why| format!("{told}; then {why}"));
         }
         let code = error.code().map(|code| code.code().to_owned()).unwrap_or_default();
         let message = error.as_db_error().map(|e| e.message().to_owned()).unwrap_or_default();
@@ -225,12 +253,12 @@ impl Writer {
         *self.report.tolerated.entry(code).or_default() += 1;
         match self.session.control("ROLLBACK") {
             Ok(()) => Ok(()),
-            Err(error) => self.judge(Failure::Database(error), None),
+            Err(error) => self.judge(control, Failure::Database(error), None),
         }
     }
 
     /// Connects again; then the ledger says whether the last transaction was committed.
-    fn reconnect(&mut self, pending: Option<Work>) -> Result<(), String> {
+    fn reconnect(&mut self, control: &Control, pending: Option<Work>) -> Result<(), String> {
         let deadline = Instant::now() + RECONNECT;
         loop {
             match self.resume(pending.as_ref()) {
@@ -238,6 +266,7 @@ impl Writer {
                     self.report.reconnected += 1;
                     return Ok(());
                 }
+                Err(_) if control.stop.load(Ordering::SeqCst) => return Ok(()),
                 Err(error) if Instant::now() >= deadline => return Err(tell(&error)),
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
@@ -246,6 +275,14 @@ impl Writer {
 
     fn resume(&mut self, pending: Option<&Work>) -> Result<(), postgres::Error> {
         self.session = Session::open(&self.config, &self.schema, self.voice)?;
+        let name = self.prepared_name();
+        let prepared = self
+            .session
+            .client()
+            .query_opt("SELECT FROM pg_catalog.pg_prepared_xacts WHERE gid = $1", &[&name])?;
+        if prepared.is_some() {
+            self.session.control(&format!("COMMIT PREPARED '{name}'"))?;
+        }
         let entered: bool = self
             .session
             .client()

@@ -20,7 +20,8 @@ pub struct Errors {
     /// the writer to the schema's other shape, 0A000 makes it prepare its statements anew (and is
     /// taken only with the message `cached plan must not change result type`).
     pub tolerate: Vec<String>,
-    /// A lost connection is opened again, and a commit that was not answered is looked up.
+    /// A lost connection is opened again, and a commit that was not answered is looked up; a
+    /// transaction that was prepared by then is committed.
     pub reconnect: bool,
 }
 
@@ -32,8 +33,14 @@ impl Errors {
 
     /// Those that the new definition itself causes.
     pub fn of_a_new_definition() -> Self {
-        let tolerate = vec!["42703".to_owned(), "0A000".to_owned()];
-        Self { tolerate, ..Self::default() }
+        Self::default().tolerating(&["42703", "0A000"])
+    }
+
+    /// These are none either.
+    #[must_use]
+    pub fn tolerating(mut self, codes: &[&str]) -> Self {
+        self.tolerate.extend(codes.iter().map(|code| (*code).to_owned()));
+        self
     }
 
     /// The server is killed now and then.
@@ -41,6 +48,32 @@ impl Errors {
     pub fn reconnecting(mut self) -> Self {
         self.reconnect = true;
         self
+    }
+}
+
+/// The isolation level of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// A snapshot for each statement.
+    ReadCommitted,
+    /// One snapshot; what others changed since ends the transaction with 40001.
+    RepeatableRead,
+    /// The same with predicate locks.
+    Serializable,
+}
+
+impl Isolation {
+    /// All of them.
+    pub const ALL: [Isolation; 3] =
+        [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable];
+
+    /// The statement that begins such a transaction.
+    pub(super) fn begin(self) -> &'static str {
+        match self {
+            Isolation::ReadCommitted => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            Isolation::RepeatableRead => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+            Isolation::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        }
     }
 }
 
@@ -59,6 +92,12 @@ pub struct Workload {
     pub shared: i64,
     /// Also `SELECT *`, which a prepared statement cannot go on with when columns change.
     pub look: bool,
+    /// The isolation levels of the transactions, by chance; READ COMMITTED where there is none. With
+    /// another one 40001 has to be tolerated. TRUNCATE is always READ COMMITTED: its entry needs a
+    /// snapshot from after its lock.
+    pub isolation: Vec<Isolation>,
+    /// One in so many transactions is committed in two phases.
+    pub two_phase: Option<u32>,
     /// Which errors are none.
     pub errors: Errors,
     /// Where chance begins: the same seed makes the same choices, though not the same interleaving.
@@ -74,6 +113,8 @@ impl Default for Workload {
             truncate: None,
             shared: 100,
             look: false,
+            isolation: Vec::new(),
+            two_phase: None,
             errors: Errors::strict(),
             seed: 1,
         }
@@ -181,6 +222,24 @@ impl Writers {
         while self.control.busy.load(Ordering::SeqCst) > 0 {
             thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// The same, for so long at most. Whether it came to that; they stay told to pause either way.
+    pub fn pause_within(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        self.control.pause.store(true, Ordering::SeqCst);
+        while self.control.busy.load(Ordering::SeqCst) > 0 {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+
+    /// Whether one of them has had a problem and gone home.
+    pub fn any_gave_up(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
     }
 
     /// Lets them go on.
