@@ -1,7 +1,8 @@
-//! What needs a server from outside: the set-up, throwaway clusters, client tests, the demo and the
-//! comparison. The package's binary is behind the aliases `cargo demo`, `cargo verify` and
-//! `cargo compare`.
+//! What needs a server from outside: the set-up, throwaway clusters, client tests, the demo, the
+//! comparison and the chaos. The package's binary is behind the aliases `cargo demo`, `cargo verify`,
+//! `cargo compare` and `cargo chaos`.
 
+pub mod chaos;
 pub mod cluster;
 pub mod compare;
 pub mod demo;

@@ -1,4 +1,4 @@
-//! The commands of this repository: `cargo demo`, `cargo verify`, `cargo compare`.
+//! The commands of this repository: `cargo demo`, `cargo verify`, `cargo compare`, `cargo chaos`.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 use bluegreen_tests::cluster::{Cluster, Options, SUPERUSER};
 use bluegreen_tests::setup::command::say;
 use bluegreen_tests::setup::{self, Tree, Workspace};
-use bluegreen_tests::{compare, demo, verify};
+use bluegreen_tests::{chaos, compare, demo, verify};
 use clap::{Parser, Subcommand};
 
 /// Demo, tests and comparison of pg_bluegreen. Each sets up what is missing first.
@@ -24,6 +24,8 @@ enum Task {
     Verify(verify::Arguments),
     /// Measure a whole change and the cost of capture, beside what they are measured by
     Compare(compare::Arguments),
+    /// Deploy random tables under random writers while random things go wrong
+    Chaos(chaos::Arguments),
     /// Set up what is missing and install the extension, nothing else
     Setup(Build),
     /// Start a throwaway cluster with the extension and leave it running until Ctrl-C
@@ -60,6 +62,7 @@ fn run() -> Result<()> {
         Task::Demo(arguments) => demo::run(&workspace, &arguments),
         Task::Verify(arguments) => verify::run(&workspace, &arguments),
         Task::Compare(arguments) => compare::run(&workspace, &arguments),
+        Task::Chaos(arguments) => chaos::run(&workspace, &arguments),
         Task::Setup(build) => setup::install(&workspace, build.tree()),
         Task::Shell(build) => {
             setup::install(&workspace, build.tree())?;
