@@ -30,10 +30,10 @@ pub struct Diary {
     pub written: u64,
     /// Rows that bg_verify compared.
     pub verified: u64,
+    /// How often the observer added up table and ledger under writers.
+    pub looks: u64,
     /// Episodes of which bg_prepare refused the changes.
     pub unprepared: u64,
-    /// Findings that are known and were passed over.
-    pub known: BTreeMap<String, u64>,
 }
 
 impl Diary {
@@ -86,14 +86,16 @@ impl fmt::Display for Diary {
         writeln!(
             f,
             "{} episodes, {} steps, {} deployments, {} processes killed or ended, {} server stops, \
-             {} writes committed, {} rows verified",
+             {} writes committed, {} rows verified, \
+             {} balances under load",
             self.episodes,
             self.steps,
             self.deployments,
             self.kills(),
             self.faults.get(&Fault::Stop).copied().unwrap_or_default(),
             self.written,
-            self.verified
+            self.verified,
+            self.looks
         )?;
         if self.unprepared > 0 {
             writeln!(f, "{} episodes whose changes were refused", self.unprepared)?;
@@ -106,9 +108,6 @@ impl fmt::Display for Diary {
         }
         for (refusal, count) in &self.refusals {
             writeln!(f, "{count:>7} × {refusal}")?;
-        }
-        for (known, count) in &self.known {
-            writeln!(f, "{count:>7} × known and passed over: {known}")?;
         }
         Ok(())
     }

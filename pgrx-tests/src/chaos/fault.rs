@@ -2,14 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use postgres::error::SqlState;
 
 use super::operator::Refusal;
 use super::plan::{Blow, Fault};
+use super::table::Table;
 use crate::cluster::{Cluster, SUPERUSER, Signal, StopMode};
+
+/// How long a blow waits for a worker to hit.
+const WORKERS_COME: Duration = Duration::from_millis(500);
 
 /// What has been hit in a step.
 #[derive(Debug, Default)]
@@ -24,21 +28,28 @@ pub struct Damage {
     lasting: Vec<JoinHandle<()>>,
 }
 
+/// Where a blow lands.
+pub struct Target<'a> {
+    /// In this cluster.
+    pub cluster: &'a Cluster,
+    /// In this database.
+    pub database: &'a str,
+    /// On this table.
+    pub table: &'a Table,
+    /// Or on one of these sessions.
+    pub runners: &'a [i32],
+}
+
 impl Damage {
     /// Deals a blow. Whom it hit; `None` when nobody of that kind was there.
-    pub fn deal(
-        &mut self,
-        cluster: &Cluster,
-        database: &str,
-        table: &str,
-        runners: &[i32],
-        blow: Blow,
-    ) -> Result<Option<String>> {
+    pub fn deal(&mut self, target: &Target<'_>, blow: Blow) -> Result<Option<String>> {
+        let Target { cluster, database, table, runners } = *target;
+        let (green, blue) = (&table.schema.table, table.blue());
         let pick = |pids: &[i32]| pids.get(blow.whom % pids.len().max(1)).copied();
         let victim = match blow.fault {
             Fault::CancelRunner | Fault::TerminateRunner | Fault::KillRunner => pick(runners),
             Fault::CancelWorker | Fault::TerminateWorker | Fault::KillWorker => {
-                pick(&pids(cluster, database, "backend_type = 'pg_bluegreen'")?)
+                pick(&workers(cluster, database)?)
             }
             Fault::TerminateWriter => {
                 pick(&pids(cluster, database, "application_name LIKE 'writer %'")?)
@@ -72,16 +83,26 @@ impl Damage {
                 cluster.restart()?;
             }
             Fault::VacuumFull => {
-                self.let_run(cluster, database, &format!("VACUUM FULL {table}"))?
+                self.let_run(cluster, database, &format!("VACUUM FULL {green}"))?
             }
-            Fault::Analyze => self.let_run(cluster, database, &format!("ANALYZE {table}"))?,
+            Fault::Analyze => self.let_run(cluster, database, &format!("ANALYZE {green}"))?,
+            Fault::VacuumFullBlue => {
+                self.let_run(cluster, database, &format!("VACUUM FULL {blue}"))?;
+            }
+            Fault::ReindexBlue => {
+                self.let_run(cluster, database, &format!("REINDEX TABLE {blue}"))?;
+            }
+            Fault::Comment => {
+                let text = format!("COMMENT ON TABLE {green} IS '{} ms'", blow.lasts.as_millis());
+                self.let_run(cluster, database, &text)?;
+            }
             Fault::Index => {
-                self.let_run(cluster, database, &format!("CREATE INDEX ON {table} (email)"))?;
+                self.let_run(cluster, database, &format!("CREATE INDEX ON {green} ((1))"))?;
             }
             Fault::Holder => self.let_last(
                 cluster,
                 database,
-                &format!("BEGIN; LOCK TABLE {table} IN ACCESS SHARE MODE"),
+                &format!("BEGIN; LOCK TABLE {green} IN ACCESS SHARE MODE"),
                 blow.lasts,
             )?,
             Fault::Snapshot => self.let_last(
@@ -147,6 +168,18 @@ impl Damage {
             .context("starting a thread")?;
         self.lasting.push(thread);
         Ok(())
+    }
+}
+
+/// The workers; where there is none yet, one may come soon.
+fn workers(cluster: &Cluster, database: &str) -> Result<Vec<i32>> {
+    let end = Instant::now() + WORKERS_COME;
+    loop {
+        let found = pids(cluster, database, "backend_type = 'pg_bluegreen'")?;
+        if !found.is_empty() || Instant::now() > end {
+            return Ok(found);
+        }
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -19,6 +19,7 @@
 mod diary;
 mod fault;
 mod invariant;
+mod observer;
 mod operator;
 mod plan;
 mod server_log;

@@ -119,8 +119,14 @@ pub enum Fault {
     VacuumFull,
     /// ANALYZE of the live table.
     Analyze,
+    /// VACUUM FULL of the offline table.
+    VacuumFullBlue,
+    /// REINDEX of the offline table.
+    ReindexBlue,
     /// Another index on the live table.
     Index,
+    /// Another comment on the live table.
+    Comment,
     /// A transaction with a lock on the live table that does nothing for a while.
     Holder,
     /// A transaction with an old snapshot that does nothing for a while.
@@ -130,7 +136,7 @@ pub enum Fault {
 impl Fault {
     /// One in proportion to how much it is worth.
     fn draw(random: &mut StdRng) -> Self {
-        const ALL: [(Fault, u32); 13] = [
+        const ALL: [(Fault, u32); 16] = [
             (Fault::CancelRunner, 14),
             (Fault::TerminateRunner, 14),
             (Fault::KillRunner, 7),
@@ -141,7 +147,10 @@ impl Fault {
             (Fault::Stop, 8),
             (Fault::VacuumFull, 8),
             (Fault::Analyze, 5),
-            (Fault::Index, 4),
+            (Fault::VacuumFullBlue, 5),
+            (Fault::ReindexBlue, 5),
+            (Fault::Index, 3),
+            (Fault::Comment, 3),
             (Fault::Holder, 8),
             (Fault::Snapshot, 8),
         ];
@@ -205,6 +214,8 @@ pub struct Episode {
     pub workload: Workload,
     /// The first one prepares.
     pub steps: Vec<Step>,
+    /// What another operator does while it ends.
+    pub rival: Option<Act>,
     /// What goes wrong while it ends.
     pub blow: Option<Blow>,
     /// How it ends.
@@ -225,14 +236,29 @@ impl Episode {
             first.acts.truncate(1);
             first.acts[0].verb = Verb::Prepare;
         }
+        if let Some(second) = steps.get_mut(1)
+            && random.random_ratio(2, 3)
+        {
+            // Most of what can break needs a copy.
+            second.acts[0].verb =
+                Verb::Run(if random.random_bool(0.5) { "ready" } else { "swapped" });
+        }
         Self {
             number,
             table,
             workload,
             steps,
+            rival: random.random_ratio(1, 3).then(|| act(random)),
             blow: random.random_ratio(1, 3).then(|| blow(random)),
             ending: if random.random_bool(0.5) { Ending::Finish } else { Ending::Abort },
         }
+    }
+}
+
+impl Act {
+    /// Whether its session has a statement_timeout.
+    pub fn may_time_out(&self) -> bool {
+        self.settings.iter().any(|(name, _)| *name == "statement_timeout")
     }
 }
 
@@ -292,15 +318,24 @@ fn act(random: &mut StdRng) -> Act {
     if random.random_ratio(1, 6) {
         settings.push(("bluegreen.max_wal_rate", random.random_range(2_000..20_000).to_string()));
     }
+    if random.random_ratio(1, 12) {
+        settings.push(("statement_timeout", format!("{}ms", random.random_range(5..500))));
+    }
+    if random.random_ratio(1, 30) {
+        settings.push(("default_transaction_isolation", "serializable".to_owned()));
+    }
+    if random.random_ratio(1, 12) {
+        settings.push(("enable_seqscan", "off".to_owned()));
+    }
     Act { verb: Verb::draw(random), settings }
 }
 
 fn blow(random: &mut StdRng) -> Blow {
     // Most moments are early: a small table is copied in a fraction of a second.
-    let most = *[20, 150, 600, 2_000].choose(random).unwrap_or(&150);
+    let most = *[4, 20, 60, 150, 600, 2_000].choose(random).unwrap_or(&150);
     Blow {
         fault: Fault::draw(random),
-        after: Duration::from_millis(random.random_range(0..most)),
+        after: Duration::from_micros(random.random_range(0..most * 1_000)),
         lasts: Duration::from_millis(random.random_range(50..2_500)),
         whom: random.random_range(0..4),
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::diary::Diary;
-use super::fault::Damage;
+use super::fault::{Damage, Target};
 use super::invariant::{self, Status};
+use super::observer::Observer;
 use super::operator::{Operator, Outcome, Refusal};
 use super::plan::{Act, Blow, Ending, Episode, Fault, Step, Verb};
 use super::server_log::ServerLog;
@@ -20,7 +21,7 @@ const REFUSALS: [&str; 4] = ["55000", "55006", "55P03", "25001"];
 /// Why bg_prepare may refuse changes by chance: the episode is over then.
 const UNPREPARABLE: [&str; 6] = ["0A000", "2BP01", "42804", "22023", "42P16", "55000"];
 /// After this time a call that waits for bg_resume gets it.
-const PATIENCE: Duration = Duration::from_secs(6);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// After this time a call hangs.
 const HANGS: Duration = Duration::from_secs(120);
 
@@ -32,6 +33,7 @@ pub struct Stage<'a> {
     diary: &'a mut Diary,
     database: String,
     writers: Writers,
+    observer: Observer,
     /// The definition of everything, before.
     dump: String,
     /// Whether somebody has added to the table meanwhile.
@@ -65,6 +67,8 @@ impl<'a> Stage<'a> {
             &episode.table.schema,
             &episode.workload,
         )?;
+        let observer =
+            Observer::start(&cluster.config(SUPERUSER, &database), &episode.table.schema)?;
         diary.note(format!(
             "episode {}: {} with {} rows, bg_prepare('{}'), {} writers",
             episode.number,
@@ -73,7 +77,7 @@ impl<'a> Stage<'a> {
             episode.table.changes,
             episode.workload.writers
         ));
-        Ok(Self { cluster, episode, log, diary, database, writers, dump, altered: false })
+        Ok(Self { cluster, episode, log, diary, database, writers, observer, dump, altered: false })
     }
 
     /// Plays all of it, `more` tells whether there is time for another step.
@@ -100,6 +104,8 @@ impl<'a> Stage<'a> {
 
     /// Lets the writers go home, and looks at everything once more.
     pub fn close(self) -> Result<()> {
+        self.diary.looks += self.observer.looks();
+        drop(self.observer);
         let report = self.writers.stop();
         self.diary.written += report.committed + report.unanswered;
         report.check().context("a writer")?;
@@ -115,7 +121,8 @@ impl<'a> Stage<'a> {
         let mut client = invariant::inspector(self.cluster, &self.database)?;
         let mut status = invariant::status(&mut client)?;
         drop(client);
-        let mut blow = self.episode.blow;
+        let episode = self.episode;
+        let mut blow = episode.blow;
         for attempt in 0..10 {
             if status.open.is_none() {
                 if status.phase == "aborted" && !self.altered {
@@ -129,7 +136,7 @@ impl<'a> Stage<'a> {
             if self.altered {
                 self.step(&calm(Verb::Prepare))?;
             }
-            let finish = (self.episode.ending == Ending::Finish) != (attempt / 3 % 2 == 1);
+            let finish = (episode.ending == Ending::Finish) != (attempt / 3 % 2 == 1);
             let swapped = status.phase == "swapped";
             let verb = match (finish, swapped) {
                 (true, _) => Verb::Run("finished"),
@@ -141,6 +148,10 @@ impl<'a> Stage<'a> {
             };
             let mut step = calm(verb);
             step.blows.extend(blow.take());
+            if attempt == 0 {
+                // Somebody else has not heard that it ends.
+                step.acts.extend(episode.rival.clone());
+            }
             (_, status) = self.step(&step)?;
         }
         bail!("the deployment could not be ended: {status:?}")
@@ -200,11 +211,16 @@ impl<'a> Stage<'a> {
     fn deal(&mut self, damage: &mut Damage, operators: &[Operator], blow: Blow) -> Result<()> {
         thread::sleep(blow.after);
         let runners: Vec<i32> = operators.iter().map(|operator| operator.pid).collect();
-        let table = &self.episode.table.schema.table;
-        let hit = damage.deal(self.cluster, &self.database, table, &runners, blow)?;
+        let target = Target {
+            cluster: self.cluster,
+            database: &self.database,
+            table: &self.episode.table,
+            runners: &runners,
+        };
+        let hit = damage.deal(&target, blow)?;
         if let Some(whom) = hit {
             *self.diary.faults.entry(blow.fault).or_default() += 1;
-            self.altered |= blow.fault == Fault::Index;
+            self.altered |= [Fault::Index, Fault::Comment].contains(&blow.fault);
             self.diary.note(format!(
                 "  after {} ms {:?}{whom}",
                 blow.after.as_millis(),
@@ -263,6 +279,7 @@ impl<'a> Stage<'a> {
         let prepares = step.acts.iter().any(|act| act.verb == Verb::Prepare);
         let known = REFUSALS.contains(&code.as_str())
             || damage.excuses(operator.pid, &refusal)
+            || (code == "57014" && step.acts.iter().any(Act::may_time_out))
             || (prepares && UNPREPARABLE.contains(&code.as_str()));
         ensure!(known, "{}: {}", operator.verb, refusal.text());
         let hint = if refusal.hint { "" } else { " (no hint)" };
@@ -279,6 +296,9 @@ impl<'a> Stage<'a> {
         let still = self.writers.pause_within(Duration::from_secs(90));
         ensure!(still, "the writers do not come to an end: {}", self.activity()?);
         ensure!(!self.writers.any_gave_up(), "a writer has given up");
+        if let Some(problem) = self.observer.problem() {
+            bail!("{problem}");
+        }
         let health = invariant::examine(self.cluster, &self.database, &self.episode.table)?;
         self.diary.verified += health.verified;
         if let Some(refusal) = &health.not_compared {
