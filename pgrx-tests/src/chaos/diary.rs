@@ -30,6 +30,8 @@ pub struct Diary {
     pub written: u64,
     /// Rows that bg_verify compared.
     pub verified: u64,
+    /// Findings that are known and were passed over.
+    pub known: BTreeMap<&'static str, u64>,
     /// How often the observer added up table and ledger under writers.
     pub looks: u64,
     /// Episodes of which bg_prepare refused the changes.
@@ -108,6 +110,9 @@ impl fmt::Display for Diary {
         }
         for (refusal, count) in &self.refusals {
             writeln!(f, "{count:>7} × {refusal}")?;
+        }
+        for (known, count) in &self.known {
+            writeln!(f, "{count:>7} × known, passed over: {known}")?;
         }
         Ok(())
     }

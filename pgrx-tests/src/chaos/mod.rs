@@ -19,6 +19,7 @@
 mod diary;
 mod fault;
 mod invariant;
+mod known;
 mod observer;
 mod operator;
 mod plan;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::diary::Diary;
 use super::fault::{Damage, Target};
 use super::invariant::{self, Status};
+use super::known;
 use super::observer::Observer;
 use super::operator::{Operator, Outcome, Refusal};
 use super::plan::{Act, Blow, Ending, Episode, Fault, Step, Verb};
@@ -139,6 +140,8 @@ impl<'a> Stage<'a> {
             let finish = (episode.ending == Ending::Finish) != (attempt / 3 % 2 == 1);
             let swapped = status.phase == "swapped";
             let verb = match (finish, swapped) {
+                // It does not compare definitions, so it always leads out.
+                (true, true) if attempt > 0 => Verb::Finish,
                 (true, _) => Verb::Run("finished"),
                 (false, true) => {
                     self.step(&calm(Verb::Run("swapped")))?;
@@ -200,7 +203,7 @@ impl<'a> Stage<'a> {
         }
         let mut first = None;
         for operator in &operators {
-            let outcome = self.wait(operator)?;
+            let outcome = self.wait(operator, &mut damage)?;
             let refusal = self.judge(operator, outcome, &damage, step)?;
             first = first.or(refusal);
         }
@@ -231,7 +234,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits for a call; resumes the deployment where it waits for that.
-    fn wait(&mut self, operator: &Operator) -> Result<(Outcome, Duration)> {
+    fn wait(&mut self, operator: &Operator, damage: &mut Damage) -> Result<(Outcome, Duration)> {
         loop {
             let limit = if operator.elapsed() < PATIENCE {
                 PATIENCE.saturating_sub(operator.elapsed())
@@ -245,7 +248,11 @@ impl<'a> Stage<'a> {
                 bail!("{} hangs: {}", operator.verb, self.activity()?);
             }
             let mut client = invariant::inspector(self.cluster, &self.database)?;
-            if invariant::status(&mut client)?.paused {
+            let status = invariant::status(&mut client)?;
+            if status.paused && status.open.is_none() {
+                *self.diary.known.entry(known::PAUSED_AND_OVER).or_default() += 1;
+                damage.cancel(&mut client, operator.pid)?;
+            } else if status.paused {
                 let resume = Verb::Resume.sql(&self.episode.table);
                 // Somebody else may be at it.
                 let resumed = client.simple_query(&resume).is_ok();
@@ -275,6 +282,9 @@ impl<'a> Stage<'a> {
         };
         self.diary.note(format!("  {} -> {}, {took} ms", operator.verb, refusal.text()));
         self.diary.call(operator.verb.clone(), true);
+        if let Some(why) = known::why(&refusal.message) {
+            *self.diary.known.entry(why).or_default() += 1;
+        }
         let code = refusal.code.clone().unwrap_or_default();
         let prepares = step.acts.iter().any(|act| act.verb == Verb::Prepare);
         let known = REFUSALS.contains(&code.as_str())
