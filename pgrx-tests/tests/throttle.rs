@@ -296,6 +296,17 @@ fn the_copy_waits_while_too_many_clients_are_active() {
     assert_went_on(&scene, run);
 }
 
+#[test]
+fn a_deployment_that_ends_during_a_pause_is_waited_for_by_nobody() {
+    let scene = Scene::wide_users(BLOCKS);
+    prepare(&scene);
+    let run = run_with(&scene, SLOWLY);
+    scene.owner().run("SELECT bg_pause('users')");
+    until_waiting(&scene, &run, "bg_resume");
+    scene.owner().run("SELECT bg_abort('users')");
+    run.refused().assert_is("55000", &["aborted by another session"]);
+}
+
 fn wake(scene: &Scene, sleepers: Vec<Errand>) {
     for sleeper in sleepers {
         scene.admin().run(&format!("SELECT pg_cancel_backend({})", sleeper.pid));

@@ -342,3 +342,22 @@ fn trap_26_a_row_that_the_reverse_mapping_cannot_take_can_be_deleted_again() {
     assert_eq!(scene.status("misfits"), "0");
     assert_eq!(scene.app().int("SELECT count(*) FROM users"), 11);
 }
+
+#[test]
+fn trap_11_a_rewrite_of_columns_that_were_added_with_a_default_changes_no_definition() {
+    let scene = Scene::users(100);
+    scene.admin().run(
+        "ALTER TABLE users ADD COLUMN note text DEFAULT 'old', ADD COLUMN plan int NOT NULL DEFAULT 7;
+         ALTER TABLE users ALTER COLUMN note DROP DEFAULT",
+    );
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text DEFAULT 'none'");
+    owner.run("VACUUM FULL users");
+    owner.swap();
+    owner.run("VACUUM FULL users");
+    owner.revert();
+    scene.assert_in_step("id, name, email, created_at, note, plan");
+    // The same definition again, and other values.
+    owner.run("ALTER TABLE users ALTER COLUMN plan TYPE int USING plan + 1");
+    owner.refused("CALL bg_run('users')").assert_names(&["rewritten column plan"]);
+}

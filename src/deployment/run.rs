@@ -127,7 +127,9 @@ impl Runner<'_> {
         }
         let hold = self.crew.hold();
         let (mut d, batch) = self.session.transaction_as(hold, Flush::Later, |d, settings| {
-            let batch = if d.paused { None } else { Some(batches::next(d, settings, hold)?) };
+            // What is over waits for nobody.
+            let waits = d.paused && d.phase.is_open();
+            let batch = if waits { None } else { Some(batches::next(d, settings, hold)?) };
             Ok((d.clone(), batch))
         })?;
         let Some(batch) = batch else {
@@ -219,7 +221,8 @@ impl Runner<'_> {
             let began = Instant::now();
             let done = self.session.transaction(Flush::Later, |d, settings| {
                 let over = d.phase != Phase::Ready;
-                Ok(if d.paused { None } else { Some(over || verification.step(d, settings)?) })
+                let waits = d.paused && !over;
+                Ok(if waits { None } else { Some(over || verification.step(d, settings)?) })
             })?;
             match done {
                 None => self.wait_for(Some(paused()))?,

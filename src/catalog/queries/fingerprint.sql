@@ -41,8 +41,13 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
     UNION ALL
     SELECT 'file', c.relfilenode::text FROM pg_catalog.pg_class c WHERE c.oid = $1
     UNION ALL
-    SELECT 'rewritten column ' || a.attname, a.xmin::text
+    -- ALTER TYPE makes a column's default anew. VACUUM FULL does not, but it writes the catalog row of
+    -- a column whose default stood there for old rows.
+    SELECT 'rewritten column ' || a.attname,
+           CASE WHEN d.oid IS NOT NULL THEN 'default ' || d.oid
+                WHEN a.atthasmissing THEN 'missing' ELSE a.xmin::text END
       FROM pg_catalog.pg_attribute a
+      LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
     UNION ALL
     SELECT 'constraint ' || k.conname,
