@@ -17,7 +17,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn from_error(error: &postgres::Error) -> Self {
+    pub fn from_error(error: &postgres::Error) -> Self {
         match error.as_db_error() {
             Some(error) => Self::from_server(error),
             None => Self {
