@@ -82,8 +82,9 @@ impl Cluster {
         let workspace = Workspace::find()?;
         let bin = workspace.bin(options.tree);
         if !bin.join("postgres").is_file() {
+            let which = if options.tree == Tree::Failpoints { " --failpoints" } else { "" };
             bail!(
-                "{} has no server yet: run `cargo run --release -p pg_bluegreen-tests -- setup`",
+                "{} has no server yet: run `cargo run --release -p pg_bluegreen-tests -- setup{which}`",
                 workspace.server(options.tree).display()
             );
         }

@@ -14,8 +14,9 @@ use bluegreen_tests::journal::{self, Errors, Schema, Workload, Writers};
 use bluegreen_tests::setup::Workspace;
 use bluegreen_tests::source;
 use story::course::seed;
+use story::errand::run_with;
 use story::failpoints::{self, arm, is_lost};
-use story::{Person, Scene};
+use story::{Errand, Person, Scene, workers};
 
 /// The call in which a point is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,6 +211,55 @@ fn at_every_point(cluster: &'static Cluster, way: Way) {
             && !(way == Way::Crash && line.contains("signal 9"));
         assert!(!fell && !line.contains("PANIC"), "{line}");
     }
+}
+
+/// A worker copies and builds indexes beside its runner. What it was at is done again; by the runner
+/// itself where the worker can only fail.
+#[test]
+fn a_worker_that_falls_at_a_failpoint_gives_its_part_back() {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let options = Options::default().set("max_worker_processes", "32");
+    let cluster = CLUSTER.get_or_init(|| failpoints::cluster(options));
+    let scene = workers::large(cluster);
+    failpoints::assert_there(&scene);
+    let account = workers::Account::open(&scene);
+    let mut runs = 0;
+    for point in ["copy_range", "copy_advanced", "index_built"] {
+        for way in [Way::Crash, Way::Error] {
+            let when = format!("{way:?} at {point} in a worker");
+            if runs > 0 {
+                scene.owner().run("SELECT bg_abort('users')");
+            }
+            runs += 1;
+            workers::prepare(&scene, "");
+            let how = if way == Way::Crash { ":crash" } else { "" };
+            let database = &scene.database;
+            let mut admin = scene.admin();
+            // Workers get what the database sets, the runner has a setting of its own.
+            admin.run(&format!(
+                "ALTER DATABASE {database} SET bluegreen_test.failpoint = '{point}{how}'"
+            ));
+            let mut owner = scene.owner();
+            arm(&mut owner, "none");
+            owner.run(workers::FAST);
+            let (_, ended) = Errand::start(owner, "CALL bg_run('users')").result();
+            let mut admin = scene.admin();
+            admin.run(&format!("ALTER DATABASE {database} RESET bluegreen_test.failpoint"));
+            match (way, ended) {
+                (Way::Crash, Err(refusal)) => assert!(is_lost(&refusal), "{when}: {refusal:?}"),
+                (Way::Crash, Ok(_)) => panic!("not reached: {when}"),
+                (Way::Error, ended) => assert!(ended.is_ok(), "{when}: {ended:?}"),
+            }
+            let log = std::fs::read_to_string(cluster.log_file()).unwrap();
+            let fell = log.matches(&format!("failpoint {point}")).count();
+            assert!(way == Way::Crash || fell > 0, "not reached: {when}");
+            run_with(&scene, workers::FAST).done();
+            let found = scene.admin().rows("SELECT key, problem FROM bg_verify('users') LIMIT 5");
+            assert!(found.is_empty(), "{when}: {found:?}");
+            scene.until(workers::NONE_LEFT);
+        }
+    }
+    account.check(&scene);
 }
 
 /// `users`, with something of each kind that hangs on a table.
