@@ -28,6 +28,8 @@ pub struct Diary {
     pub faults: BTreeMap<Fault, u64>,
     /// Transactions that writers committed.
     pub written: u64,
+    /// What the writers took without calling it a problem, by SQLSTATE.
+    pub tolerated: BTreeMap<String, u64>,
     /// Rows that bg_verify compared.
     pub verified: u64,
     /// Findings that are known and were passed over.
@@ -102,6 +104,7 @@ impl fmt::Display for Diary {
         if self.unprepared > 0 {
             writeln!(f, "{} episodes whose changes were refused", self.unprepared)?;
         }
+        writeln!(f, "writers rolled back by SQLSTATE: {:?}", self.tolerated)?;
         for (verb, (calls, refused)) in &self.verbs {
             writeln!(f, "{calls:>7} {verb}, {refused} of them without success")?;
         }

@@ -271,7 +271,8 @@ fn workload(random: &mut StdRng, table: &Table) -> Workload {
     Workload {
         writers: random.random_range(2..=4),
         voices: Voice::ALL.to_vec(),
-        pace: Some(random.random_range(10.0..80.0)),
+        // Without one they are faster than sync may be.
+        pace: random.random_ratio(5, 6).then(|| random.random_range(10.0..80.0)),
         truncate: truncate.then(|| Duration::from_millis(random.random_range(1_500..8_000))),
         shared: 60,
         look: random.random_bool(0.5),

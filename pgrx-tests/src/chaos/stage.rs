@@ -109,6 +109,9 @@ impl<'a> Stage<'a> {
         drop(self.observer);
         let report = self.writers.stop();
         self.diary.written += report.committed + report.unanswered;
+        for (code, count) in &report.tolerated {
+            *self.diary.tolerated.entry(code.clone()).or_default() += count;
+        }
         report.check().context("a writer")?;
         invariant::examine(self.cluster, &self.database, &self.episode.table)?;
         self.cluster
