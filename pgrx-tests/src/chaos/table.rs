@@ -444,7 +444,8 @@ impl Draft<'_> {
         if !self.deferrable {
             some.push("UNIQUE INDEX by_lower_email ON {} (lower(email))");
         }
-        if has("amount") {
+        // Where two rows exchange their addresses in one statement, nothing else may be unique.
+        if has("amount") && !self.deferrable {
             some.push("UNIQUE INDEX by_amount ON {} (amount, email) WHERE amount > 0");
         }
         if has("tags") {
