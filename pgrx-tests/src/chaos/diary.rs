@@ -32,8 +32,6 @@ pub struct Diary {
     pub tolerated: BTreeMap<String, u64>,
     /// Rows that bg_verify compared.
     pub verified: u64,
-    /// Findings that are known and were passed over.
-    pub known: BTreeMap<&'static str, u64>,
     /// How often the observer added up table and ledger under writers.
     pub looks: u64,
     /// Episodes of which bg_prepare refused the changes.
@@ -113,9 +111,6 @@ impl fmt::Display for Diary {
         }
         for (refusal, count) in &self.refusals {
             writeln!(f, "{count:>7} × {refusal}")?;
-        }
-        for (known, count) in &self.known {
-            writeln!(f, "{count:>7} × known, passed over: {known}")?;
         }
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use postgres::Client;
 use postgres::error::SqlState;
 
 use super::operator::Refusal;
@@ -114,14 +113,6 @@ impl Damage {
             )?,
         }
         Ok(Some(if pid == 0 { String::new() } else { format!(" of {pid}") }))
-    }
-
-    /// Cancels a call that would never end.
-    pub fn cancel(&mut self, client: &mut Client, pid: i32) -> Result<()> {
-        self.cancelled.insert(pid);
-        client
-            .batch_execute(&format!("SELECT pg_catalog.pg_cancel_backend({pid})"))
-            .context("cancelling a call")
     }
 
     /// Waits for what lasts.

@@ -19,7 +19,6 @@
 mod diary;
 mod fault;
 mod invariant;
-mod known;
 mod observer;
 mod operator;
 mod plan;

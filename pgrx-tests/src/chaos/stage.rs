@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail, ensure};
 use super::diary::Diary;
 use super::fault::{Damage, Target};
 use super::invariant::{self, Status};
-use super::known;
 use super::observer::Observer;
 use super::operator::{Operator, Outcome, Refusal};
 use super::plan::{Act, Blow, Ending, Episode, Fault, Step, Verb};
@@ -206,7 +205,7 @@ impl<'a> Stage<'a> {
         }
         let mut first = None;
         for operator in &operators {
-            let outcome = self.wait(operator, &mut damage)?;
+            let outcome = self.wait(operator)?;
             let refusal = self.judge(operator, outcome, &damage, step)?;
             first = first.or(refusal);
         }
@@ -237,7 +236,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits for a call; resumes the deployment where it waits for that.
-    fn wait(&mut self, operator: &Operator, damage: &mut Damage) -> Result<(Outcome, Duration)> {
+    fn wait(&mut self, operator: &Operator) -> Result<(Outcome, Duration)> {
         loop {
             let limit = if operator.elapsed() < PATIENCE {
                 PATIENCE.saturating_sub(operator.elapsed())
@@ -252,10 +251,7 @@ impl<'a> Stage<'a> {
             }
             let mut client = invariant::inspector(self.cluster, &self.database)?;
             let status = invariant::status(&mut client)?;
-            if status.paused && status.open.is_none() {
-                *self.diary.known.entry(known::PAUSED_AND_OVER).or_default() += 1;
-                damage.cancel(&mut client, operator.pid)?;
-            } else if status.paused {
+            if status.paused && status.open.is_some() {
                 let resume = Verb::Resume.sql(&self.episode.table);
                 // Somebody else may be at it.
                 let resumed = client.simple_query(&resume).is_ok();
@@ -285,9 +281,6 @@ impl<'a> Stage<'a> {
         };
         self.diary.note(format!("  {} -> {}, {took} ms", operator.verb, refusal.text()));
         self.diary.call(operator.verb.clone(), true);
-        if let Some(why) = known::why(&refusal.message) {
-            *self.diary.known.entry(why).or_default() += 1;
-        }
         let code = refusal.code.clone().unwrap_or_default();
         let prepares = step.acts.iter().any(|act| act.verb == Verb::Prepare);
         let known = REFUSALS.contains(&code.as_str())
