@@ -56,7 +56,7 @@ fn bg_status(
             name!(rows_estimated, i64),
             name!(rows_per_second, i64),
             name!(eta, Option<Interval>),
-            name!(pending_changes, i64),
+            name!(pending_changes, Option<i64>),
             name!(sync_lag, Option<Interval>),
             name!(misfits, i64),
             name!(not_valid, i64),

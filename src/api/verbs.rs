@@ -203,11 +203,13 @@ fn bg_verify(
 
 #[pg_extern(sql = false)]
 fn bg_pause(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
+    guard::require_read_committed("bg_pause")?;
     Ok(set_paused(source, true)?)
 }
 
 #[pg_extern(sql = false)]
 fn bg_resume(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
+    guard::require_read_committed("bg_resume")?;
     Ok(set_paused(source, false)?)
 }
 

@@ -19,8 +19,8 @@ pub struct Status {
     pub rows_per_second: i64,
     /// Seconds to the end of the copy.
     pub eta: Option<f64>,
-    /// Log rows that wait.
-    pub pending: i64,
+    /// Log rows that wait; None while somebody ends the deployment.
+    pub pending: Option<i64>,
     /// Seconds since the last complete sync.
     pub lag: Option<f64>,
     /// Misfits.
@@ -40,9 +40,9 @@ pub struct Status {
 /// Everything about one deployment.
 pub fn status(d: Deployment) -> Result<Status> {
     let now = batches::now();
-    let (mut pending, mut misfits, mut not_valid) = (0, 0, 0);
+    let (mut pending, mut misfits, mut not_valid) = (Some(0), 0, 0);
     if d.phase.is_open() {
-        pending = sync::backlog(&d, COUNT_UP_TO)?;
+        pending = sync::backlog_at_once(&d, COUNT_UP_TO)?;
         misfits = store::misfits(&d)?;
         not_valid = dependents::not_valid(&d)?.len() as i64;
     }

@@ -88,7 +88,8 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
         deployment.progress.zones.consumed(window, round.read, round.complete);
         return Ok(Round { complete: false, in_step: false, ..round });
     }
-    let short = round.took * 4 <= settings.batch_time;
+    // What took long may be misfits that were tried again: nobody writes then.
+    let short = round.read == 0 || round.took * 4 <= settings.batch_time;
     let chased = &mut deployment.progress.chased;
     *chased = if round.complete && !short { *chased + 1 } else { 0 };
     if *chased >= MOST_CHASES {
@@ -166,6 +167,14 @@ pub fn drain(deployment: &mut Deployment, settings: &Settings) -> Result<i64> {
             return Ok(read);
         }
     }
+}
+
+/// The same as [`backlog`], for those who must not wait: None while somebody has the log locked.
+pub fn backlog_at_once(deployment: &Deployment, limit: i64) -> Result<Option<i64>> {
+    if !lock::relation_at_once(log_oid(deployment)?, Mode::AccessShare) {
+        return Ok(None);
+    }
+    backlog(deployment, limit).map(Some)
 }
 
 /// How many log rows there are, counted up to `limit`.
