@@ -244,6 +244,25 @@ impl Episode {
             && random.random_ratio(2, 3)
         {
             // Most of what can break needs a copy.
+            if random.random_bool(0.5) {
+                let mut blow = blow(random);
+                blow.fault = *[Fault::CancelWorker, Fault::TerminateWorker, Fault::KillWorker]
+                    .choose(random)
+                    .unwrap_or(&Fault::KillWorker);
+                blow.after /= 8;
+                second.blows.insert(0, blow);
+                // Workers that are there for long enough to be hit.
+                let settings = &mut second.acts[0].settings;
+                settings.retain(|(name, _)| name.starts_with("bluegreen.retry"));
+                settings.extend(
+                    [
+                        ("bluegreen.copy_workers", "3"),
+                        ("bluegreen.batch_time", "2ms"),
+                        ("bluegreen.nice", "20"),
+                    ]
+                    .map(|(name, value)| (name, value.to_owned())),
+                );
+            }
             second.acts[0].verb =
                 Verb::Run(if random.random_bool(0.5) { "ready" } else { "swapped" });
         }

@@ -10,6 +10,9 @@ use rand::seq::{IndexedRandom, SliceRandom};
 
 use crate::journal::{Column, Schema, Shape};
 
+/// Rows of a sparse table before most of them are deleted.
+const SPARSE: u32 = 40_000;
+
 /// How the rows' numbers are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
@@ -202,7 +205,7 @@ pub struct Table {
     pub changes: String,
     /// Whether rows of another table point to it, so that it cannot be truncated.
     pub referenced: bool,
-    /// Rows at the beginning.
+    /// Rows at the beginning, about.
     pub rows: u32,
 }
 
@@ -420,12 +423,17 @@ impl Draft<'_> {
         if self.kinds.iter().any(|kind| kind.name == "body") {
             make.push(format!("ALTER TABLE public.{name} ALTER body SET STORAGE EXTERNAL"));
         }
-        if self.random.random_ratio(1, 3) {
-            // Many blocks with few rows: many batches.
-            make.push(format!("ALTER TABLE public.{name} SET (fillfactor = 20)"));
+        // Many blocks with few rows: many batches, and ranges enough for workers.
+        let sparse = self.random.random_ratio(2, 5);
+        if sparse {
+            make.push(format!("ALTER TABLE public.{name} SET (fillfactor = 10)"));
+            make.push(fill(name, SPARSE, shape));
+            let share = SPARSE / rows;
+            make.push(format!("DELETE FROM public.{name} WHERE hashtext(email) % {share} <> 0"));
+        } else {
+            make.push(fill(name, rows, shape));
         }
         make.extend(self.indexes(name, shape));
-        make.push(fill(name, rows, shape));
         make.push(format!("ANALYZE public.{name}"));
         make.push(format!(
             "ALTER TABLE public.{name} OWNER TO owner;
