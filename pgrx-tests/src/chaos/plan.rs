@@ -232,7 +232,8 @@ impl Episode {
         // One generator for each episode: any of them can be played alone.
         let mut random = StdRng::seed_from_u64(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let random = &mut random;
-        let table = Table::draw(random);
+        let large = random.random_ratio(2, 5);
+        let table = Table::draw(random, large);
         let workload = workload(random, &table);
         let steps = random.random_range(4..=11);
         let mut steps: Vec<Step> = (0..steps).map(|_| step(random)).collect();
@@ -241,10 +242,10 @@ impl Episode {
             first.acts[0].verb = Verb::Prepare;
         }
         if let Some(second) = steps.get_mut(1)
-            && random.random_ratio(2, 3)
+            && (large || random.random_ratio(2, 3))
         {
             // Most of what can break needs a copy.
-            if random.random_bool(0.5) {
+            if large {
                 let mut blow = blow(random);
                 blow.fault = *[Fault::CancelWorker, Fault::TerminateWorker, Fault::KillWorker]
                     .choose(random)
@@ -258,7 +259,7 @@ impl Episode {
                     [
                         ("bluegreen.copy_workers", "3"),
                         ("bluegreen.batch_time", "2ms"),
-                        ("bluegreen.nice", "20"),
+                        ("bluegreen.nice", "10"),
                     ]
                     .map(|(name, value)| (name, value.to_owned())),
                 );

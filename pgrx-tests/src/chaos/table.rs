@@ -10,8 +10,8 @@ use rand::seq::{IndexedRandom, SliceRandom};
 
 use crate::journal::{Column, Schema, Shape};
 
-/// Rows of a sparse table before most of them are deleted.
-const SPARSE: u32 = 40_000;
+/// Rows of a large table before most of them are deleted.
+const LARGE: u32 = 40_000;
 
 /// How the rows' numbers are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,6 +217,7 @@ struct Draft<'a> {
     deferrable: bool,
     generated: bool,
     referenced: bool,
+    large: bool,
 }
 
 /// What has been drawn to be changed.
@@ -231,8 +232,8 @@ struct Changes {
 }
 
 impl Table {
-    /// Draws one.
-    pub fn draw(random: &mut StdRng) -> Self {
+    /// Draws one; a large one has blocks enough for workers, though not more rows.
+    pub fn draw(random: &mut StdRng, large: bool) -> Self {
         let mut kinds: Vec<&Kind> = KINDS.iter().collect();
         kinds.shuffle(random);
         kinds.truncate(random.random_range(2..=8));
@@ -243,6 +244,7 @@ impl Table {
             deferrable,
             generated: random.random_bool(0.5),
             referenced: !deferrable && random.random_ratio(1, 4),
+            large,
             random,
         };
         let name = if draft.random.random_ratio(1, 4) { "\"Odd Things\"" } else { "things" };
@@ -423,12 +425,10 @@ impl Draft<'_> {
         if self.kinds.iter().any(|kind| kind.name == "body") {
             make.push(format!("ALTER TABLE public.{name} ALTER body SET STORAGE EXTERNAL"));
         }
-        // Many blocks with few rows: many batches, and ranges enough for workers.
-        let sparse = self.random.random_ratio(2, 5);
-        if sparse {
+        if self.large {
             make.push(format!("ALTER TABLE public.{name} SET (fillfactor = 10)"));
-            make.push(fill(name, SPARSE, shape));
-            let share = SPARSE / rows;
+            make.push(fill(name, LARGE, shape));
+            let share = LARGE / rows;
             make.push(format!("DELETE FROM public.{name} WHERE hashtext(email) % {share} <> 0"));
         } else {
             make.push(fill(name, rows, shape));
