@@ -23,7 +23,7 @@ fn play(seed: u64, seconds: u64) {
 
 #[test]
 fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_left_behind() {
-    play(1, 8);
+    play(5, 8);
     let given = std::env::var("BLUEGREEN_SEED").ok().and_then(|seed| seed.parse().ok());
     play(given.unwrap_or_else(chaos::fresh_seed), 8);
 }
