@@ -281,6 +281,9 @@ impl<'a> Stage<'a> {
         };
         self.diary.note(format!("  {} -> {}, {took} ms", operator.verb, refusal.text()));
         self.diary.call(operator.verb.clone(), true);
+        // Only our own indexes and comments change a definition.
+        let changed = refusal.message.contains("changed during the deployment");
+        ensure!(self.altered || !changed, "{}: {}", operator.verb, refusal.text());
         let code = refusal.code.clone().unwrap_or_default();
         let prepares = step.acts.iter().any(|act| act.verb == Verb::Prepare);
         let known = REFUSALS.contains(&code.as_str())
