@@ -291,8 +291,11 @@ fn rows_that_cannot_be_written_stop_no_verification() {
     owner.sync();
     assert_eq!(scene.status("misfits"), "2");
     assert_verified(&mut owner);
-    behind_our_back(&scene, "UPDATE users SET name = 'Anna' WHERE id IN (8, 701, 1999)");
-    assert_eq!(owner.list(COUNTS), ["different 3"]);
+    behind_our_back(
+        &scene,
+        "UPDATE users SET name = 'Anna' WHERE id IN (8, 701, 1999); DELETE FROM users WHERE id = 9",
+    );
+    assert_eq!(owner.list(COUNTS), ["different 3", "extra 1"]);
 }
 
 #[test]

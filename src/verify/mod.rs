@@ -183,15 +183,19 @@ impl Pass {
         let blue_to = if to >= green { blue } else { u32::try_from(far).unwrap_or(blue) };
         // The tail of blue is read in chunks too.
         let blue_to = blue_to.min(self.next[1].saturating_add(CHUNK_BLOCKS * 8));
-        let ranges = [(self.next[0], to), (self.next[1], blue_to)];
-        let read = xact::subtransaction(|| self.read(deployment, compare, ranges));
+        let range = (self.next[0], to);
+        let statements = [
+            (Half::Green, compare.read_green(range.0, range.1)),
+            (Half::Blue, compare.read_blue(self.next[1], blue_to)),
+        ];
+        let read = xact::subtransaction(|| self.read(deployment, compare, &statements));
         self.next = [to, blue_to];
         match read {
             Ok(()) => Ok(true),
-            // A row whose value cannot be computed: each key by itself.
+            // A row of green whose value cannot be computed: each key by itself. Blue was not read yet.
             Err(caught) if caught.is_data_error() => {
-                self.look(found, closely::in_blocks(deployment, compare, ranges[0], self.repair)?)?;
-                Ok(true)
+                self.read(deployment, compare, &statements[1..])?;
+                self.look(found, closely::in_blocks(deployment, compare, range, self.repair)?)
             }
             Err(caught) => caught.raise(),
         }
@@ -209,23 +213,20 @@ impl Pass {
         Ok(true)
     }
 
-    /// Strikes out what both tables have in these blocks.
+    /// Strikes out what both tables have in the blocks that the statements read.
     fn read(
         &mut self,
         deployment: &Deployment,
         compare: &Compare<'_>,
-        [green, blue]: [(u32, u32); 2],
+        statements: &[(Half, String)],
     ) -> Result<()> {
         let snapshot = Snapshot::now();
         let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
-        let statements = [
-            (Half::Green, compare.read_green(green.0, green.1)),
-            (Half::Blue, compare.read_blue(blue.0, blue.1)),
-        ];
         let columns = compare.columns();
         let mut bytes = Vec::new();
         for (side, sql) in statements {
-            receive::each(&sql, &snapshot, |row| {
+            let side = *side;
+            receive::each(sql, &snapshot, |row| {
                 bytes.clear();
                 row.image(columns, &mut bytes);
                 let number = XxHash3_64::oneshot(&bytes);
