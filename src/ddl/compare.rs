@@ -90,20 +90,35 @@ impl Compare<'_> {
     /// What blue ought to have for the rows of green's blocks `from..to`, and their places.
     pub fn read_green(&self, from: u32, to: u32) -> String {
         let values = values(self.mapping, self.blue_types);
-        let values: Vec<_> = values.iter().map(|(_, value)| format!("{value}, ")).collect();
-        read(&values.concat(), self.green, from, to)
+        let values: String = values.iter().map(|(_, value)| format!("{value}, ")).collect();
+        let (green, within) = (self.green, within(from, to));
+        format!("SELECT {values}r.ctid FROM ONLY {green} AS r WHERE {within}")
     }
 
-    /// What blue has in its blocks `from..to`, and where.
-    pub fn read_blue(&self, from: u32, to: u32) -> String {
-        let values = values(self.mapping, self.blue_types);
-        let names: Vec<_> = values.iter().map(|(name, _)| format!("r.{name}, ")).collect();
-        read(&names.concat(), self.blue, from, to)
+    /// The columns of blue that are compared.
+    pub fn compared(&self) -> impl Iterator<Item = &Ident> {
+        self.mapping.columns.iter().filter(|c| !c.volatile).map(|c| &c.column)
     }
 
-    /// How many columns both give, without the place.
+    /// How many those are.
     pub fn columns(&self) -> usize {
-        self.mapping.columns.iter().filter(|c| !c.volatile).count()
+        self.compared().count()
+    }
+
+    /// For each of them the column of green that has the same value in the same type; None where one has
+    /// to be computed.
+    pub fn taken_as_they_are(&self) -> Option<Vec<Ident>> {
+        let type_of = |types: &Types, column: &Ident| {
+            types.iter().find(|(name, _)| name == column).map(|(_, sql)| sql.clone())
+        };
+        let compared = self.mapping.columns.iter().filter(|c| !c.volatile);
+        compared
+            .map(|c| {
+                let from = c.from.as_ref()?;
+                let types = (type_of(self.green_types, from), type_of(self.blue_types, &c.column));
+                (types.0.is_some() && types.0 == types.1).then(|| from.clone())
+            })
+            .collect()
     }
 
     /// Green's keys at the places of `$1`.
@@ -219,10 +234,6 @@ fn differs(left: &str, own: &str, right: &str, other: &str, count: usize) -> Str
 
 fn within(from: u32, to: u32) -> String {
     format!("r.ctid >= '({from},0)'::pg_catalog.tid AND r.ctid < '({to},0)'::pg_catalog.tid")
-}
-
-fn read(values: &str, table: &QualifiedName, from: u32, to: u32) -> String {
-    format!("SELECT {values}r.ctid FROM ONLY {table} AS r WHERE {}", within(from, to))
 }
 
 fn at_places(keys: &str, table: &QualifiedName) -> String {

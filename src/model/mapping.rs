@@ -12,6 +12,9 @@ pub struct MappedColumn {
     pub column: Ident,
     /// The server's deparse of the expression, with bare column names.
     pub expression: String,
+    /// The column of the read side that the expression is, when it is nothing else.
+    #[serde(default)]
+    pub from: Option<Ident>,
     /// The value may differ from one evaluation to the next.
     pub volatile: bool,
 }

@@ -15,7 +15,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::pg::receive::attributes;
+use crate::pg::row::attributes;
 
 /// Rows that are written at once, at most: COPY's number.
 const MOST_ROWS: usize = 1000;

@@ -415,10 +415,23 @@ pub type Place = (u32, u16);
 /// The place that a `ctid` says.
 pub fn place(ctid: pg_sys::Datum) -> Place {
     // SAFETY: the caller's column is a tid, which is passed by reference.
-    unsafe {
-        let pointer = &*ctid.cast_mut_ptr::<pg_sys::ItemPointerData>();
-        let block = (u32::from(pointer.ip_blkid.bi_hi) << 16) | u32::from(pointer.ip_blkid.bi_lo);
-        (block, pointer.ip_posid)
+    unsafe { place_of(&*ctid.cast_mut_ptr::<pg_sys::ItemPointerData>()) }
+}
+
+/// What a pointer points to.
+pub(super) fn place_of(pointer: &pg_sys::ItemPointerData) -> Place {
+    let block = (u32::from(pointer.ip_blkid.bi_hi) << 16) | u32::from(pointer.ip_blkid.bi_lo);
+    (block, pointer.ip_posid)
+}
+
+/// The pointer to a place.
+pub(super) fn pointer((block, line): Place) -> pg_sys::ItemPointerData {
+    pg_sys::ItemPointerData {
+        ip_blkid: pg_sys::BlockIdData {
+            bi_hi: (block >> 16) as u16,
+            bi_lo: (block & 0xffff) as u16,
+        },
+        ip_posid: line,
     }
 }
 
@@ -429,15 +442,8 @@ pub fn delete(log: u32, places: &[Place]) -> Result<()> {
     unsafe {
         let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
         let relation = pg_sys::table_open(pg_sys::Oid::from(log), mode);
-        for (block, line) in places {
-            let mut pointer = pg_sys::ItemPointerData {
-                ip_blkid: pg_sys::BlockIdData {
-                    bi_hi: (block >> 16) as u16,
-                    bi_lo: (block & 0xffff) as u16,
-                },
-                ip_posid: *line,
-            };
-            pg_sys::simple_heap_delete(relation, &mut pointer);
+        for place in places {
+            pg_sys::simple_heap_delete(relation, &mut pointer(*place));
         }
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         pg_sys::CommandCounterIncrement();

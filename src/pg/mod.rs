@@ -16,6 +16,8 @@ pub mod parse;
 pub mod procedure;
 pub mod receive;
 pub mod relation;
+pub mod row;
+pub mod scan;
 pub mod security;
 pub mod settings;
 pub mod snapshot;

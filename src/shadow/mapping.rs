@@ -108,8 +108,8 @@ pub fn decide(sides: &Sides<'_>) -> Result<Mappings> {
         (deferrable(sides.origin)?, deferrable(sides.shadow)?)
     };
     Ok(Mappings {
-        forward: finish(forward, &origin_key, &shadow_key, &shadow_deferrable)?,
-        reverse: finish(reverse, &shadow_key, &origin_key, &origin_deferrable)?,
+        forward: finish(forward, &origin, (&origin_key, &shadow_key), &shadow_deferrable)?,
+        reverse: finish(reverse, &shadow, (&shadow_key, &origin_key), &origin_deferrable)?,
         pairs: names,
     })
 }
@@ -426,7 +426,12 @@ fn require_exact(shadow: &Key, forward: &Half, origin: &Key, reverse: &Half) -> 
     Ok(())
 }
 
-fn finish(half: Half, from: &Key, to: &Key, deferrable: &[(Ident, bool)]) -> Result<Mapping> {
+fn finish(
+    half: Half,
+    read: &[Column],
+    (from, to): (&Key, &Key),
+    deferrable: &[(Ident, bool)],
+) -> Result<Mapping> {
     let key_expressions = to
         .columns
         .iter()
@@ -448,6 +453,8 @@ fn finish(half: Half, from: &Key, to: &Key, deferrable: &[(Ident, bool)]) -> Res
         .filter(|m| m.column.identity == "a")
         .map(|m| m.column.name.clone())
         .collect();
+    let column_read =
+        |number: i16| read.iter().find(|c| c.attnum == number).map(|c| c.name.clone());
     Ok(Mapping {
         fixed,
         columns: half
@@ -455,6 +462,7 @@ fn finish(half: Half, from: &Key, to: &Key, deferrable: &[(Ident, bool)]) -> Res
             .into_iter()
             .map(|m| MappedColumn {
                 column: m.column.name,
+                from: m.expression.is_column.and_then(column_read),
                 volatile: m.expression.volatility != Volatility::Immutable,
                 expression: m.expression.sql,
             })

@@ -1,11 +1,13 @@
 //! Verification: whether blue is what green's rows become through the mapping.
 //!
-//! Two passes in one, chunk by chunk of blocks. The first reads both tables in the order of their blocks
-//! and strikes out what is the same: a row of green gives a number of 64 bits for what blue ought to
-//! have, a row of blue one for what it has. The copy wrote blue in green's order, so nearly all numbers
-//! meet within a chunk. The rows whose number has met none are looked at by their key, green and blue
-//! under one snapshot; a key that waits in the log is no difference. So only the close look has to
-//! see both sides at the same moment, and no snapshot outlives a chunk.
+//! Two passes in one, chunk by chunk of blocks. The first reads both tables side by side, in the order
+//! of their blocks, and strikes out what is the same: what blue ought to have for a row of green, what
+//! it has. The copy wrote blue in green's order, so nearly all rows meet their partner at once; the
+//! others do by their hash (see `pairing`). The rows that have met none are looked at by their key,
+//! green and blue under one snapshot; a key that waits in the log is no difference. So only the close
+//! look has to see both sides at the same moment, and no snapshot outlives a chunk.
+//!
+//! Where the mapping takes columns as they are, green is read without the executor too.
 //!
 //! Left out: columns that only blue has, columns whose mapping is volatile, columns that the server
 //! computes, and keys in the log, misfits too.
@@ -14,28 +16,29 @@
 //! Locks: ACCESS SHARE on both tables, until the transaction ends.
 
 mod closely;
+mod pairing;
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
-
-use twox_hash::XxHash3_64;
 
 use crate::catalog;
 use crate::ddl::compare::{Compare, Types};
 use crate::error::Result;
-use crate::ident::QualifiedName;
+use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::Deployment;
 use crate::pg::lock::{self, Mode};
 use crate::pg::log::Place;
 use crate::pg::receive;
+use crate::pg::row::Row;
+use crate::pg::scan::{self, Met, Scan};
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::xact;
 
 pub use closely::Difference;
+use pairing::{Half, Held, Pairing};
 
-/// Blocks of green in a chunk: its rows' numbers fit into a processor's cache.
+/// Blocks of green in a chunk.
 const CHUNK_BLOCKS: u32 = 256;
 /// Rows without a partner that are held, at most: some 16 MB.
 const MOST_HELD: usize = 300_000;
@@ -44,44 +47,16 @@ const CLOSE_ROWS: usize = 2_000;
 /// Differences after which it is clear that something is wrong.
 pub const MOST_FOUND: usize = 100_000;
 
-/// A row without a partner.
-#[derive(Clone, Copy)]
-struct Held {
-    side: Half,
-    place: Place,
-}
-
-/// The table of a row.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Half {
-    Green,
-    Blue,
-}
-
-/// The numbers are hashes already.
-#[derive(Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _bytes: &[u8]) {}
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
-}
-
 /// How far a verification is.
 #[derive(Default)]
 pub struct Pass {
     /// File numbers and sizes in blocks of green and blue when it began.
     tables: Option<[(u32, u32); 2]>,
-    /// The next blocks of green and blue.
-    next: [u32; 2],
-    held: HashMap<u64, Held, BuildHasherDefault<AsItIs>>,
+    /// The next block of green.
+    green_next: u32,
+    /// The place in blue up to which it was read.
+    blue_next: Place,
+    pairing: Pairing,
     /// Rows to look at closely.
     close: Vec<Held>,
     /// Keys that were found: a row of green and one of blue may lead to the same.
@@ -100,7 +75,7 @@ impl Pass {
     pub fn progress(&self) -> f64 {
         let Some(tables) = self.tables else { return 0.0 };
         let all: f64 = tables.iter().map(|(_, blocks)| f64::from(*blocks)).sum();
-        let read: f64 = self.next.iter().map(|next| f64::from(*next)).sum();
+        let read = f64::from(self.green_next) + f64::from(self.blue_next.0);
         if all > 0.0 { (read / all).min(1.0) } else { 1.0 }
     }
 
@@ -162,12 +137,12 @@ impl Pass {
     ) -> Result<bool> {
         let Some([(_, green), (_, blue)]) = self.tables else { return Ok(false) };
         if self.close.is_empty() {
-            let read = self.next[0] >= green && self.next[1] >= blue;
-            if read && self.held.is_empty() {
+            let read = self.green_next >= green && self.blue_next.0 >= blue;
+            if read && self.pairing.held() == 0 {
                 return Ok(false);
             }
-            if read || self.held.len() > MOST_HELD {
-                self.close = self.held.drain().map(|(_, held)| held).collect();
+            if read || self.pairing.held() > MOST_HELD {
+                self.close = self.pairing.take();
                 // Rows that lie together have keys that lie together.
                 self.close.sort_unstable_by_key(|held| (held.side, held.place));
             }
@@ -177,27 +152,22 @@ impl Pass {
             let rows = self.close.split_off(some);
             return self.look(found, closely::at_places(deployment, compare, &rows, self.repair)?);
         }
-        let to = self.next[0].saturating_add(CHUNK_BLOCKS).min(green);
-        // As far in blue as in green.
-        let far = u64::from(blue) * u64::from(to) / u64::from(green.max(1));
-        let blue_to = if to >= green { blue } else { u32::try_from(far).unwrap_or(blue) };
-        // The tail of blue is read in chunks too.
-        let blue_to = blue_to.min(self.next[1].saturating_add(CHUNK_BLOCKS * 8));
-        let range = (self.next[0], to);
-        let statements = [
-            (Half::Green, compare.read_green(range.0, range.1)),
-            (Half::Blue, compare.read_blue(self.next[1], blue_to)),
-        ];
-        let read = xact::subtransaction(|| self.read(deployment, compare, &statements));
-        self.next = [to, blue_to];
-        match read {
-            Ok(()) => Ok(true),
-            // A row of green whose value cannot be computed: each key by itself. Blue was not read yet.
-            Err(caught) if caught.is_data_error() => {
-                self.read(deployment, compare, &statements[1..])?;
-                self.look(found, closely::in_blocks(deployment, compare, range, self.repair)?)
-            }
-            Err(caught) => caught.raise(),
+        if self.green_next >= green {
+            return self.read_tail(deployment, compare, blue);
+        }
+        let range = (self.green_next, self.green_next.saturating_add(CHUNK_BLOCKS).min(green));
+        self.green_next = range.1;
+        match compare.taken_as_they_are() {
+            Some(columns) => self.read_plain(deployment, compare, &columns, range, blue),
+            None => match xact::subtransaction(|| self.read(deployment, compare, range, blue)) {
+                Ok(()) => Ok(true),
+                // A row of green whose value cannot be computed: each key by itself. What was read of
+                // blue stays read; what meets nobody is looked at by its key.
+                Err(caught) if caught.is_data_error() => {
+                    self.look(found, closely::in_blocks(deployment, compare, range, self.repair)?)
+                }
+                Err(caught) => caught.raise(),
+            },
         }
     }
 
@@ -213,36 +183,130 @@ impl Pass {
         Ok(true)
     }
 
-    /// Strikes out what both tables have in the blocks that the statements read.
+    /// Strikes out what both tables have: green's blocks `range` against what comes next in blue.
     fn read(
         &mut self,
         deployment: &Deployment,
         compare: &Compare<'_>,
-        statements: &[(Half, String)],
+        (from, to): (u32, u32),
+        blue_end: u32,
     ) -> Result<()> {
         let snapshot = Snapshot::now();
         let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
-        let columns = compare.columns();
-        let mut bytes = Vec::new();
-        for (side, sql) in statements {
-            let side = *side;
-            receive::each(sql, &snapshot, |row| {
-                bytes.clear();
-                row.image(columns, &mut bytes);
-                let number = XxHash3_64::oneshot(&bytes);
-                match self.held.get(&number) {
-                    Some(other) if other.side != side => {
-                        self.held.remove(&number);
-                    }
-                    Some(_) => {}
-                    None => {
-                        let _ = self.held.insert(number, Held { side, place: row.place(columns) });
-                    }
-                }
-            })?;
-        }
-        Ok(())
+        let mut blue = self.rest_of_blue(deployment, compare, &snapshot, blue_end)?;
+        let count = compare.columns();
+        receive::each(&compare.read_green(from, to), count, &snapshot, |green| {
+            let place = green.place_in(count);
+            while self.pairing.behind() == Some(Half::Blue) {
+                self.blue_alone(&mut blue);
+            }
+            if self.pairing.behind() == Some(Half::Green) {
+                self.pairing.alone(Half::Green, (green, place));
+            } else {
+                self.meet((green, place), blue.next());
+            }
+        })
     }
+
+    /// As [`Pass::read`], where green's `columns` are what blue ought to have.
+    fn read_plain(
+        &mut self,
+        deployment: &Deployment,
+        compare: &Compare<'_>,
+        columns: &[Ident],
+        (from, to): (u32, u32),
+        blue_end: u32,
+    ) -> Result<bool> {
+        let snapshot = Snapshot::now();
+        let mut blue = self.rest_of_blue(deployment, compare, &snapshot, blue_end)?;
+        let mut green = Scan::open(deployment.green(), columns, &snapshot, (from, 1), to)?;
+        let prefix = green.common_prefix(&blue);
+        loop {
+            match self.pairing.behind() {
+                Some(Half::Blue) => self.blue_alone(&mut blue),
+                Some(Half::Green) => {
+                    let Some(row) = green.next() else { break };
+                    self.pairing.alone(Half::Green, (&row, row.place()));
+                }
+                None => {
+                    let (met, count) = scan::side_by_side(&mut green, &mut blue, prefix);
+                    self.pairing.same(count);
+                    let partner = match met {
+                        Met::LeftEnded if count > 0 => {
+                            self.blue_next = after(blue.row().place());
+                            break;
+                        }
+                        Met::LeftEnded => break,
+                        Met::Unlike => Some(blue.row()),
+                        Met::RightEnded => {
+                            self.blue_next = (blue_end, 1);
+                            None
+                        }
+                    };
+                    let row = green.row();
+                    self.meet((&row, row.place()), partner);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// A row of green beside what comes next in blue.
+    fn meet(&mut self, green: (&Row<'_>, Place), blue: Option<Row<'_>>) {
+        match blue {
+            Some(row) => {
+                let place = row.place();
+                self.blue_next = after(place);
+                self.pairing.meet(green, (&row, place));
+            }
+            None => self.pairing.alone(Half::Green, green),
+        }
+    }
+
+    /// The next row of blue, without one of green.
+    fn blue_alone(&mut self, blue: &mut Scan) {
+        match blue.next() {
+            Some(row) => {
+                let place = row.place();
+                self.blue_next = after(place);
+                self.pairing.alone(Half::Blue, (&row, place));
+            }
+            None => self.pairing.caught_up(),
+        }
+    }
+
+    /// Some blocks of blue when green is read.
+    fn read_tail(
+        &mut self,
+        deployment: &Deployment,
+        compare: &Compare<'_>,
+        blue_end: u32,
+    ) -> Result<bool> {
+        let snapshot = Snapshot::now();
+        let to = self.blue_next.0.saturating_add(CHUNK_BLOCKS).min(blue_end);
+        let mut blue = self.rest_of_blue(deployment, compare, &snapshot, to)?;
+        while let Some(row) = blue.next() {
+            self.pairing.alone(Half::Blue, (&row, row.place()));
+        }
+        self.blue_next = (to, 1);
+        Ok(true)
+    }
+
+    fn rest_of_blue(
+        &self,
+        deployment: &Deployment,
+        compare: &Compare<'_>,
+        snapshot: &Snapshot,
+        end: u32,
+    ) -> Result<Scan> {
+        let columns: Vec<_> = compare.compared().cloned().collect();
+        Scan::open(deployment.blue(), &columns, snapshot, self.blue_next, end)
+    }
+}
+
+/// The place behind a row.
+fn after((block, line): Place) -> Place {
+    (block, line + 1)
 }
 
 fn compare<'a>(

@@ -1,0 +1,195 @@
+//! Rows as the executor or a scan has them: their values' bytes, where they lie.
+
+use pgrx::pg_sys;
+
+use crate::pg::log::Place;
+
+/// A column of a row: where it stands in it, and how its values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Column {
+    /// From 0.
+    pub number: usize,
+    pub by_value: bool,
+    /// `attlen`.
+    pub length: i16,
+}
+
+impl Column {
+    pub(super) fn new(number: usize, attribute: &pg_sys::FormData_pg_attribute) -> Self {
+        Self { number, by_value: attribute.attbyval, length: attribute.attlen }
+    }
+}
+
+/// The columns of a descriptor.
+pub(super) unsafe fn attributes<'d>(
+    descriptor: pg_sys::TupleDesc,
+) -> &'d [pg_sys::FormData_pg_attribute] {
+    // SAFETY: the descriptor has `natts` attributes, since 18 behind as many compact ones.
+    unsafe {
+        let count = (*descriptor).natts as usize;
+        #[cfg(not(feature = "pg18"))]
+        let attributes = (*descriptor).attrs.as_slice(count);
+        #[cfg(feature = "pg18")]
+        let attributes = {
+            let compact = (*descriptor).compact_attrs.as_ptr().add(count);
+            std::slice::from_raw_parts(compact.cast::<pg_sys::FormData_pg_attribute>(), count)
+        };
+        attributes
+    }
+}
+
+/// A row, as long as its slot has it.
+pub struct Row<'r> {
+    /// Holds at least the columns' values.
+    slot: *mut pg_sys::TupleTableSlot,
+    columns: &'r [Column],
+}
+
+impl<'r> Row<'r> {
+    /// The row in a slot, of which these columns count.
+    ///
+    /// # Safety
+    /// The slot holds a row of that shape and stays as it is while the result is used.
+    pub(super) unsafe fn new(slot: *mut pg_sys::TupleTableSlot, columns: &'r [Column]) -> Self {
+        let row = Self { slot, columns };
+        let needed = columns.iter().map(|column| column.number + 1).max().unwrap_or(0);
+        // SAFETY: the columns are those of the slot's descriptor.
+        unsafe {
+            if usize::try_from((*slot).tts_nvalid).unwrap_or(0) < needed {
+                pg_sys::slot_getsomeattrs_int(slot, needed as i32);
+            }
+        }
+        row
+    }
+
+    fn value(&self, column: &Column) -> Option<pg_sys::Datum> {
+        // SAFETY: `new` has seen to it that the slot has the column's value.
+        unsafe {
+            let null = *(*self.slot).tts_isnull.add(column.number);
+            (!null).then(|| *(*self.slot).tts_values.add(column.number))
+        }
+    }
+
+    /// Appends the bytes of its columns, so that rows of the same columns give the same bytes only if
+    /// their values are the same. Values that are kept elsewhere are fetched; a compressed one stays as
+    /// it is, so that the same value may also give other bytes.
+    pub fn image(&self, bytes: &mut Vec<u8>) {
+        for column in self.columns {
+            match self.value(column) {
+                None => bytes.push(0),
+                Some(datum) if column.by_value => {
+                    bytes.push(1);
+                    bytes.extend_from_slice(&(datum.value() as u64).to_ne_bytes());
+                }
+                Some(datum) => {
+                    bytes.push(1);
+                    // SAFETY: a value of the column; what is fetched is freed with the row's memory.
+                    let (kind, value) = unsafe { content(datum, column.length, fetch) };
+                    if column.length == -1 {
+                        bytes.push(kind);
+                        bytes.extend_from_slice(&(value.len() as u64).to_ne_bytes());
+                    }
+                    bytes.extend_from_slice(value);
+                }
+            }
+        }
+    }
+
+    /// Whether [`Row::image`] of both would be the same.
+    pub fn equals(&self, other: &Row<'_>) -> bool {
+        // SAFETY: the values live as long as the rows; what is fetched, as long as the row's memory.
+        self.columns
+            .iter()
+            .zip(other.columns)
+            .all(|(own, others)| unsafe { self.same(own, other, others, fetch) })
+    }
+
+    /// As [`Row::equals`], without fetching anything: false may mean that it would have to.
+    pub(super) fn surely_equals(&self, other: &Row<'_>) -> bool {
+        // SAFETY: as above.
+        self.columns
+            .iter()
+            .zip(other.columns)
+            .all(|(own, others)| unsafe { self.same(own, other, others, refuse) })
+    }
+
+    unsafe fn same(
+        &self,
+        own: &Column,
+        other: &Row<'_>,
+        others: &Column,
+        fetch: unsafe fn(*mut pg_sys::varlena) -> *mut pg_sys::varlena,
+    ) -> bool {
+        match (self.value(own), other.value(others)) {
+            (None, None) => true,
+            (Some(left), Some(right)) if own.by_value => left == right,
+            // SAFETY: values of these columns, which are of one type.
+            (Some(left), Some(right)) => unsafe {
+                let left = content(left, own.length, fetch);
+                let right = content(right, others.length, fetch);
+                left == right && left.0 != ELSEWHERE
+            },
+            _ => false,
+        }
+    }
+
+    /// Where the row of a table lies.
+    pub fn place(&self) -> Place {
+        // SAFETY: a slot that a scan of a table has filled.
+        unsafe { super::log::place_of(&(*self.slot).tts_tid) }
+    }
+
+    /// The place that one of the slot's columns says, which is a tid; from 0.
+    pub fn place_in(&self, column: usize) -> Place {
+        // SAFETY: the caller's query has a tid there, which is never NULL.
+        unsafe { super::log::place(*(*self.slot).tts_values.add(column)) }
+    }
+}
+
+/// What a value is kept as: [`content`].
+const PLAIN: u8 = 0;
+const COMPRESSED: u8 = 1;
+const ELSEWHERE: u8 = 2;
+
+/// Brings a value that is kept elsewhere.
+unsafe fn fetch(value: *mut pg_sys::varlena) -> *mut pg_sys::varlena {
+    // SAFETY: the caller's value is kept elsewhere.
+    unsafe { pg_sys::detoast_external_attr(value) }
+}
+
+/// Leaves it where it is.
+unsafe fn refuse(value: *mut pg_sys::varlena) -> *mut pg_sys::varlena {
+    value
+}
+
+/// The bytes of a value that is passed by reference, and how they are kept.
+#[inline]
+unsafe fn content<'v>(
+    datum: pg_sys::Datum,
+    length: i16,
+    fetch: unsafe fn(*mut pg_sys::varlena) -> *mut pg_sys::varlena,
+) -> (u8, &'v [u8]) {
+    // SAFETY: the datum is of a type of that length.
+    unsafe {
+        if length > 0 {
+            let bytes = datum.cast_mut_ptr::<u8>();
+            return (PLAIN, std::slice::from_raw_parts(bytes, length as usize));
+        }
+        if length == -2 {
+            let bytes = std::ffi::CStr::from_ptr(datum.cast_mut_ptr());
+            return (PLAIN, bytes.to_bytes_with_nul());
+        }
+        let mut value: *mut pg_sys::varlena = datum.cast_mut_ptr();
+        if pgrx::varlena::varatt_is_1b_e(value) {
+            value = fetch(value);
+            if pgrx::varlena::varatt_is_1b_e(value) {
+                return (ELSEWHERE, &[]);
+            }
+        }
+        // Compressed: its header says so, and how long it is when it is not.
+        let kind = if pgrx::varlena::varatt_is_4b_c(value) { COMPRESSED } else { PLAIN };
+        let data = pgrx::varlena::vardata_any(value).cast::<u8>();
+        let size = pgrx::varlena::varsize_any_exhdr(value);
+        (kind, std::slice::from_raw_parts(data, size))
+    }
+}
