@@ -9,33 +9,11 @@ mod story;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use story::{Errand, Person, Scene};
+use story::verification::{assert_verified, behind_our_back, problems};
+use story::{Errand, Scene};
 
 const COUNTS: &str =
     "SELECT problem || ' ' || count(*) FROM bg_verify('users') GROUP BY problem ORDER BY problem";
-
-/// Runs `sql` on the live table without anybody noticing.
-fn behind_our_back(scene: &Scene, sql: &str) {
-    let mut admin = scene.admin();
-    let id = admin.int("SELECT id FROM bg_status('users')");
-    let log = match scene.status("phase").as_str() {
-        "swapped" => format!("bluegreen.reverse_{id}"),
-        _ => format!("bluegreen.forward_{id}"),
-    };
-    // In one transaction: others may be writing, and their changes stay.
-    admin.run(&format!(
-        "BEGIN;
-         {sql};
-         DELETE FROM {log} WHERE xmin = pg_current_xact_id()::xid;
-         COMMIT"
-    ));
-}
-
-/// Keys and problems, in order.
-fn problems(person: &mut Person, from: &str) -> Vec<String> {
-    person
-        .list(&format!("SELECT key::text || ' ' || problem FROM {from} ORDER BY (key->>'id')::int"))
-}
 
 /// Stops the writers when the test ends, in whatever way.
 struct Stop<'a>(&'a AtomicBool);
@@ -44,12 +22,6 @@ impl Drop for Stop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-#[track_caller]
-fn assert_verified(person: &mut Person) {
-    let found = person.rows("SELECT key, problem FROM bg_verify('users') LIMIT 5");
-    assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]

@@ -63,22 +63,41 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Copied> 
         progress.batch_blocks = FIRST_BLOCKS;
         progress.rows_estimated = table.row_estimate;
         pieces::forget(deployment.id)?;
-        let blocks = deployment.progress.end_block;
-        pieces::lay_out_blocks(deployment.id, blocks, settings.copy_workers)?;
     }
+    lay_out(deployment, settings)?;
     let mut size = deployment.progress.batch_blocks;
     let mut copier = None;
     let copied = batch(deployment, settings, &mut size, &mut copier)?;
     let totals = pieces::totals(deployment.id, Kind::Blocks)?;
     let progress = &mut deployment.progress;
     progress.batch_blocks = size;
-    progress.copied_blocks = totals.done;
-    progress.rows_copied = totals.rows;
+    progress.copied_blocks = progress.folded_blocks + totals.done;
+    progress.rows_copied = progress.folded_rows + totals.rows;
     progress.drain_xid = xact::current_xid();
     if let Some(copier) = copier {
         progress.copier = copier;
     }
-    Ok(if copied == Copied::Others && totals.complete { Copied::Done } else { copied })
+    let complete = totals.complete && progress.laid_out >= progress.end_block;
+    Ok(if copied == Copied::Others && complete { Copied::Done } else { copied })
+}
+
+/// Sees to it that there are ranges enough for everybody.
+fn lay_out(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
+    let (id, progress) = (deployment.id, &mut deployment.progress);
+    if progress.laid_out >= progress.end_block {
+        return Ok(());
+    }
+    let (complete, open): (Vec<_>, Vec<_>) =
+        pieces::ranges(id)?.into_iter().partition(|range| range.complete);
+    for range in &complete {
+        pieces::forget_range(id, range)?;
+        progress.folded_blocks += range.blocks;
+        progress.folded_rows += range.rows;
+    }
+    let left = (progress.laid_out, progress.end_block);
+    let open = u32::try_from(open.len()).unwrap_or(u32::MAX);
+    progress.laid_out = pieces::lay_out_blocks(id, left, settings.copy_workers, open)?;
+    Ok(())
 }
 
 /// Copies a batch of the first range that nobody else is at work on. `size` is the number of blocks
@@ -122,6 +141,9 @@ pub fn start_again(deployment: &mut Deployment, settings: &Settings) -> Result<(
     pieces::forget(deployment.id)?;
     let progress = &mut deployment.progress;
     progress.relfilenode = 0;
+    progress.laid_out = 0;
+    progress.folded_blocks = 0;
+    progress.folded_rows = 0;
     progress.copied_blocks = 0;
     progress.rows_copied = 0;
     progress.copy_seconds = 0.0;

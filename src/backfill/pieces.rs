@@ -4,6 +4,9 @@
 //! A batch takes the first piece that is not complete and that no other process has locked at this
 //! moment, and writes in its own transaction how far it came. So whoever dies gives its piece back,
 //! with everything that it committed.
+//!
+//! Ranges of blocks are laid out little by little, not far ahead of the copy: the rows of ranges that
+//! are copied at the same time lie mixed in blue, and whoever compares the tables has to hold as many.
 
 use serde::Deserialize;
 
@@ -11,10 +14,12 @@ use crate::error::Result;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 
-/// Ranges for each process: as the last of them is copied by one process alone, more than one.
-const RANGES: u32 = 8;
-/// Blocks of a range at least: a batch ends with its range.
-const LEAST_BLOCKS: u32 = 4096;
+/// Blocks of a range that several processes share: a batch ends with its range.
+const SHARED_BLOCKS: u32 = 2048;
+/// Blocks of a range where one process copies alone.
+const LONE_BLOCKS: u32 = 8 * SHARED_BLOCKS;
+/// Ranges for each process that are not complete.
+const AHEAD: u32 = 2;
 
 /// What a piece is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,19 +61,64 @@ pub struct Totals {
     pub complete: bool,
 }
 
-/// Divides `blocks` into ranges for so many processes.
-pub fn lay_out_blocks(deployment: i64, blocks: u32, processes: u32) -> Result<()> {
+/// A range, as far as it is copied.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Range {
+    /// Its first block.
+    pub first: u32,
+    /// Its blocks.
+    pub blocks: u32,
+    /// Rows copied.
+    pub rows: i64,
+    /// Nothing of it is left to copy.
+    pub complete: bool,
+}
+
+/// The ranges that are laid out.
+pub fn ranges(deployment: i64) -> Result<Vec<Range>> {
     let _us = Identity::extension()?;
-    let size = match processes {
-        0 | 1 => blocks.max(1),
-        many => blocks.div_ceil(many.saturating_mul(RANGES)).max(LEAST_BLOCKS),
-    };
+    spi::rows(
+        "SELECT first, \"end\" - first AS blocks, rows, next >= \"end\" AS complete
+           FROM bluegreen.piece WHERE deployment = $1 AND kind = 'b'",
+        &[Arg::Int(deployment)],
+    )
+}
+
+/// Forgets a range.
+pub fn forget_range(deployment: i64, range: &Range) -> Result<()> {
+    let _us = Identity::extension()?;
     spi::run(
-        "INSERT INTO bluegreen.piece (deployment, kind, first, next, \"end\")
-         SELECT $1, 'b', b, b, least(b + $3, $2) FROM pg_catalog.generate_series(0::bigint, $2 - 1, $3) b",
-        &[Arg::Int(deployment), Arg::Int(blocks.into()), Arg::Int(size.into())],
+        "DELETE FROM bluegreen.piece WHERE deployment = $1 AND kind = 'b' AND first = $2",
+        &[Arg::Int(deployment), Arg::Int(range.first.into())],
     )?;
     Ok(())
+}
+
+/// Divides blocks `from..end`, or the first of them, into ranges for so many processes, of which `open`
+/// ranges are not complete. Returns up to which block there are ranges.
+pub fn lay_out_blocks(
+    deployment: i64,
+    (from, end): (u32, u32),
+    processes: u32,
+    open: u32,
+) -> Result<u32> {
+    let _us = Identity::extension()?;
+    let size = if processes > 1 { SHARED_BLOCKS } else { LONE_BLOCKS };
+    let more = processes.max(1).saturating_mul(AHEAD).saturating_sub(open);
+    let to = from.saturating_add(more.saturating_mul(size)).min(end);
+    if to > from {
+        spi::run(
+            "INSERT INTO bluegreen.piece (deployment, kind, first, next, \"end\")
+             SELECT $1, 'b', b, b, least(b + $4, $3) FROM pg_catalog.generate_series($2, $3 - 1, $4) b",
+            &[
+                Arg::Int(deployment),
+                Arg::Int(from.into()),
+                Arg::Int(to.into()),
+                Arg::Int(size.into()),
+            ],
+        )?;
+    }
+    Ok(to)
 }
 
 /// Adds an index to build; those of greater weight come first.

@@ -22,6 +22,9 @@ use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 use crate::pg::worker::{self, Handle};
 
+/// How long a worker waits for something to do.
+const SHORT_REST: Duration = Duration::from_millis(10);
+
 /// What a worker is there for; the number is the deployment's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Job {
@@ -108,6 +111,10 @@ impl Helper {
             Copied::Batch => {
                 let (took, processes) = (began.elapsed(), settings.copy_workers);
                 Ok(Next::Rest(self.throttle.rest(settings, took, processes, false)))
+            }
+            // The runner lays out more.
+            Copied::Others if d.progress.laid_out < d.progress.end_block => {
+                Ok(Next::Rest(SHORT_REST))
             }
             Copied::Others | Copied::Done | Copied::Rewritten => Ok(Next::End),
         }

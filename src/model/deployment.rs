@@ -122,6 +122,12 @@ pub struct Progress {
     pub copied_blocks: u32,
     /// The number of blocks to copy.
     pub end_block: u32,
+    /// Blocks for which there are, or were, ranges to copy.
+    pub laid_out: u32,
+    /// Blocks of ranges that are complete and forgotten.
+    pub folded_blocks: u32,
+    /// Rows of those.
+    pub folded_rows: i64,
     /// Blocks of the runner's next batch.
     pub batch_blocks: u32,
     /// How often the copy began again.

@@ -40,8 +40,8 @@ use pairing::{Half, Held, Pairing};
 
 /// Blocks of green in a chunk.
 const CHUNK_BLOCKS: u32 = 256;
-/// Rows without a partner that are held, at most: some 16 MB.
-const MOST_HELD: usize = 300_000;
+/// Rows without a partner that are held, at most: some 50 MB.
+const MOST_HELD: usize = 1_000_000;
 /// Rows that are looked at closely at once.
 const CLOSE_ROWS: usize = 2_000;
 /// Differences after which it is clear that something is wrong.

@@ -86,8 +86,7 @@ pub fn until_helped(scene: &Scene, run: &Errand, workers: usize) -> Vec<i32> {
 #[track_caller]
 pub fn until_copied(scene: &Scene, rows: i64) {
     scene.until(&format!(
-        "SELECT phase IN ('copying', 'prepared') AND coalesce(copied, 0) >= {rows} FROM bg_status('users'),
-             (SELECT sum(rows) AS copied FROM bluegreen.piece WHERE kind = 'b') p"
+        "SELECT phase IN ('copying', 'prepared') AND coalesce(rows_copied, 0) >= {rows} FROM bg_status('users')"
     ));
 }
 
