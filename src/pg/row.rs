@@ -51,15 +51,35 @@ impl<'r> Row<'r> {
     /// # Safety
     /// The slot holds a row of that shape and stays as it is while the result is used.
     pub(super) unsafe fn new(slot: *mut pg_sys::TupleTableSlot, columns: &'r [Column]) -> Self {
-        let row = Self { slot, columns };
-        let needed = columns.iter().map(|column| column.number + 1).max().unwrap_or(0);
         // SAFETY: the columns are those of the slot's descriptor.
         unsafe {
-            if usize::try_from((*slot).tts_nvalid).unwrap_or(0) < needed {
-                pg_sys::slot_getsomeattrs_int(slot, needed as i32);
+            let needed = needed(columns);
+            if (*slot).tts_nvalid < needed {
+                pg_sys::slot_getsomeattrs_int(slot, needed.into());
             }
         }
-        row
+        Self { slot, columns }
+    }
+
+    /// The same for those who stand in a guarded boundary: None where the tuple itself lacks a column.
+    ///
+    /// # Safety
+    /// As for [`Row::new`].
+    #[inline]
+    pub(super) unsafe fn within_boundary(
+        slot: *mut pg_sys::TupleTableSlot,
+        columns: &'r [Column],
+    ) -> Option<Self> {
+        // SAFETY: the slot's own function, which sets how many values are valid.
+        unsafe {
+            let needed = needed(columns);
+            if (*slot).tts_nvalid < needed
+                && let Some(take_apart) = (*(*slot).tts_ops).getsomeattrs
+            {
+                take_apart(slot, needed.into());
+            }
+            ((*slot).tts_nvalid >= needed).then_some(Self { slot, columns })
+        }
     }
 
     fn value(&self, column: &Column) -> Option<pg_sys::Datum> {
@@ -144,6 +164,12 @@ impl<'r> Row<'r> {
         // SAFETY: the caller's query has a tid there, which is never NULL.
         unsafe { super::log::place(*(*self.slot).tts_values.add(column)) }
     }
+}
+
+/// How many of a slot's values have to be valid.
+#[inline]
+fn needed(columns: &[Column]) -> i16 {
+    columns.iter().map(|column| column.number as i16 + 1).max().unwrap_or(0)
 }
 
 /// What a value is kept as: [`content`].

@@ -163,7 +163,8 @@ impl Drop for Scan {
 /// not: what is kept elsewhere is not looked at.
 pub fn side_by_side(left: &mut Scan, right: &mut Scan, prefix: Option<usize>) -> (Met, u64) {
     let mut count = 0;
-    // SAFETY: both scans are open. No frame below owns anything, so that an error may jump over them.
+    // SAFETY: both scans are open. No frame below owns anything, so that an error may jump over them, and
+    // none of them calls what has a boundary of its own, from which an error would come as a panic.
     let met = unsafe {
         pg_guard_ffi_boundary(|| {
             loop {
@@ -174,7 +175,7 @@ pub fn side_by_side(left: &mut Scan, right: &mut Scan, prefix: Option<usize>) ->
                     break Met::RightEnded;
                 }
                 let same = prefix.is_some_and(|count| same_bytes(left.slot, right.slot, count))
-                    || left.row().surely_equals(&right.row());
+                    || same_values(left, right);
                 if !same {
                     break Met::Unlike;
                 }
@@ -183,6 +184,19 @@ pub fn side_by_side(left: &mut Scan, right: &mut Scan, prefix: Option<usize>) ->
         })
     };
     (met, count)
+}
+
+/// Whether the compared columns have the same values. False where that would need fetching.
+#[inline]
+unsafe fn same_values(left: &Scan, right: &Scan) -> bool {
+    // SAFETY: both are at a row.
+    unsafe {
+        let rows = (
+            Row::within_boundary(left.slot, &left.columns),
+            Row::within_boundary(right.slot, &right.columns),
+        );
+        matches!(rows, (Some(left), Some(right)) if left.surely_equals(&right))
+    }
 }
 
 /// Whether two tuples have the same bytes in their first `count` columns, which are all columns of one
