@@ -84,7 +84,7 @@ impl Scan {
     }
 
     /// Goes to the next row; None when there is none.
-    pub fn next(&mut self) -> Option<Row<'_>> {
+    pub fn next_row(&mut self) -> Option<Row<'_>> {
         // SAFETY: the scan is open; the row stays in the slot until the next call.
         unsafe {
             let found = pg_guard_ffi_boundary(|| self.advance());

@@ -203,7 +203,7 @@ impl Pass {
             if self.pairing.behind() == Some(Half::Green) {
                 self.pairing.alone(Half::Green, (green, place));
             } else {
-                self.meet((green, place), blue.next());
+                self.meet((green, place), blue.next_row());
             }
         })
     }
@@ -225,7 +225,7 @@ impl Pass {
             match self.pairing.behind() {
                 Some(Half::Blue) => self.blue_alone(&mut blue),
                 Some(Half::Green) => {
-                    let Some(row) = green.next() else { break };
+                    let Some(row) = green.next_row() else { break };
                     self.pairing.alone(Half::Green, (&row, row.place()));
                 }
                 None => {
@@ -265,7 +265,7 @@ impl Pass {
 
     /// The next row of blue, without one of green.
     fn blue_alone(&mut self, blue: &mut Scan) {
-        match blue.next() {
+        match blue.next_row() {
             Some(row) => {
                 let place = row.place();
                 self.blue_next = after(place);
@@ -285,7 +285,7 @@ impl Pass {
         let snapshot = Snapshot::now();
         let to = self.blue_next.0.saturating_add(CHUNK_BLOCKS).min(blue_end);
         let mut blue = self.rest_of_blue(deployment, compare, &snapshot, to)?;
-        while let Some(row) = blue.next() {
+        while let Some(row) = blue.next_row() {
             self.pairing.alone(Half::Blue, (&row, row.place()));
         }
         self.blue_next = (to, 1);
