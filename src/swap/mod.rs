@@ -15,7 +15,7 @@ mod statistics;
 
 use std::time::{Duration, Instant};
 
-use crate::catalog;
+use crate::catalog::{self, Blocker};
 use crate::ddl::{rights, shadow};
 use crate::error::{Error, Result};
 use crate::ident::Ident;
@@ -107,19 +107,25 @@ pub fn describe_blockers(deployment: &Deployment, relations: &[u32]) -> Result<V
     let caller = security::current_user();
     let _us = Identity::extension()?;
     let blockers = catalog::blockers(relations, deployment.progress.drain_xid, caller)?;
-    Ok(blockers
-        .into_iter()
-        .map(|b| {
-            let who = b.pid.map_or("a prepared transaction".to_owned(), |pid| format!("pid {pid}"));
-            format!(
-                "{who} (user {}, application {}) {}: {}",
-                b.user.as_deref().unwrap_or("?"),
-                b.application.as_deref().unwrap_or(""),
-                b.what.as_deref().unwrap_or(""),
-                b.query.as_deref().unwrap_or("").chars().take(200).collect::<String>()
-            )
-        })
-        .collect())
+    Ok(blockers.iter().map(describe).collect())
+}
+
+/// `pid 4711 (user app, application web) holds RowExclusiveLock on users: UPDATE users …`, as far as it
+/// is known; a prepared transaction has no process and no query.
+fn describe(blocker: &Blocker) -> String {
+    let text = |part: &Option<String>| part.clone().filter(|text| !text.is_empty());
+    let pid = blocker.pid.map_or(String::new(), |pid| format!("pid {pid} "));
+    let application = text(&blocker.application).map(|name| format!(", application {name}"));
+    let (user, what) = (text(&blocker.user), text(&blocker.what).unwrap_or_default());
+    let who =
+        format!("(user {}{})", user.unwrap_or("?".to_owned()), application.unwrap_or_default());
+    match text(&blocker.query) {
+        Some(query) => {
+            format!("{pid}{who} {what}: {}", query.chars().take(200).collect::<String>())
+        }
+        None if pid.is_empty() => format!("{what} {who}"),
+        None => format!("{pid}{who} {what}"),
+    }
 }
 
 fn first(blockers: &[String]) -> String {
