@@ -88,7 +88,7 @@ pub struct ForeignKey {
     pub inherited: bool,
 }
 
-/// A publication that names the table.
+/// A publication that sends the table.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Published {
     /// Name.
@@ -167,6 +167,11 @@ pub fn foreign_keys(table: u32) -> Result<Vec<ForeignKey>> {
 /// Publications that name the table.
 pub fn publications(table: u32) -> Result<Vec<Published>> {
     spi::rows(include_str!("queries/dependent/publications.sql"), &[Arg::Oid(table)])
+}
+
+/// Publications of everything in the table's schema.
+pub fn schema_publications(table: u32) -> Result<Vec<Published>> {
+    spi::rows(include_str!("queries/dependent/schema_publications.sql"), &[Arg::Oid(table)])
 }
 
 /// Policies and rules of other tables that depend on the table, its views or functions (`family`).

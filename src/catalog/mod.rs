@@ -260,6 +260,15 @@ pub fn blockers(relations: &[u32], drain_xid: u64, caller: u32) -> Result<Vec<Bl
     spi::rows(include_str!("queries/blockers.sql"), &args)
 }
 
+/// The pids of walsenders that make the first copy of a subscription of the table, as a moment before
+/// `xid` saw it.
+pub fn first_copies(table: u32, xid: u64) -> Result<Option<String>> {
+    // What others do is remembered within a transaction.
+    spi::one_kept::<bool>("SELECT pg_catalog.pg_stat_clear_snapshot() IS NULL", &[])?;
+    let args = [Arg::Oid(table), Arg::Int(xid as i64)];
+    spi::one_kept(include_str!("queries/first_copies.sql"), &args)
+}
+
 /// Its definition, part by part, with that of what hangs on it.
 pub fn fingerprint(oid: u32) -> Result<serde_json::Value> {
     let family = dependent::family(oid)?;

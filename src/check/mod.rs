@@ -8,8 +8,9 @@ mod dependents;
 mod kind;
 mod names;
 mod revert;
+mod subscribers;
 
-use crate::catalog::dependent::Stranger;
+use crate::catalog::dependent::{Published, Stranger};
 use crate::catalog::{Column, Table};
 use crate::error::Error;
 use crate::ident::Ident;
@@ -32,14 +33,22 @@ pub struct Facts {
     pub event_triggers: Vec<Ident>,
     /// Standbys are connected, or may be.
     pub has_standby: bool,
+    /// Publications that send the table, by its own name or by its schema's.
+    pub publications: Vec<Published>,
 }
 
 /// A check.
 type Check = fn(&Facts) -> Vec<Finding>;
 
 /// All of them, in the order in which they are told.
-const CHECKS: &[Check] =
-    &[kind::check, names::check, dependents::check, capture::check, revert::check];
+const CHECKS: &[Check] = &[
+    kind::check,
+    names::check,
+    dependents::check,
+    capture::check,
+    revert::check,
+    subscribers::check,
+];
 
 /// All findings.
 pub fn run(facts: &Facts) -> Vec<Finding> {

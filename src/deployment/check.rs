@@ -40,6 +40,11 @@ pub fn facts(table: Table, changes: Vec<Change>, blue_schema: Ident) -> Result<F
             "SELECT 'standby' AS name FROM pg_catalog.pg_stat_replication LIMIT 1",
         )?
         .is_empty(),
+        publications: [
+            catalog::dependent::publications(table.oid)?,
+            catalog::dependent::schema_publications(table.oid)?,
+        ]
+        .concat(),
         table,
     })
 }

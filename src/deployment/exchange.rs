@@ -157,6 +157,9 @@ fn under_lock(
     guard::check_definitions(d)?;
     relation::check_not_in_use(d.green(), call)?;
     relation::check_not_in_use(d.blue(), call)?;
+    if settings.wait_for_snapshots {
+        swap::refuse_first_copies(d)?;
+    }
     laps.lap("check");
     sync::drain(d, settings)?;
     refuse_misfits(d, misfits, call)?;

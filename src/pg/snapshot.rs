@@ -30,8 +30,8 @@ impl Drop for Snapshot {
 
 /// A transaction of this database whose snapshot does not see transaction `xid` as finished.
 ///
-/// Like CREATE INDEX CONCURRENTLY it leaves out vacuum and other databases; walsenders hold no
-/// snapshot that reads tables.
+/// Like CREATE INDEX CONCURRENTLY it leaves out vacuum and other databases, with them the walsenders of
+/// standbys. The one that makes the first copy of a subscription is of this database, and counts.
 pub fn holders_older_than(xid: u64) -> Vec<String> {
     if xid == 0 {
         return Vec::new();

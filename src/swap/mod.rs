@@ -102,6 +102,20 @@ pub fn wait_for_snapshots(
     }
 }
 
+/// Refuses, as for a lock that is not to be had, while somebody makes the first copy of a subscription of
+/// the table: it would go on with the new one, as it was before what is synced now, and what was missing
+/// then would never be sent. The caller holds the locks. A slot that is begun later waits for us.
+pub fn refuse_first_copies(deployment: &Deployment) -> Result<()> {
+    let _us = Identity::extension()?;
+    let Some(pids) = catalog::first_copies(deployment.green(), xact::current_xid())? else {
+        return Ok(());
+    };
+    Err(Error::new(
+        pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        format!("the first copy of a subscription is being made (walsender with pid {pids})"),
+    ))
+}
+
 /// Who stands in the way, a line each.
 pub fn describe_blockers(deployment: &Deployment, relations: &[u32]) -> Result<Vec<String>> {
     let caller = security::current_user();
@@ -178,6 +192,7 @@ pub fn rehearse(deployment: &Deployment) -> Result<()> {
     let nothing = rights::arguments(0, &[]);
     acl::prepare(rights::LIVE, &nothing)?;
     acl::prepare(rights::READ_ONLY, &nothing)?;
+    catalog::first_copies(deployment.green(), xact::current_xid())?;
     for table in [deployment.origin, deployment.shadow] {
         catalog::statistics(table)?;
         catalog::columns(table)?;

@@ -22,7 +22,7 @@ SELECT * FROM (
      WHERE $2::int8 > 0 AND a.backend_xmin IS NOT NULL
        AND a.datname = pg_catalog.current_database()
        AND pg_catalog.age(a.backend_xmin) >= pg_catalog.age(($2::int8 % 4294967296)::text::xid)
-       AND a.backend_type NOT IN ('walsender', 'autovacuum worker')
+       AND a.backend_type <> 'autovacuum worker'
        AND a.pid <> pg_catalog.pg_backend_pid()
     UNION ALL
     SELECT NULL, p.owner::text, NULL,
