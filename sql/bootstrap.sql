@@ -12,6 +12,8 @@ CREATE TABLE bluegreen.deployment (
     origin              oid NOT NULL,
     shadow              oid NOT NULL,
     owner               oid NOT NULL,
+    -- In another cluster the number is another role's.
+    owner_name          name NOT NULL,
     phase               text NOT NULL DEFAULT 'prepared' CHECK (phase IN
         ('prepared', 'copying', 'indexing', 'ready', 'swapped', 'finished', 'aborted')),
     paused              boolean NOT NULL DEFAULT false,

@@ -95,7 +95,7 @@ CREATE VIEW bg_history WITH (security_barrier) AS
            h.step, h.phase, h.started_at, h.duration, h.count, h.detail, h.error, h.role
       FROM bluegreen.history h
       JOIN bluegreen.deployment d ON d.id = h.deployment
-      JOIN pg_catalog.pg_roles r ON r.oid = d.owner
+      JOIN pg_catalog.pg_roles r ON r.oid = d.owner AND r.rolname = d.owner_name
      WHERE pg_catalog.pg_has_role(r.oid, 'USAGE');
 GRANT SELECT ON bg_history TO PUBLIC;
 COMMENT ON VIEW bg_history IS 'Every step of the deployments of tables that you own.';
@@ -105,7 +105,7 @@ CREATE VIEW bg_differences WITH (security_barrier) AS
            f.key, f.problem, f.found_at
       FROM bluegreen.difference f
       JOIN bluegreen.deployment d ON d.id = f.deployment
-      JOIN pg_catalog.pg_roles r ON r.oid = d.owner
+      JOIN pg_catalog.pg_roles r ON r.oid = d.owner AND r.rolname = d.owner_name
      WHERE pg_catalog.pg_has_role(r.oid, 'USAGE');
 GRANT SELECT ON bg_differences TO PUBLIC;
 COMMENT ON VIEW bg_differences IS
@@ -116,7 +116,7 @@ CREATE VIEW bg_misfits WITH (security_barrier) AS
            m.direction, m.key, m."row", m.error, m.sqlstate, m.set_aside, m.found_at
       FROM bluegreen.misfit m
       JOIN bluegreen.deployment d ON d.id = m.deployment
-      JOIN pg_catalog.pg_roles r ON r.oid = d.owner
+      JOIN pg_catalog.pg_roles r ON r.oid = d.owner AND r.rolname = d.owner_name
      WHERE pg_catalog.pg_has_role(r.oid, 'USAGE');
 GRANT SELECT ON bg_misfits TO PUBLIC;
 COMMENT ON VIEW bg_misfits IS 'Rows that cannot be written to the other side, of tables that you own.';

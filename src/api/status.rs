@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use crate::api::{interval, required};
 use crate::catalog;
 use crate::deployment::status::{self, Status};
-use crate::deployment::{exchange, guard, store};
+use crate::deployment::{exchange, guard, restored, store};
 use crate::error::Result;
 use crate::pg::security::Identity;
 
@@ -97,8 +97,8 @@ fn bg_status(
                 s.waiting.as_ref().and_then(|(_, since)| timestamp(*since)),
                 s.worker,
                 (!d.progress.copier.is_empty()).then(|| d.progress.copier.clone()),
-                d.phase.next_step().to_owned(),
-                d.last_error.clone(),
+                if d.restored { restored::next_step(d) } else { d.phase.next_step().to_owned() },
+                if d.restored { Some(restored::refusal(d).message) } else { d.last_error.clone() },
                 timestamp(s.created_at),
                 timestamp(s.updated_at),
             )

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::api::{begin, required, time};
 use crate::deployment::exchange::{self, Misfits};
 use crate::deployment::prepare::{self, Request};
-use crate::deployment::{batches, check, finish, guard, store, verify};
+use crate::deployment::{batches, check, finish, guard, restored, store, verify};
 use crate::error::{Error, Result};
 use crate::model::deployment::Arguments;
 use crate::model::phase::{Event, Phase};
@@ -218,6 +218,9 @@ fn set_paused(source: Option<pg_sys::Oid>, paused: bool) -> Result<String> {
     if !d.phase.is_open() {
         return Err(Error::state(format!("the deployment of {} is over", d.source.plain()))
             .hint("Begin a new one with SELECT bg_prepare(table, changes)."));
+    }
+    if d.restored {
+        return Err(restored::refusal(&d));
     }
     store::save_paused(d.id, paused)?;
     Ok(d.phase.to_string())

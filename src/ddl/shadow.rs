@@ -55,17 +55,18 @@ pub fn analyze(table: &QualifiedName) -> String {
     format!("ANALYZE {table}")
 }
 
-/// The triggers of both sides. A table captures or is guarded; the other kind is disabled.
+/// The triggers of both sides. A table captures or is guarded; the other kind is disabled. A dump
+/// without our schema may have left some.
 pub fn create_triggers(table: &QualifiedName) -> Vec<String> {
     vec![
         format!(
-            "CREATE TRIGGER bluegreen_capture AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION bluegreen.capture()"
+            "CREATE OR REPLACE TRIGGER bluegreen_capture AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION bluegreen.capture()"
         ),
         format!(
-            "CREATE TRIGGER bluegreen_truncate AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION bluegreen.capture()"
+            "CREATE OR REPLACE TRIGGER bluegreen_truncate AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION bluegreen.capture()"
         ),
         format!(
-            "CREATE TRIGGER bluegreen_guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION bluegreen.guard()"
+            "CREATE OR REPLACE TRIGGER bluegreen_guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION bluegreen.guard()"
         ),
     ]
 }

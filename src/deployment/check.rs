@@ -5,7 +5,7 @@ use crate::check::{self, Facts};
 use crate::ddl::rows::Rows;
 use crate::dependent;
 use crate::deployment::prepare::{self, Request};
-use crate::deployment::{guard, store};
+use crate::deployment::{guard, restored, store};
 use crate::error::Result;
 use crate::ident::Ident;
 use crate::model::changes::Change;
@@ -57,12 +57,21 @@ pub fn check(request: &Request, settings: &Settings) -> Result<Vec<Finding>> {
     };
     let name = table.qualified().plain();
     guard::require_owner(request.caller, table.owner, &name)?;
-    if let Some(open) = store::find(table.oid)?.filter(|d| d.phase.is_open()) {
+    let known = match store::find(table.oid)?.filter(|d| d.phase.is_open()) {
+        None => store::open_by_name(&table.qualified())?,
+        known => known,
+    };
+    if let Some(open) = known {
+        let possible = if open.restored {
+            restored::next_step(&open)
+        } else {
+            open.phase.possible().to_owned()
+        };
         return Ok(vec![Finding::note(
             "deployment",
             &name,
             format!("{name} has a deployment in phase {}", open.phase),
-            open.phase.possible(),
+            possible,
         )]);
     }
     let parsed = xact::subtransaction(|| {

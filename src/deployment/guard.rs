@@ -5,7 +5,7 @@ use std::time::Duration;
 use pgrx::PgSqlErrorCode;
 
 use crate::catalog;
-use crate::deployment::store;
+use crate::deployment::{restored, store};
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::model::deployment::{Deployment, Side};
@@ -126,6 +126,9 @@ pub fn check_definitions(d: &Deployment) -> Result<()> {
 
 /// The same for one of them.
 pub fn check_definition(d: &Deployment, side: Side) -> Result<()> {
+    if d.restored {
+        return Err(restored::refusal(d));
+    }
     let _us = Identity::extension()?;
     let is_green = side == d.green_side();
     let name = if is_green { d.source.plain() } else { d.blue_name().plain() };

@@ -11,7 +11,7 @@ use crate::check;
 use crate::ddl::{self, rights};
 use crate::dependent;
 use crate::deployment::check::{collisions, facts};
-use crate::deployment::{guard, store, update};
+use crate::deployment::{guard, restored, store, update};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::ident::{Ident, QualifiedName, plain};
@@ -55,6 +55,9 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
         return again(&known, &table, &request, settings);
     }
     if let Some(other) = store::open_by_name(&table.qualified())? {
+        if other.restored {
+            return Err(restored::refusal(&other));
+        }
         return Err(Error::state(format!(
             "deployment {} of another table named {} is still open",
             other.id,
@@ -364,6 +367,7 @@ pub fn build(
         fingerprint_origin: serde_json::Value::Null,
         fingerprint_shadow: serde_json::Value::Null,
         last_error: None,
+        restored: false,
     })
 }
 

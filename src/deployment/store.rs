@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::deployment::restored;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::{Arguments, Deployment, Plan, Progress};
@@ -12,7 +13,10 @@ use crate::verify::Difference;
 
 const COLUMNS: &str = "id, source_schema, source_table, blue_schema, origin::int8 AS origin,
     shadow::int8 AS shadow, owner::int8 AS owner, phase, paused, arguments, plan, progress,
-    fingerprint_origin, fingerprint_shadow, last_error";
+    fingerprint_origin, fingerprint_shadow, last_error,
+    EXISTS (SELECT FROM bluegreen.capture c WHERE c.deployment = deployment.id
+        AND c.log IS DISTINCT FROM pg_catalog.to_regclass(pg_catalog.format('bluegreen.%s_%s',
+            CASE c.relation WHEN origin THEN 'forward' ELSE 'reverse' END, deployment.id))) AS restored";
 
 #[derive(Deserialize)]
 struct Row {
@@ -31,6 +35,7 @@ struct Row {
     fingerprint_origin: serde_json::Value,
     fingerprint_shadow: serde_json::Value,
     last_error: Option<String>,
+    restored: bool,
 }
 
 impl From<Row> for Deployment {
@@ -50,6 +55,7 @@ impl From<Row> for Deployment {
             fingerprint_origin: row.fingerprint_origin,
             fingerprint_shadow: row.fingerprint_shadow,
             last_error: row.last_error,
+            restored: row.restored,
         }
     }
 }
@@ -57,7 +63,10 @@ impl From<Row> for Deployment {
 fn select(condition: &str, args: &[Arg<'_>]) -> Result<Vec<Deployment>> {
     let _us = Identity::extension()?;
     let sql = format!("SELECT {COLUMNS} FROM bluegreen.deployment WHERE {condition}");
-    Ok(spi::rows::<Row>(&sql, args)?.into_iter().map(Deployment::from).collect())
+    let mut found: Vec<_> =
+        spi::rows::<Row>(&sql, args)?.into_iter().map(Deployment::from).collect();
+    found.iter_mut().filter(|d| d.restored).try_for_each(restored::find_by_name)?;
+    Ok(found)
 }
 
 /// The deployment with this number.
@@ -67,11 +76,12 @@ pub fn load(id: i64) -> Result<Deployment> {
         .ok_or_else(|| Error::state(format!("deployment {id} does not exist")))
 }
 
-/// The deployment that a table takes part in, live or offline: the open one, else the last.
+/// The deployment that a table takes part in, live or offline: the open one, else the last. One that
+/// came with a dump has OIDs of other tables.
 pub fn find(relation: u32) -> Result<Option<Deployment>> {
     let condition = "$1 IN (origin, shadow)
-        ORDER BY phase NOT IN ('finished', 'aborted') DESC, id DESC LIMIT 1";
-    Ok(select(condition, &[Arg::Oid(relation)])?.pop())
+        ORDER BY phase NOT IN ('finished', 'aborted') DESC, id DESC";
+    Ok(select(condition, &[Arg::Oid(relation)])?.into_iter().find(|d| !d.restored))
 }
 
 /// The deployment with this number, if there is one.
@@ -117,10 +127,11 @@ pub fn insert(d: &Deployment) -> Result<()> {
     let _us = Identity::extension()?;
     spi::run(
         "INSERT INTO bluegreen.deployment (id, source_schema, source_table, blue_schema, origin,
-             shadow, owner, phase, arguments, plan, progress, fingerprint_origin, fingerprint_shadow)
+             shadow, owner, owner_name, phase, arguments, plan, progress, fingerprint_origin,
+             fingerprint_shadow)
          OVERRIDING SYSTEM VALUE
-         VALUES ($1, $2::name, $3::name, $4::name, $5, $6, $7, $8, $9::jsonb, $10::jsonb, $11::jsonb,
-             $12::jsonb, $13::jsonb)",
+         VALUES ($1, $2::name, $3::name, $4::name, $5, $6, $7, pg_catalog.pg_get_userbyid($7), $8,
+             $9::jsonb, $10::jsonb, $11::jsonb, $12::jsonb, $13::jsonb)",
         &[
             Arg::Int(d.id),
             Arg::Text(d.source.schema.as_str()),
@@ -145,8 +156,14 @@ pub fn save(d: &Deployment) -> Result<()> {
     let _us = Identity::extension()?;
     spi::run(
         "UPDATE bluegreen.deployment SET phase = $2, progress = $3::jsonb, last_error = NULL,
+                owner = $4, owner_name = pg_catalog.pg_get_userbyid($4),
                 updated_at = pg_catalog.clock_timestamp() WHERE id = $1",
-        &[Arg::Int(d.id), Arg::Text(&d.phase.to_string()), Arg::Text(&json(&d.progress)?)],
+        &[
+            Arg::Int(d.id),
+            Arg::Text(&d.phase.to_string()),
+            Arg::Text(&json(&d.progress)?),
+            Arg::Oid(d.owner),
+        ],
     )?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::deployment::{batches, guard, store};
+use crate::deployment::{batches, guard, restored, store};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::model::deployment::Deployment;
@@ -25,6 +25,9 @@ pub fn whole(
     settings: &Settings,
     repair: bool,
 ) -> Result<(Vec<Difference>, bool)> {
+    if found.restored {
+        return Err(restored::refusal(&found));
+    }
     lock::relation(found.green(), Mode::AccessShare);
     lock::relation(found.blue(), Mode::AccessShare);
     let d = store::load(found.id)?;

@@ -231,6 +231,9 @@ pub struct Deployment {
     pub fingerprint_shadow: serde_json::Value,
     /// The last error of a run.
     pub last_error: Option<String>,
+    /// It came with a dump of another database. OIDs are those of what has the names here, 0 for
+    /// nothing; those in the plan mean nothing.
+    pub restored: bool,
 }
 
 impl Deployment {

@@ -309,6 +309,21 @@ fn find(relation: pg_sys::Oid) -> Result<Option<Rc<Target>>> {
     Ok(target)
 }
 
+/// Whether a table has the name of a deployment's log.
+fn is_log(table: pg_sys::Oid, deployment: i64) -> bool {
+    // SAFETY: catalog cache look-ups; the name is palloc'd or null.
+    unsafe {
+        let name = pg_sys::get_rel_name(table);
+        let schema = pg_sys::get_namespace_oid(c"bluegreen".as_ptr(), true);
+        !name.is_null()
+            && pg_sys::get_rel_namespace(table) == schema
+            && ["forward", "reverse"].iter().any(|direction| {
+                std::ffi::CStr::from_ptr(name).to_bytes()
+                    == format!("{direction}_{deployment}").as_bytes()
+            })
+    }
+}
+
 fn load(relation: pg_sys::Oid) -> Result<Option<Target>> {
     let Some(table) = our_table(c"capture") else { return Ok(None) };
     let mut found = None;
@@ -343,6 +358,10 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Target>> {
         pg_sys::table_close(heap, mode);
     }
     let Some(((log, deployment), key)) = found else { return Ok(None) };
+    // After a restore both OIDs may be those of other tables.
+    if !is_log(log, deployment) {
+        return Ok(None);
+    }
     // A key column whose type was changed: its values do not fit the log. The fingerprint refuses to
     // go on with such a deployment.
     if !key.iter().enumerate().all(|(i, attribute)| {

@@ -34,14 +34,14 @@ impl Dump {
                 .iter()
                 .any(|trigger| line.contains(&format!("bluegreen_{trigger}")))
         };
-        // A chunk is an object: its heading of three lines and its statements.
+        // A chunk is an object: its heading and its statements.
         let mut kept = String::new();
-        for chunk in text.split("\n\n\n") {
+        for chunk in text.split("\n--\n-- ") {
             let lines: Vec<_> = chunk
                 .lines()
                 .filter(|l| !l.starts_with("\\restrict") && !l.starts_with("\\unrestrict"))
                 .collect();
-            if lines.iter().any(|line| line.starts_with("-- Name:") && is_ours(line)) {
+            if lines.iter().any(|line| line.starts_with("Name:") && is_ours(line)) {
                 continue;
             }
             let own = lines.into_iter().filter(|line| !is_ours(line));
