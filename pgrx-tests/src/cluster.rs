@@ -26,6 +26,7 @@
 mod account;
 mod options;
 mod standby;
+mod upgrade;
 mod watchdog;
 
 use std::fs;
@@ -42,6 +43,7 @@ use postgres::{Client, NoTls};
 pub use account::Account;
 pub use nix::sys::signal::Signal;
 pub use options::Options;
+pub use upgrade::Script;
 
 use crate::setup::command::{output, run_logged, tail};
 use crate::setup::{Tree, Workspace};

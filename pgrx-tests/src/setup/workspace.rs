@@ -114,6 +114,11 @@ impl Workspace {
         self.server(tree).join("lib/postgresql").join(MAJOR).join("lib")
     }
 
+    /// Where a private copy keeps the scripts of extensions.
+    pub fn extensions(&self, tree: Tree) -> PathBuf {
+        self.server(tree).join("share/postgresql").join(MAJOR).join("extension")
+    }
+
     /// Where the data directories of throwaway clusters are made.
     pub fn clusters(&self) -> PathBuf {
         self.target().join("clusters")

@@ -1,0 +1,73 @@
+//! A cluster that another one is upgraded to by pg_upgrade, of the same version.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::{
+    Cluster, Options, SUPERUSER, StopMode, Watchdog, Workspace, make_directories, run_logged,
+};
+
+impl Cluster {
+    /// Stops this cluster, checks whether it can be upgraded, does it, and starts the new one.
+    pub fn upgraded(&self, options: &Options) -> Result<Cluster> {
+        let (data, sockets) = make_directories(&Workspace::find()?, self.account)?;
+        let watchdog = Watchdog::start(&data, &sockets)?;
+        let new = Self {
+            account: self.account,
+            bin: self.bin.clone(),
+            data,
+            sockets,
+            watchdog,
+            keep: false,
+        };
+        new.init(options)?;
+        self.stop(StopMode::Fast)?;
+        run_logged(self.pg_upgrade(&new).arg("--check"), &new.sockets.join("check.log"))
+            .context("checking for an upgrade")?;
+        run_logged(&mut self.pg_upgrade(&new), &new.sockets.join("pg_upgrade.log"))
+            .context("upgrading")?;
+        new.restart()?;
+        Ok(new)
+    }
+
+    fn pg_upgrade(&self, new: &Cluster) -> Command {
+        let mut command = self.server_command("pg_upgrade");
+        // It leaves a script where it runs, and finds no setting of ours in the new directory.
+        command.current_dir(&new.sockets).args(["--username", SUPERUSER]);
+        for (option, value) in [
+            ("--old-bindir", &self.bin),
+            ("--new-bindir", &self.bin),
+            ("--old-datadir", &self.data),
+            ("--new-datadir", &new.data),
+            ("--socketdir", &new.sockets),
+        ] {
+            command.arg(option).arg(value);
+        }
+        command
+    }
+}
+
+/// A script that upgrades the extension from its version to another, in a server's tree while it lives.
+#[derive(Debug)]
+pub struct Script(std::path::PathBuf);
+
+impl Script {
+    /// Writes it, for the tree of the release.
+    pub fn to_version(version: &str, sql: &str) -> Result<Self> {
+        let workspace = Workspace::find()?;
+        let from = env!("CARGO_PKG_VERSION");
+        let file = workspace
+            .extensions(crate::setup::Tree::Release)
+            .join(format!("pg_bluegreen--{from}--{version}.sql"));
+        fs::write(&file, sql).with_context(|| format!("writing {}", file.display()))?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
