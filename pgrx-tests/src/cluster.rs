@@ -25,6 +25,7 @@
 
 mod account;
 mod options;
+pub mod server_log;
 mod standby;
 mod upgrade;
 mod watchdog;
@@ -32,6 +33,7 @@ mod watchdog;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -43,6 +45,7 @@ use postgres::{Client, NoTls};
 pub use account::Account;
 pub use nix::sys::signal::Signal;
 pub use options::Options;
+pub use server_log::ServerLog;
 pub use upgrade::Script;
 
 use crate::setup::command::{output, run_logged, tail};
@@ -54,6 +57,9 @@ pub const SUPERUSER: &str = "postgres";
 
 /// Names the socket's file; nothing listens on a port.
 const PORT: u16 = 5432;
+
+/// The server's log, in the data directory.
+const LOG: &str = "server.log";
 
 /// The server's own longest wait for a start or a stop, in seconds.
 const PG_CTL_TIMEOUT: &str = "120";
@@ -76,6 +82,7 @@ pub struct Cluster {
     sockets: PathBuf,
     watchdog: Watchdog,
     keep: bool,
+    log: Mutex<ServerLog>,
 }
 
 impl Cluster {
@@ -92,11 +99,17 @@ impl Cluster {
         }
         let account = Account::find()?;
         let (data, sockets) = make_directories(&workspace, account)?;
-        let watchdog = Watchdog::start(&data, &sockets)?;
-        let cluster = Self { account, bin, data, sockets, watchdog, keep: false };
+        let cluster = Self::new(account, bin, data, sockets)?;
         cluster.init(options)?;
         cluster.restart()?;
         Ok(cluster)
+    }
+
+    /// One that is not there yet, in directories that are.
+    fn new(account: Account, bin: PathBuf, data: PathBuf, sockets: PathBuf) -> Result<Self> {
+        let watchdog = Watchdog::start(&data, &sockets)?;
+        let log = Mutex::new(ServerLog::new(data.join(LOG)));
+        Ok(Self { account, bin, data, sockets, watchdog, keep: false, log })
     }
 
     /// Opens a session. Also while the server is recovering: tries for up to a minute until it lets
@@ -252,7 +265,20 @@ impl Cluster {
 
     /// The server's log.
     pub fn log_file(&self) -> PathBuf {
-        self.data.join("server.log")
+        self.data.join(LOG)
+    }
+
+    /// Panics when the server has fallen since the last look, or a session has left behind what it
+    /// should have given back: so says the server's log. See [`ServerLog`].
+    #[track_caller]
+    pub fn assert_sound(&self) {
+        let alarms = self.alarms();
+        assert!(alarms.is_empty(), "the server's log has alarms:\n{}", alarms.join("\n"));
+    }
+
+    /// The alarms since the last look; none where the server was never started.
+    fn alarms(&self) -> Vec<String> {
+        self.log.lock().map_or_else(|_| Vec::new(), |mut log| log.alarms().unwrap_or_default())
     }
 
     /// Lets its files stay when it ends, for somebody to look at.
@@ -326,13 +352,16 @@ impl Drop for Cluster {
         if self.postmaster().is_some() && self.stop(StopMode::Immediate).is_err() {
             eprintln!("the server of {} could not be stopped", self.data.display());
         }
-        if self.keep || std::thread::panicking() {
+        let failed = self.keep || std::thread::panicking();
+        let alarms = if failed { Vec::new() } else { self.alarms() };
+        if failed || !alarms.is_empty() {
             eprintln!("the cluster's files are kept: {}", self.data.display());
         } else {
             let _ = fs::remove_dir_all(&self.data);
         }
         let _ = fs::remove_dir_all(&self.sockets);
         self.watchdog.dismiss();
+        assert!(alarms.is_empty(), "the server's log has alarms:\n{}", alarms.join("\n"));
     }
 }
 

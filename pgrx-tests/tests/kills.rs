@@ -112,12 +112,6 @@ fn a_runner_that_is_killed_anywhere_goes_on_and_no_write_is_lost() {
     let mut admin = round.scene.admin();
     journal::balance(&mut admin.client, &round.schema).unwrap().check().unwrap();
     empty.assert_same(&round.scene.inventory());
-    // Nothing fell by itself.
-    let log = std::fs::read_to_string(cluster.log_file()).unwrap();
-    for line in log.lines() {
-        let fell = line.contains("terminated by signal") && !line.contains("signal 9");
-        assert!(!fell && !line.contains("PANIC"), "{line}");
-    }
 }
 
 impl Round {

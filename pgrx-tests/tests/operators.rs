@@ -46,7 +46,7 @@ fn a_standby_that_is_promoted_in_the_middle_of_a_copy_goes_on_with_it() {
     assert!(run.result().1.is_err());
 
     standby.psql("SELECT pg_promote()").unwrap();
-    let scene = Scene { cluster: standby, database: scene.database };
+    let scene = Scene { cluster: standby, database: scene.database.clone() };
     assert_eq!(scene.status("phase"), "copying");
     assert_eq!(scene.status("worker_pid"), "");
     let copied: i64 = scene.status("rows_copied").parse().unwrap();

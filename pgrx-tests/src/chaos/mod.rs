@@ -22,7 +22,6 @@ mod invariant;
 mod observer;
 mod operator;
 mod plan;
-mod server_log;
 mod stage;
 mod table;
 
@@ -33,11 +32,10 @@ use rand::Rng;
 
 pub use diary::Diary;
 
-use crate::cluster::{Cluster, Options};
+use crate::cluster::{Cluster, Options, ServerLog, server_log};
 use crate::setup::command::say;
 use crate::setup::{self, Tree, Workspace};
 use plan::Episode;
-use server_log::ServerLog;
 use stage::Stage;
 
 /// What `cargo chaos` is called with.

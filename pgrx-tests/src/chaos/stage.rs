@@ -11,8 +11,7 @@ use super::invariant::{self, Status};
 use super::observer::Observer;
 use super::operator::{Operator, Outcome, Refusal};
 use super::plan::{Act, Blow, Ending, Episode, Fault, Step, Verb};
-use super::server_log::ServerLog;
-use crate::cluster::{Cluster, SUPERUSER};
+use crate::cluster::{Cluster, SUPERUSER, ServerLog};
 use crate::journal::{self, Writers};
 use crate::setup::command::output;
 

@@ -125,15 +125,7 @@ impl Fuzz {
             Err(other) => panic!("{other}"),
         }
         self.before.assert_same(&self.scene.inventory());
-        self.assert_nobody_fell();
-    }
-
-    fn assert_nobody_fell(&self) {
-        let log = std::fs::read(self.scene.cluster.log_file()).unwrap();
-        for line in String::from_utf8_lossy(&log).lines() {
-            let fell = ["terminated by signal", "PANIC:", "TRAP:"].iter().any(|w| line.contains(w));
-            assert!(!fell, "{line}");
-        }
+        self.scene.cluster.assert_sound();
     }
 
     /// The owner calls bg_check and bg_prepare, goes on as far as it can, and takes it all back.

@@ -207,6 +207,15 @@ impl Scene {
     }
 }
 
+/// A test that has made the server fall, or has made a session leave something behind, fails.
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.cluster.assert_sound();
+        }
+    }
+}
+
 /// A closed gate.
 pub struct Gate {
     _holder: Person,

@@ -6,8 +6,29 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-/// Begins each line of the log: with the SQLSTATE, which [`ServerLog`] looks for.
+/// Begins each line of a log with the SQLSTATE, so that internal errors are alarms too.
 pub const PREFIX: &str = "%m [%p] %e %q%u@%d %a ";
+
+/// What a line of an alarm says. Crashes, failed assertions, panics of ours; and what the server
+/// warns of when a transaction ends and something was not given back, or memory was written to that
+/// belongs to nobody (the latter only by a server that is built with assertions).
+const ALARMS: &[&str] = &[
+    "PANIC:",
+    "TRAP:",
+    "panicked at",
+    "segfault",
+    "stack depth",
+    " leak: ",
+    "still active",
+    "snapshots seem to remain",
+    "SPI stack",
+    "you don't own a lock",
+    "GUC nest level",
+    "problem in alloc set",
+    "detected write past chunk end",
+    "while in ABORT state",
+    "resource was not closed",
+];
 
 /// The log, up to where it was read.
 #[derive(Debug)]
@@ -22,7 +43,7 @@ impl ServerLog {
         Self { path, read: 0 }
     }
 
-    /// The new lines that tell of an internal error, a panic or a crash.
+    /// The new lines that tell of a crash, a panic, a leak or an internal error.
     pub fn alarms(&mut self) -> Result<Vec<String>> {
         let mut file = File::open(&self.path).context("opening the server's log")?;
         file.seek(SeekFrom::Start(self.read)).context("reading the server's log")?;
@@ -38,10 +59,7 @@ impl ServerLog {
 
 fn is_alarm(line: &str) -> bool {
     let fell = line.contains("terminated by signal") && !line.contains("signal 9");
-    fell || ["PANIC:", "TRAP:", "stack depth", "segfault", "panicked at"]
-        .iter()
-        .any(|word| line.contains(word))
-        || line.contains("] XX")
+    fell || ALARMS.iter().any(|word| line.contains(word)) || line.contains("] XX")
 }
 
 #[cfg(test)]
@@ -54,5 +72,18 @@ mod tests {
         assert!(is_alarm("server process (PID 7) was terminated by signal 11: Segmentation fault"));
         assert!(!is_alarm("server process (PID 7) was terminated by signal 9: Killed"));
         assert!(!is_alarm("2026-01-01 [7] 55000 app@x y ERROR:  wrong phase"));
+    }
+
+    #[test]
+    fn what_was_not_given_back_is_an_alarm() {
+        for line in [
+            "WARNING:  cache reference leak: cache pg_type (81), tuple 1/2 has count 1",
+            "WARNING:  snapshot 0x55d still active",
+            "WARNING:  transaction left non-empty SPI stack",
+            "WARNING:  problem in alloc set ExprContext: detected write past chunk end",
+            "TRAP: FailedAssertion(\"portal->status == PORTAL_READY\", File: \"x.c\", Line: 1)",
+        ] {
+            assert!(is_alarm(line), "{line}");
+        }
     }
 }
