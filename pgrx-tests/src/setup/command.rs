@@ -83,6 +83,9 @@ pub fn cargo(workspace: &Workspace, tree: Tree) -> Result<Command> {
 /// The pinned cargo-pgrx, for the clone and one of its trees.
 pub fn cargo_pgrx(workspace: &Workspace, tree: Tree) -> Result<Command> {
     let mut command = from_shell(Command::new(workspace.cargo_pgrx()), workspace, tree)?;
+    if let Some(build) = workspace.build() {
+        command.env("CARGO_TARGET_DIR", build);
+    }
     command.arg("pgrx");
     Ok(command)
 }

@@ -2,10 +2,10 @@
 //!
 //! PostgreSQL finds its files relative to its programs, so that a copy of its three trees works
 //! anywhere, `pg_config` too. Everything is installed into the copies; the system's own server is
-//! only read.
+//! only read. Where [`super::workspace::SERVERS`] names servers of another build, they are taken instead.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -15,7 +15,18 @@ use super::workspace::{MAJOR, Tree, Workspace};
 
 /// Makes a private copy when it is missing, or was made of another minor release.
 pub fn ensure(workspace: &Workspace, tree: Tree) -> Result<()> {
-    let system = Path::new("/usr/lib/postgresql").join(MAJOR).join("bin/pg_config");
+    // Below both, the files are at the same places.
+    let from = match workspace.servers() {
+        Some(_) if tree == Tree::Release => return Ok(()),
+        Some(_) => workspace.server(Tree::Release),
+        None => PathBuf::from("/usr"),
+    };
+    let parts = [
+        format!("lib/postgresql/{MAJOR}"),
+        format!("share/postgresql/{MAJOR}"),
+        "include/postgresql".to_owned(),
+    ];
+    let system = from.join(&parts[0]).join("bin/pg_config");
     let wanted = output(Command::new(&system).arg("--version"))?;
     let present = output(Command::new(workspace.pg_config(tree)).arg("--version"));
     if present.is_ok_and(|present| present == wanted) {
@@ -27,13 +38,8 @@ pub fn ensure(workspace: &Workspace, tree: Tree) -> Result<()> {
     // Copied aside and moved into place as the last step, so that half a copy is never used.
     let partial = top.with_extension("partial");
     remove(&partial)?;
-    let trees = [
-        (format!("/usr/lib/postgresql/{MAJOR}"), format!("lib/postgresql/{MAJOR}")),
-        (format!("/usr/share/postgresql/{MAJOR}"), format!("share/postgresql/{MAJOR}")),
-        ("/usr/include/postgresql".to_owned(), "include/postgresql".to_owned()),
-    ];
-    for (from, to) in trees {
-        let to = partial.join(to);
+    for part in parts {
+        let (from, to) = (from.join(&part), partial.join(&part));
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
         }

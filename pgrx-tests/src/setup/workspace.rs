@@ -1,6 +1,7 @@
 //! Where everything is: the clone, and what the set-up puts under its `target/`.
 //!
-//! Only paths; nothing is created here. Nothing outside the clone is ever written, except by apt.
+//! Only paths; nothing is created here. Nothing outside the clone is ever written, except by apt, and
+//! where [`SERVERS`] says so.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,11 @@ use anyhow::{Result, bail};
 
 /// The PostgreSQL major version that the commands of this package work with.
 pub const MAJOR: &str = "15";
+
+/// The environment variable that names a directory with servers of another build, with assertions
+/// for example, to be used instead of copies of the system's: `15` in it is such a tree. Copies of it,
+/// and what is built for it, go beside it.
+pub const SERVERS: &str = "BLUEGREEN_SERVERS";
 
 /// A private copy of the server's files. Each has its own installed build of the extension, so that
 /// one kind of test cannot overwrite what another is running.
@@ -43,6 +49,7 @@ impl Tree {
 #[derive(Debug, Clone)]
 pub struct Workspace {
     root: PathBuf,
+    servers: Option<PathBuf>,
 }
 
 impl Workspace {
@@ -57,7 +64,8 @@ impl Workspace {
         for start in starts {
             let root = start.ancestors().find(|d| d.join("pg_bluegreen.control").is_file());
             if let Some(root) = root {
-                return Ok(Self { root: root.to_path_buf() });
+                let servers = std::env::var_os(SERVERS).map(PathBuf::from);
+                return Ok(Self { root: root.to_path_buf(), servers });
             }
         }
         bail!("the clone of pg_bluegreen was not found: run this through cargo, inside the clone")
@@ -88,15 +96,28 @@ impl Workspace {
     /// The release trees share one: it only says against which headers to build, and these are the
     /// same. `cargo pgrx test` also takes from it where to install, so that it needs its own.
     pub fn pgrx_home(&self, tree: Tree) -> PathBuf {
+        let base = self.servers.clone().unwrap_or_else(|| self.target());
         match tree {
-            Tree::Release | Tree::Failpoints => self.target().join("pgrx"),
-            Tree::PgTest => self.target().join("pgrx-test"),
+            Tree::Release | Tree::Failpoints => base.join("pgrx"),
+            Tree::PgTest => base.join("pgrx-test"),
         }
+    }
+
+    /// Where servers of another build are, if they are to be used.
+    pub fn servers(&self) -> Option<&Path> {
+        self.servers.as_deref()
+    }
+
+    /// Where the extension is built, if not in `target/`: for other headers everything has to be built
+    /// anew, and back again.
+    pub fn build(&self) -> Option<PathBuf> {
+        self.servers.as_ref().map(|servers| servers.join("target"))
     }
 
     /// The top of a private copy of the server.
     pub fn server(&self, tree: Tree) -> PathBuf {
-        self.target().join("server").join(format!("{MAJOR}{}", tree.suffix()))
+        let servers = self.servers.clone().unwrap_or_else(|| self.target().join("server"));
+        servers.join(format!("{MAJOR}{}", tree.suffix()))
     }
 
     /// The directory of a private copy's programs.
