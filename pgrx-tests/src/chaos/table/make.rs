@@ -1,0 +1,131 @@
+//! The statements that make a table and fill it.
+
+use rand::Rng;
+use rand::seq::SliceRandom;
+
+use super::{Draft, LARGE};
+use crate::journal::Shape;
+
+impl Draft<'_> {
+    /// The statements that make the table and fill it.
+    pub(super) fn make(&mut self, name: &str, rows: u32, shape: &Shape) -> Vec<String> {
+        let mut columns = vec![self.key.definition().to_owned(), "name text".to_owned()];
+        let unique = if self.deferrable { "UNIQUE DEFERRABLE" } else { "UNIQUE" };
+        columns.push(format!("email text NOT NULL {unique}"));
+        for kind in &self.kinds {
+            columns.push(format!("{} {}", kind.name, kind.definition));
+        }
+        columns.shuffle(self.random);
+        if self.generated {
+            columns.push("small_email text GENERATED ALWAYS AS (lower(email)) STORED".to_owned());
+        }
+        let key = self.key.columns();
+        if self.random.random_ratio(3, 4) {
+            columns.push(format!("PRIMARY KEY ({key})"));
+        } else {
+            for column in key.split(", ") {
+                columns.push(format!("CHECK ({column} IS NOT NULL)"));
+            }
+            columns.push(format!("UNIQUE ({key})"));
+        }
+        let mut make = vec![
+            "CREATE SEQUENCE public.number; CREATE TYPE public.mood AS ENUM ('happy', 'sad')"
+                .to_owned(),
+            format!("CREATE TABLE public.{name} ({})", columns.join(", ")),
+        ];
+        for column in key.split(", ") {
+            make.push(format!("ALTER TABLE public.{name} ALTER COLUMN {column} SET NOT NULL"));
+        }
+        if self.kinds.iter().any(|kind| kind.name == "body") {
+            make.push(format!("ALTER TABLE public.{name} ALTER body SET STORAGE EXTERNAL"));
+        }
+        if self.large {
+            make.push(format!("ALTER TABLE public.{name} SET (fillfactor = 10)"));
+            make.push(fill(name, LARGE, shape));
+            let share = LARGE / rows;
+            make.push(format!("DELETE FROM public.{name} WHERE hashtext(email) % {share} <> 0"));
+        } else {
+            make.push(fill(name, rows, shape));
+        }
+        make.extend(self.indexes(name, shape));
+        make.push(format!("ANALYZE public.{name}"));
+        make.push(format!(
+            "ALTER TABLE public.{name} OWNER TO owner;
+             GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON public.{name} TO app;
+             GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO app, owner"
+        ));
+        make.extend(self.dependents(name));
+        make
+    }
+
+    fn indexes(&mut self, name: &str, shape: &Shape) -> Vec<String> {
+        let mut indexes =
+            vec![format!("CREATE INDEX by_number ON public.{name} (({}))", shape.key)];
+        let has = |column: &str| self.kinds.iter().any(|kind| kind.name == column);
+        let mut some = vec!["INDEX by_name ON {} (name)"];
+        if !self.deferrable {
+            some.push("UNIQUE INDEX by_lower_email ON {} (lower(email))");
+        }
+        // Where two rows exchange their addresses in one statement, nothing else may be unique.
+        if has("amount") && !self.deferrable {
+            some.push("UNIQUE INDEX by_amount ON {} (amount, email) WHERE amount > 0");
+        }
+        if has("tags") {
+            some.push("INDEX by_tags ON {} USING gin (tags)");
+        }
+        if has("seen") {
+            some.push("INDEX by_seen ON {} USING brin (seen)");
+        }
+        if has("span") {
+            some.push("INDEX by_span ON {} USING gist (span)");
+        }
+        for index in some {
+            if self.random.random_bool(0.5) {
+                let table = format!("public.{name}");
+                indexes.push(format!("CREATE {}", index.replace("{}", &table)));
+            }
+        }
+        indexes
+    }
+
+    /// A view, and a table that points to this one.
+    fn dependents(&mut self, name: &str) -> Vec<String> {
+        let mut dependents = Vec::new();
+        if self.random.random_ratio(1, 3) {
+            dependents.push(format!(
+                "CREATE VIEW public.addresses AS SELECT email, name FROM public.{name};
+                 ALTER VIEW public.addresses OWNER TO owner"
+            ));
+        }
+        if self.referenced {
+            dependents.push(format!(
+                "CREATE TABLE public.letters (
+                     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+                     email text REFERENCES public.{name} (email)
+                         ON UPDATE CASCADE ON DELETE CASCADE);
+                 CREATE INDEX ON public.letters (email);
+                 INSERT INTO public.letters (email)
+                     SELECT email FROM public.{name} ORDER BY email LIMIT 300;
+                 ALTER TABLE public.letters OWNER TO owner"
+            ));
+        }
+        dependents
+    }
+}
+
+fn fill(name: &str, rows: u32, shape: &Shape) -> String {
+    let names: Vec<&str> = shape.columns.iter().map(|c| c.name.as_str()).collect();
+    let values: Vec<String> = shape
+        .columns
+        .iter()
+        .map(|c| c.value.replace("{name}", "f.name").replace("{email}", "f.email"))
+        .collect();
+    format!(
+        "INSERT INTO public.{name} ({}) SELECT {} FROM (
+             SELECT CASE WHEN n % 10 <> 0 THEN 'First Last' || n END AS name,
+                    'user' || n || '@example.org' AS email
+             FROM generate_series(1, {rows}) n) f",
+        names.join(", "),
+        values.join(", ")
+    )
+}
