@@ -195,9 +195,11 @@ impl Procedure {
 
     /// Commits and begins the next transaction, READ COMMITTED whatever the default is.
     pub fn commit(&self) {
+        // The server's commit leaves a few bytes in the current memory context each time.
+        //
         // SAFETY: our connection is on top of SPI's stack: all inner ones are finished; no guard
         // of ours is alive (they are scoped inside the batches).
-        unsafe { pg_sys::SPI_commit() };
+        with_memory(|| unsafe { pg_sys::SPI_commit() });
         read_committed();
     }
 }
