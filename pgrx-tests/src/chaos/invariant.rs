@@ -71,6 +71,7 @@ pub fn examine(cluster: &Cluster, database: &str, table: &Table) -> Result<Healt
     nothing_is_locked(&mut client)?;
     let status = status(&mut client)?;
     one_live_table(&mut client, table, status.open.is_some())?;
+    live_table_is_published(&mut client, table)?;
     account(&mut client, table)?;
     derived_columns(&mut client, table, &table.schema.table)?;
     let mut health = Health { status, ..Health::default() };
@@ -213,6 +214,23 @@ fn one_live_table(client: &mut Client, table: &Table, open: bool) -> Result<()> 
         .collect();
     let expected: &[&str] = if open { &["public r", "public_blue r"] } else { &["public r"] };
     ensure!(schemas == expected, "tables of that name: {schemas:?}, expected {expected:?}");
+    Ok(())
+}
+
+/// A publication names the live table, and never the offline one.
+fn live_table_is_published(client: &mut Client, table: &Table) -> Result<()> {
+    let published: Vec<String> = client
+        .query(
+            "SELECT pg_catalog.format('%I.%I', schemaname, tablename)
+             FROM pg_catalog.pg_publication_tables",
+            &[],
+        )
+        .context("looking what is published")?
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    let expected = if table.published { vec![table.schema.table.clone()] } else { Vec::new() };
+    ensure!(published == expected, "published: {published:?}, expected {expected:?}");
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use crate::journal::{Errors, Isolation, Voice, Workload};
 /// What an operator calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verb {
-    /// bg_prepare with the episode's changes.
+    /// bg_prepare with the episode's changes, or a table made by hand.
     Prepare,
     /// CALL bg_run until a phase.
     Run(&'static str),
@@ -44,7 +44,7 @@ impl Verb {
         let name = table.literal();
         match self {
             Verb::Prepare => {
-                format!("SELECT bg_prepare({name}, '{}')", table.changes.replace('\'', "''"))
+                format!("SELECT bg_prepare({name}, {})", table.arguments)
             }
             Verb::Run(until) => format!("CALL bg_run({name}, '{until}')"),
             Verb::Backfill(time) => format!("SELECT bg_backfill({name}, '{time} ms')"),

@@ -69,11 +69,11 @@ impl<'a> Stage<'a> {
         let observer =
             Observer::start(&cluster.config(SUPERUSER, &database), &episode.table.schema)?;
         diary.note(format!(
-            "episode {}: {} with {} rows, bg_prepare('{}'), {} writers",
+            "episode {}: {} with {} rows, bg_prepare({}), {} writers",
             episode.number,
             episode.table.name,
             episode.table.rows,
-            episode.table.changes,
+            episode.table.arguments,
             episode.workload.writers
         ));
         Ok(Self { cluster, episode, log, diary, database, writers, observer, dump, altered: false })

@@ -21,6 +21,28 @@ pub struct Changes {
     pub renamed: Vec<&'static str>,
     /// Columns that go.
     pub dropped: Vec<&'static str>,
+    /// Columns of the new table with their expressions over the old one.
+    pub forward: Vec<(&'static str, String)>,
+    /// The other way round.
+    pub reverse: Vec<(&'static str, String)>,
+}
+
+impl Changes {
+    /// The mappings, as arguments of bg_prepare behind others.
+    pub fn mappings(&self) -> String {
+        let argument = |name: &str, mapping: &[(&str, String)]| {
+            let pairs: Vec<String> = mapping
+                .iter()
+                .map(|(column, value)| format!("\"{column}\": \"{value}\""))
+                .collect();
+            if pairs.is_empty() {
+                String::new()
+            } else {
+                format!(", {name} => '{{{}}}'", pairs.join(", "))
+            }
+        };
+        argument("forward", &self.forward) + &argument("reverse", &self.reverse)
+    }
 }
 
 impl Draft<'_> {
@@ -37,6 +59,12 @@ impl Draft<'_> {
                 1 => {
                     changes.actions.push(format!("RENAME COLUMN {name} TO {name}_new"));
                     changes.renamed.push(name);
+                }
+                2 | 3 if kind.as_text => {
+                    changes
+                        .actions
+                        .push(format!("ALTER COLUMN {name} TYPE text USING {name}::text"));
+                    changes.reverse.push((name, format!("{name}::{}", kind.definition)));
                 }
                 2 | 3 => {
                     if let Some(to) = kind.types.choose(self.random) {
@@ -80,6 +108,12 @@ impl Draft<'_> {
             // Few of them: each sync tries every misfit again, up to twenty times over.
             first.push("ADD CONSTRAINT not_all_fit CHECK (hashtext(email) % 4000 <> 0)");
         }
+        if self.random.random_ratio(1, 12) {
+            // An expression that fails for some rows.
+            first.push("ADD COLUMN extra_quotient numeric");
+            let quotient = "1.0 / (hashtext(email) % 3000)";
+            changes.forward.push(("extra_quotient", quotient.to_owned()));
+        }
         if self.generated {
             others.push("DROP COLUMN small_email");
         }
@@ -90,7 +124,8 @@ impl Draft<'_> {
             }
         }
         for action in first {
-            if self.random.random_ratio(1, 4) {
+            let mapped = changes.forward.iter().any(|(column, _)| action.contains(column));
+            if mapped || self.random.random_ratio(1, 4) {
                 changes.actions.insert(0, action.to_owned());
             }
         }

@@ -6,6 +6,17 @@ use rand::seq::SliceRandom;
 use super::{Draft, LARGE};
 use crate::journal::Shape;
 
+/// A table that is given to bg_prepare as it is.
+pub(super) const BY_HAND: &str = "public.by_hand";
+
+/// The statements that make it.
+pub(super) fn by_hand(name: &str, actions: &[String]) -> Vec<String> {
+    let mut make = vec![format!("CREATE TABLE {BY_HAND} (LIKE public.{name} INCLUDING ALL)")];
+    make.extend(actions.iter().map(|action| format!("ALTER TABLE {BY_HAND} {action}")));
+    make.push(format!("ALTER TABLE {BY_HAND} OWNER TO owner"));
+    make
+}
+
 impl Draft<'_> {
     /// The statements that make the table and fill it.
     pub(super) fn make(&mut self, name: &str, rows: u32, shape: &Shape) -> Vec<String> {
@@ -88,7 +99,7 @@ impl Draft<'_> {
         indexes
     }
 
-    /// A view, and a table that points to this one.
+    /// A view, a publication, and a table that points to this one.
     fn dependents(&mut self, name: &str) -> Vec<String> {
         let mut dependents = Vec::new();
         if self.random.random_ratio(1, 3) {
@@ -96,6 +107,16 @@ impl Draft<'_> {
                 "CREATE VIEW public.addresses AS SELECT email, name FROM public.{name};
                  ALTER VIEW public.addresses OWNER TO owner"
             ));
+        }
+        if self.published {
+            // What identifies a row in it, where there is no primary key.
+            dependents.push(format!("ALTER TABLE public.{name} REPLICA IDENTITY FULL"));
+            let which = ["", " (email, name)", " WHERE (email <> '')"];
+            let which = which[self.random.random_range(0..which.len())];
+            // Updates of part of a row cannot be told by the whole of it.
+            let what = if which.is_empty() { "" } else { " WITH (publish = 'insert')" };
+            dependents
+                .push(format!("CREATE PUBLICATION feed FOR TABLE public.{name}{which}{what}"));
         }
         if self.referenced {
             dependents.push(format!(

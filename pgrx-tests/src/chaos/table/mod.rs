@@ -43,8 +43,10 @@ pub struct Table {
     pub schema: Schema,
     /// What each row can be checked by.
     pub derived: Vec<Derived>,
-    /// For bg_prepare.
-    pub changes: String,
+    /// The arguments of bg_prepare behind the table.
+    pub arguments: String,
+    /// Whether a publication names it.
+    pub published: bool,
     /// Whether rows of another table point to it, so that it cannot be truncated.
     pub referenced: bool,
     /// Rows at the beginning, about.
@@ -59,6 +61,7 @@ struct Draft<'a> {
     deferrable: bool,
     generated: bool,
     referenced: bool,
+    published: bool,
     large: bool,
 }
 
@@ -75,6 +78,7 @@ impl Table {
             deferrable,
             generated: random.random_bool(0.5),
             referenced: !deferrable && random.random_ratio(1, 4),
+            published: random.random_ratio(1, 3),
             large,
             random,
         };
@@ -84,7 +88,23 @@ impl Table {
         let before = draft.shape("before", &Changes::default());
         let after = draft.shape("after", &changes);
         let changed = Shape { label: before.label.clone(), ..after.clone() } != before;
-        let make = draft.make(name, rows, &before);
+        let mut make = draft.make(name, rows, &before);
+        // By hand: a table that somebody made with the new definition. It says nothing of renames.
+        let renames = changes.actions.iter().any(|action| action.starts_with("RENAME"));
+        let by_hand = !renames && draft.random.random_ratio(1, 4);
+        let arguments = if by_hand {
+            make.extend(make::by_hand(name, &changes.actions));
+            // Under its own name, or where a deployment has put it.
+            let blue = format!("public_blue.{name}");
+            format!(
+                "target => coalesce(to_regclass('{}'), to_regclass('{blue}')){}",
+                make::BY_HAND,
+                changes.mappings()
+            )
+        } else {
+            let actions = changes.actions.join(", ").replace('\'', "''");
+            format!("'{actions}'{}", changes.mappings())
+        };
         let derived = draft.derived(&changes);
         Self {
             name: name.to_owned(),
@@ -96,7 +116,8 @@ impl Table {
                 deferrable,
             },
             derived,
-            changes: changes.actions.join(", "),
+            arguments,
+            published: draft.published,
             referenced: draft.referenced,
             rows,
         }
