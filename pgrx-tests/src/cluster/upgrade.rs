@@ -5,23 +5,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{
-    Cluster, Options, SUPERUSER, StopMode, Watchdog, Workspace, make_directories, run_logged,
-};
+use super::{Cluster, Options, SUPERUSER, StopMode, Workspace, make_directories, run_logged};
 
 impl Cluster {
     /// Stops this cluster, checks whether it can be upgraded, does it, and starts the new one.
     pub fn upgraded(&self, options: &Options) -> Result<Cluster> {
         let (data, sockets) = make_directories(&Workspace::find()?, self.account)?;
-        let watchdog = Watchdog::start(&data, &sockets)?;
-        let new = Self {
-            account: self.account,
-            bin: self.bin.clone(),
-            data,
-            sockets,
-            watchdog,
-            keep: false,
-        };
+        let new = Self::new(self.account, self.bin.clone(), data, sockets)?;
         new.init(options)?;
         self.stop(StopMode::Fast)?;
         run_logged(self.pg_upgrade(&new).arg("--check"), &new.sockets.join("check.log"))
