@@ -38,8 +38,10 @@ use crate::pg::xact;
 pub use closely::Difference;
 use pairing::{Half, Held, Pairing};
 
-/// Blocks of green in a chunk.
+/// Blocks of green in a chunk whose rows are computed: where one cannot be, all are looked at by key.
 const CHUNK_BLOCKS: u32 = 256;
+/// Blocks in a chunk that is only read.
+const PLAIN_BLOCKS: u32 = 2048;
 /// Rows without a partner that are held, at most: some 50 MB.
 const MOST_HELD: usize = 1_000_000;
 /// Rows that are looked at closely at once.
@@ -155,9 +157,11 @@ impl Pass {
         if self.green_next >= green {
             return self.read_tail(deployment, compare, blue);
         }
-        let range = (self.green_next, self.green_next.saturating_add(CHUNK_BLOCKS).min(green));
+        let plain = compare.taken_as_they_are();
+        let size = if plain.is_some() { PLAIN_BLOCKS } else { CHUNK_BLOCKS };
+        let range = (self.green_next, self.green_next.saturating_add(size).min(green));
         self.green_next = range.1;
-        match compare.taken_as_they_are() {
+        match plain {
             Some(columns) => self.read_plain(deployment, compare, &columns, range, blue),
             None => match xact::subtransaction(|| self.read(deployment, compare, range, blue)) {
                 Ok(()) => Ok(true),
@@ -223,10 +227,10 @@ impl Pass {
         let prefix = green.common_prefix(&blue);
         loop {
             match self.pairing.behind() {
-                Some(Half::Blue) => self.blue_alone(&mut blue),
+                Some(Half::Blue) => xact::with_memory(|| self.blue_alone(&mut blue)),
                 Some(Half::Green) => {
                     let Some(row) = green.next_row() else { break };
-                    self.pairing.alone(Half::Green, (&row, row.place()));
+                    xact::with_memory(|| self.pairing.alone(Half::Green, (&row, row.place())));
                 }
                 None => {
                     let (met, count) = scan::side_by_side(&mut green, &mut blue, prefix);
@@ -244,7 +248,7 @@ impl Pass {
                         }
                     };
                     let row = green.row();
-                    self.meet((&row, row.place()), partner);
+                    xact::with_memory(|| self.meet((&row, row.place()), partner));
                 }
             }
         }
@@ -283,10 +287,10 @@ impl Pass {
         blue_end: u32,
     ) -> Result<bool> {
         let snapshot = Snapshot::now();
-        let to = self.blue_next.0.saturating_add(CHUNK_BLOCKS).min(blue_end);
+        let to = self.blue_next.0.saturating_add(PLAIN_BLOCKS).min(blue_end);
         let mut blue = self.rest_of_blue(deployment, compare, &snapshot, to)?;
         while let Some(row) = blue.next_row() {
-            self.pairing.alone(Half::Blue, (&row, row.place()));
+            xact::with_memory(|| self.pairing.alone(Half::Blue, (&row, row.place())));
         }
         self.blue_next = (to, 1);
         Ok(true)
