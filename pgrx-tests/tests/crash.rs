@@ -22,6 +22,10 @@ use story::{Errand, Person, Scene, workers};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Prepare,
+    /// bg_prepare again, for an index that `users` got meanwhile.
+    Update,
+    /// The same after the swap.
+    UpdateBack,
     /// bg_run from `prepared` to `ready`.
     Run,
     /// bg_run in `ready`: a sync.
@@ -47,6 +51,10 @@ const POINTS: &[(&str, &[Verb])] = &[
     ("prepare_built", &[Prepare]),
     ("prepare_captured", &[Prepare]),
     ("prepare_recorded", &[Prepare]),
+    ("update_compared", &[Update]),
+    ("update_followed", &[Update]),
+    ("update_recorded", &[Update]),
+    ("update_followed_back", &[UpdateBack]),
     ("copy_range", &[Run, Backfill]),
     ("copy_advanced", &[Run]),
     ("copy_done", &[Run]),
@@ -93,7 +101,7 @@ const CHANGES: &str = "ADD COLUMN phone text DEFAULT ''none''";
 impl Verb {
     fn call(self) -> String {
         match self {
-            Prepare => format!("SELECT bg_prepare('users', '{CHANGES}')"),
+            Prepare | Update | UpdateBack => format!("SELECT bg_prepare('users', '{CHANGES}')"),
             Run | Sync => "CALL bg_run('users')".to_owned(),
             RunSwap | SyncBack => "CALL bg_run('users', 'swapped')".to_owned(),
             RunFinish => "CALL bg_run('users', 'finished')".to_owned(),
@@ -110,8 +118,8 @@ impl Verb {
         match self {
             Prepare => "",
             Run | Backfill => "prepared",
-            Sync | RunSwap | Swap | Abort => "ready",
-            SyncBack | Revert | Finish | RunFinish => "swapped",
+            Sync | RunSwap | Swap | Abort | Update => "ready",
+            UpdateBack | SyncBack | Revert | Finish | RunFinish => "swapped",
         }
     }
 
@@ -119,8 +127,9 @@ impl Verb {
     fn after(self) -> &'static str {
         match self {
             Prepare => "prepared",
+            Update => "indexing",
             Run | Sync | Backfill | Revert => "ready",
-            RunSwap | SyncBack | Swap => "swapped",
+            RunSwap | SyncBack | Swap | UpdateBack => "swapped",
             Finish | RunFinish => "finished",
             Abort => "aborted",
         }
@@ -290,6 +299,10 @@ impl Trial<'_> {
         let plain = self.inventory();
         let columns = self.columns();
         self.lead_to(self.verb.before());
+        let updates = matches!(self.verb, Update | UpdateBack);
+        if updates {
+            self.scene.admin().run("CREATE INDEX users_late ON users (created_at)");
+        }
         self.writers.wait_for(10);
         let world = self.inventory();
 
@@ -309,7 +322,7 @@ impl Trial<'_> {
         if ["finished", "aborted"].contains(&self.verb.after()) {
             self.balance_at_rest(None);
         } else {
-            if self.phase() == "prepared" {
+            if ["prepared", "indexing"].contains(&self.phase().as_str()) {
                 self.go_on(Run);
             }
             self.balance_at_rest(Some(self.phase()));
@@ -319,6 +332,9 @@ impl Trial<'_> {
         // The old table or the new one stays; the column that it has more goes, for the next trial.
         if self.columns() != columns {
             self.scene.admin().run("ALTER TABLE users DROP COLUMN phone");
+        }
+        if updates {
+            self.scene.admin().run("DROP INDEX users_late");
         }
         plain.assert_same(&self.inventory());
         println!("{} in {:?}: {:.2} s", self.name, self.verb, begin.elapsed().as_secs_f64());

@@ -19,6 +19,7 @@ use crate::dependent;
 use crate::deployment::prepare::{self, Request};
 use crate::deployment::{guard, store};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::changes::Change;
 use crate::model::deployment::{Deployment, Plan, RecordedIndex};
@@ -78,6 +79,7 @@ pub fn update(
         if found.iter().all(|part| FOLLOWED_BACK.iter().any(|known| part.starts_with(known)))
             && follow_back(d, table, &found, settings)?
         {
+            failpoint::reach("update_followed_back");
             guard::take_seen(d, seen)?;
             record(d, began, &what)?;
             return Ok(Some(what));
@@ -89,11 +91,13 @@ pub fn update(
         .hint("Undo that change to be able to revert, or keep the new table with SELECT bg_finish(table)."));
     }
     let (fresh, definition) = made_now(d, table, request, changes, settings)?;
+    failpoint::reach("update_compared");
     require_same_rows(d, &fresh, &definition)?;
     {
         let _us = Identity::extension()?;
         follow(d, fresh, table, settings)?;
     }
+    failpoint::reach("update_followed");
     if d.phase == Phase::Ready {
         d.phase = phase::next(d.phase, Event::Updated)?;
     }
@@ -101,6 +105,7 @@ pub fn update(
     store::save(d)?;
     guard::take_seen(d, seen)?;
     record(d, began, &what)?;
+    failpoint::reach("update_recorded");
     Ok(Some(what))
 }
 
