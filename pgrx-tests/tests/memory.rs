@@ -140,14 +140,33 @@ fn hundreds_of_batches_of_a_sync_keep_nothing_of_each_other() {
     scene.assert_in_step("id, name, email");
 }
 
+/// One after the other, as one alone is too short to be looked at.
+const VERIFICATIONS: &str = "SELECT sum(found) FROM generate_series(1, 40) n,
+    LATERAL (SELECT count(*) AS found FROM bg_verify(CASE WHEN n > 0 THEN 'users'::regclass END)) v";
+
 #[test]
 fn a_verification_of_many_chunks_keeps_nothing_of_those_it_is_done_with() {
-    let scene = Scene::wide_users(12_000);
+    let scene = Scene::wide_users(6_000);
     scene.owner().make_ready("ADD COLUMN phone text");
 
-    let looks = looks(&scene, scene.admin(), "SELECT * FROM bg_verify('users')");
+    let looks = looks(&scene, scene.admin(), VERIFICATIONS);
 
     assert_flat(&looks, SLACK);
+}
+
+#[test]
+fn a_verification_holds_no_more_than_a_few_of_the_values_that_it_fetches() {
+    let scene = Scene::users(2_000);
+    scene.admin().run(
+        "ALTER TABLE users ADD COLUMN long text, ALTER long SET STORAGE EXTERNAL;
+         UPDATE users SET long = repeat('x', 20000) || id",
+    );
+    scene.owner().make_ready("ADD COLUMN phone text");
+
+    let looks = looks(&scene, scene.admin(), VERIFICATIONS);
+
+    let (least, most) = (looks.iter().min().unwrap(), looks.iter().max().unwrap());
+    assert!(most - least < 8 << 20, "80 MB were fetched: {looks:?}");
 }
 
 #[test]
