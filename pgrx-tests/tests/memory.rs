@@ -105,8 +105,8 @@ fn capture_of_a_hundred_thousand_changes_in_one_transaction_keeps_none_of_them()
 }
 
 #[test]
-fn thousands_of_batches_of_the_copy_keep_nothing_of_each_other() {
-    let scene = Scene::wide_users(4_000);
+fn hundreds_of_batches_of_the_copy_keep_nothing_of_each_other() {
+    let scene = Scene::wide_users(8_000);
     let mut admin = scene.admin();
     admin.run("SELECT bg_prepare('users', 'ADD COLUMN phone text DEFAULT ''x''')");
     let before = admin.int("SELECT pg_current_xact_id()::text::int8");
@@ -117,7 +117,7 @@ fn thousands_of_batches_of_the_copy_keep_nothing_of_each_other() {
 
     let batches = admin.int("SELECT pg_current_xact_id()::text::int8") - before;
     println!("{batches} transactions");
-    assert!(batches > 300, "{batches}");
+    assert!(batches > 200, "{batches}");
     assert_flat(&looks, SLACK);
 }
 
