@@ -126,12 +126,12 @@ fn pg_upgrade_takes_a_finished_deployment_and_one_in_flight_along() {
             owner.swap();
         }
         scene.app().run("UPDATE users SET name = 'waits' WHERE id = 1");
-        (phase, scene.database)
+        (phase, scene.database.clone())
     });
 
     let new = own(old.upgraded(&options).unwrap());
 
-    let scene = Scene { cluster: new, database: finished.database };
+    let scene = Scene { cluster: new, database: finished.database.clone() };
     assert_eq!(scene.status("phase"), "finished");
     let mut owner = scene.owner();
     owner.run("SELECT bg_prepare('users', 'ADD COLUMN later int')");
