@@ -21,6 +21,9 @@ const REFUSALS: [&str; 4] = ["55000", "55006", "55P03", "25001"];
 const UNPREPARABLE: [&str; 6] = ["0A000", "2BP01", "42804", "22023", "42P16", "55000"];
 /// After this time a call that waits for bg_resume gets it.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// After this time writers rest until the call has ended: a sync that rows which do not fit make slow
+/// need not be as fast as they are.
+const FAIR: Duration = Duration::from_secs(30);
 /// After this time a call hangs.
 const HANGS: Duration = Duration::from_secs(120);
 
@@ -236,6 +239,7 @@ impl<'a> Stage<'a> {
 
     /// Waits for a call; resumes the deployment where it waits for that.
     fn wait(&mut self, operator: &Operator) -> Result<(Outcome, Duration)> {
+        let mut resting = false;
         loop {
             let limit = if operator.elapsed() < PATIENCE {
                 PATIENCE.saturating_sub(operator.elapsed())
@@ -243,7 +247,15 @@ impl<'a> Stage<'a> {
                 Duration::from_secs(1)
             };
             if let Some(ended) = operator.outcome(limit.max(Duration::from_millis(1))) {
+                if resting {
+                    self.writers.go_on();
+                }
                 return Ok(ended);
+            }
+            if operator.elapsed() > FAIR && !resting {
+                resting = true;
+                self.diary.note(format!("  {} waits: the writers rest", operator.verb));
+                let _ = self.writers.pause_within(Duration::ZERO);
             }
             if operator.elapsed() > HANGS {
                 bail!("{} hangs: {}", operator.verb, self.activity()?);
