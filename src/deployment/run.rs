@@ -91,7 +91,7 @@ impl Runner<'_> {
             }
         }
         if phase == Phase::Aborted {
-            return Err(Error::state("the deployment was aborted by another session")
+            return Err(Error::state("the deployment was aborted")
                 .hint("Begin a new one with SELECT bg_prepare(table, changes)."));
         }
         if phase == Phase::Ready && until != Until::Ready {
