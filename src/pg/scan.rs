@@ -240,6 +240,7 @@ unsafe fn same_bytes(
 
 /// Has the memory brought that lies some rows below: the rows of a page lie from its end downwards.
 #[inline]
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused))]
 fn prefetch_below(row: *const i8, length: usize) {
     const ROWS: usize = 2;
     #[cfg(target_arch = "x86_64")]

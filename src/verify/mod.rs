@@ -34,13 +34,16 @@ use crate::pg::scan::{self, Met, Scan};
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::xact;
+use crate::plan::batch;
 
 pub use closely::Difference;
 use pairing::{Half, Held, Pairing};
 
-/// Blocks of green in a chunk whose rows are computed: where one cannot be, all are looked at by key.
-const CHUNK_BLOCKS: u32 = 256;
-/// Blocks in a chunk that is only read.
+/// Blocks of green in the first chunk; then the clock says, as long values may make any number too many.
+const FIRST_BLOCKS: u32 = 128;
+/// Blocks in a chunk whose rows are computed, at most: where one cannot be, all are looked at by key.
+const COMPUTED_BLOCKS: u32 = 256;
+/// Blocks in a chunk that is only read, at most.
 const PLAIN_BLOCKS: u32 = 2048;
 /// Rows without a partner that are held, at most: some 50 MB.
 const MOST_HELD: usize = 1_000_000;
@@ -58,6 +61,8 @@ pub struct Pass {
     green_next: u32,
     /// The place in blue up to which it was read.
     blue_next: Place,
+    /// Blocks of the next chunk.
+    blocks: u32,
     pairing: Pairing,
     /// Rows to look at closely.
     close: Vec<Held>,
@@ -99,7 +104,8 @@ impl Pass {
         let types = self.begin(deployment)?;
         let compare = compare(deployment, &blue, &types);
         loop {
-            let more = xact::with_memory(|| self.chunk(deployment, &compare, &mut found))?;
+            let more =
+                xact::with_memory(|| self.chunk(deployment, &compare, time / 4, &mut found))?;
             if !more || self.is_cut() {
                 return Ok(true);
             }
@@ -125,16 +131,18 @@ impl Pass {
         let same = |old: &[(u32, u32); 2]| old.iter().zip(&seen).all(|(a, b)| a.0 == b.0);
         if !self.tables.as_ref().is_some_and(same) {
             let (found, repair) = (std::mem::take(&mut self.found), self.repair);
-            *self = Self { tables: Some(seen), found, repair, ..Self::default() };
+            let (tables, blocks) = (Some(seen), FIRST_BLOCKS);
+            *self = Self { tables, blocks, found, repair, ..Self::default() };
         }
         Ok(types)
     }
 
-    /// The next chunk; false when there was nothing left to do.
+    /// The next chunk, of about `time`; false when there was nothing left to do.
     fn chunk(
         &mut self,
         deployment: &Deployment,
         compare: &Compare<'_>,
+        time: Duration,
         found: &mut impl FnMut(Vec<Difference>) -> Result<()>,
     ) -> Result<bool> {
         let Some([(_, green), (_, blue)]) = self.tables else { return Ok(false) };
@@ -154,24 +162,30 @@ impl Pass {
             let rows = self.close.split_off(some);
             return self.look(found, closely::at_places(deployment, compare, &rows, self.repair)?);
         }
+        let began = Instant::now();
         if self.green_next >= green {
-            return self.read_tail(deployment, compare, blue);
+            self.read_tail(deployment, compare, blue)?;
+            self.blocks = batch::next_size(self.blocks, began.elapsed(), time).min(PLAIN_BLOCKS);
+            return Ok(true);
         }
         let plain = compare.taken_as_they_are();
-        let size = if plain.is_some() { PLAIN_BLOCKS } else { CHUNK_BLOCKS };
+        let most = if plain.is_some() { PLAIN_BLOCKS } else { COMPUTED_BLOCKS };
+        let size = self.blocks.min(most);
         let range = (self.green_next, self.green_next.saturating_add(size).min(green));
         self.green_next = range.1;
-        match plain {
-            Some(columns) => self.read_plain(deployment, compare, &columns, range, blue),
-            None => match xact::subtransaction(|| self.read(deployment, compare, range, blue)) {
-                Ok(()) => Ok(true),
-                // A row of green whose value cannot be computed: each key by itself. What was read of
-                // blue stays read; what meets nobody is looked at by its key.
-                Err(caught) if caught.is_data_error() => {
-                    self.look(found, closely::in_blocks(deployment, compare, range, self.repair)?)
-                }
-                Err(caught) => caught.raise(),
-            },
+        let read = match plain {
+            Some(columns) => Ok(self.read_plain(deployment, compare, &columns, range, blue)?),
+            None => xact::subtransaction(|| self.read(deployment, compare, range, blue)),
+        };
+        self.blocks = batch::next_size(size, began.elapsed(), time);
+        match read {
+            Ok(()) => Ok(true),
+            // A row of green whose value cannot be computed: each key by itself. What was read of
+            // blue stays read; what meets nobody is looked at by its key.
+            Err(caught) if caught.is_data_error() => {
+                self.look(found, closely::in_blocks(deployment, compare, range, self.repair)?)
+            }
+            Err(caught) => caught.raise(),
         }
     }
 
@@ -220,7 +234,7 @@ impl Pass {
         columns: &[Ident],
         (from, to): (u32, u32),
         blue_end: u32,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let snapshot = Snapshot::now();
         let mut blue = self.rest_of_blue(deployment, compare, &snapshot, blue_end)?;
         let mut green = Scan::open(deployment.green(), columns, &snapshot, (from, 1), to)?;
@@ -252,7 +266,7 @@ impl Pass {
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// A row of green beside what comes next in blue.
@@ -285,15 +299,15 @@ impl Pass {
         deployment: &Deployment,
         compare: &Compare<'_>,
         blue_end: u32,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let snapshot = Snapshot::now();
-        let to = self.blue_next.0.saturating_add(PLAIN_BLOCKS).min(blue_end);
+        let to = self.blue_next.0.saturating_add(self.blocks).min(blue_end);
         let mut blue = self.rest_of_blue(deployment, compare, &snapshot, to)?;
         while let Some(row) = blue.next_row() {
             xact::with_memory(|| self.pairing.alone(Half::Blue, (&row, row.place())));
         }
         self.blue_next = (to, 1);
-        Ok(true)
+        Ok(())
     }
 
     fn rest_of_blue(
