@@ -7,6 +7,7 @@ use std::time::Duration;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::model::settings::Settings;
+use crate::pg::security;
 
 static BATCH_TIME: GucSetting<i32> = GucSetting::<i32>::new(200);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(200);
@@ -214,5 +215,6 @@ pub fn read(lock_timeout: Option<Duration>, retry_for: Option<Duration>) -> Sett
         max_wal_rate: i64::from(MAX_WAL_RATE.get()) << 10,
         max_slot_lag: i64::from(MAX_SLOT_LAG.get()) << 20,
         max_active_backends: MAX_ACTIVE_BACKENDS.get().into(),
+        maintenance: security::maintenance_settings(),
     }
 }

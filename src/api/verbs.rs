@@ -13,6 +13,7 @@ use crate::deployment::{batches, check, finish, guard, restored, store, verify};
 use crate::error::{Error, Result};
 use crate::model::deployment::Arguments;
 use crate::model::phase::{Event, Phase};
+use crate::pg::security;
 use crate::settings;
 
 /// The arguments that bg_check and bg_prepare share.
@@ -35,7 +36,7 @@ fn request(
             key: key.map(|k| k.into_iter().flatten().collect()),
         },
         caller: guard::caller(),
-        session: prepare::session()?,
+        session: security::expression_settings(),
     })
 }
 

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::failpoint;
 use crate::ident::QualifiedName;
 use crate::model::deployment::{Deployment, RecordedIndex};
-use crate::model::settings::Settings;
+use crate::model::settings::{PARALLEL_MAINTENANCE, Settings};
 use crate::pg::lock::{self, Hold, Mode};
 use crate::pg::security::{self, Identity, SettingsLevel};
 use crate::pg::spi::{self, Arg};
@@ -41,7 +41,7 @@ pub fn step(deployment: &mut Deployment, settings: &Settings, hold: Hold) -> Res
     if !deployment.progress.indexes_laid_out {
         lay_out(deployment)?;
     }
-    match build(deployment)? {
+    match build(deployment, settings, hold)? {
         Some(Ok(what)) => {
             deployment.progress.indexes_made = pieces::totals(deployment.id, Kind::Index)?.done;
             return Ok(Built::Done(what));
@@ -49,7 +49,7 @@ pub fn step(deployment: &mut Deployment, settings: &Settings, hold: Hold) -> Res
         // Rows that break it may have been corrected since the purge: their keys are in the log.
         Some(Err(caught)) if caught.is_collision() && hold == Hold::Alone => {
             purge::whole(deployment, settings)?;
-            return match build(deployment)? {
+            return match build(deployment, settings, hold)? {
                 Some(Ok(what)) => Ok(Built::Done(what)),
                 Some(Err(caught)) => caught.raise(),
                 None => Ok(Built::Others),
@@ -70,12 +70,25 @@ pub fn step(deployment: &mut Deployment, settings: &Settings, hold: Hold) -> Res
 
 /// Builds the next index that nobody else is building: what it built, or why it could not be. None:
 /// there is none. Writes nothing of the deployment but the index's piece.
-pub fn build(deployment: &Deployment) -> Result<Option<std::result::Result<String, Caught>>> {
+pub fn build(
+    deployment: &Deployment,
+    settings: &Settings,
+    hold: Hold,
+) -> Result<Option<std::result::Result<String, Caught>>> {
     let Some(piece) = pieces::take(deployment.id, Kind::Index)? else { return Ok(None) };
     let _us = Identity::extension()?;
     let Some(index) = deployment.plan.indexes.get(piece.first as usize) else { return Ok(None) };
+    let share = match hold {
+        Hold::Shared => Some(pieces::share(deployment.id, Kind::Index, &piece)?),
+        Hold::Alone => None,
+    };
     let built = xact::subtransaction(|| {
         let statements = in_tablespace(deployment, index)?;
+        settings.maintenance.iter().try_for_each(|(name, value)| security::set(name, value))?;
+        if let Some(share) = share {
+            let workers = settings.parallel_share(share).to_string();
+            security::set(PARALLEL_MAINTENANCE, &workers)?;
+        }
         statements.1.build.iter().try_for_each(|sql| spi::run(sql, &[]).map(drop))
     });
     if let Err(caught) = built {

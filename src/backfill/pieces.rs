@@ -18,8 +18,9 @@ use crate::pg::spi::{self, Arg};
 const SHARED_BLOCKS: u32 = 2048;
 /// Blocks of a range where one process copies alone.
 const LONE_BLOCKS: u32 = 8 * SHARED_BLOCKS;
-/// Ranges for each process that are not complete.
-const AHEAD: u32 = 2;
+/// Ranges for each process that are not complete. Those that are laid out with a batch can be taken when
+/// it has committed.
+const AHEAD: u32 = 4;
 
 /// What a piece is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +146,16 @@ pub fn take(deployment: i64, kind: Kind) -> Result<Option<Piece>> {
                     WHERE deployment = $1 AND kind = $2 AND next < \"end\"
                     ORDER BY weight DESC, first LIMIT 1 FOR UPDATE SKIP LOCKED) p";
     Ok(spi::rows(sql, &[Arg::Int(deployment), Arg::Text(kind.letter())])?.pop())
+}
+
+/// How much of what is not complete a piece makes up, by weight, from 0 to 1.
+pub fn share(deployment: i64, kind: Kind, piece: &Piece) -> Result<f64> {
+    let _us = Identity::extension()?;
+    let sql = "SELECT (pg_catalog.sum(weight) FILTER (WHERE first = $3)
+                       / nullif(pg_catalog.sum(weight), 0))::float8
+                 FROM bluegreen.piece WHERE deployment = $1 AND kind = $2 AND next < \"end\"";
+    let arguments = [Arg::Int(deployment), Arg::Text(kind.letter()), Arg::Int(piece.first.into())];
+    Ok(spi::one(sql, &arguments)?.unwrap_or(1.0))
 }
 
 /// Writes how far a piece is.

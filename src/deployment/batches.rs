@@ -201,9 +201,9 @@ fn index_batch(
 }
 
 /// Builds an index as a worker does, beside its runner; whether there was one to build.
-pub fn build_index(d: &Deployment) -> Result<bool> {
+pub fn build_index(d: &Deployment, settings: &Settings) -> Result<bool> {
     let began = Instant::now();
-    match index::build(d)? {
+    match index::build(d, settings, Hold::Shared)? {
         Some(Ok(what)) => {
             let by = Some("by a background worker".to_owned());
             record(d, &what, began.elapsed().as_secs_f64(), None, by)?;

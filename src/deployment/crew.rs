@@ -69,16 +69,19 @@ impl Crew {
     /// Starts the workers that copy and build indexes with the session, where there is enough to do.
     pub fn start(&mut self, session: &mut Session<'_>, d: &Deployment) -> Result<()> {
         let p = &d.progress;
-        let useful = match d.phase {
-            Phase::Copying => p.end_block.saturating_sub(p.copied_blocks) >= WORTH_A_WORKER,
-            Phase::Indexing => {
-                let left = d.plan.indexes.len().saturating_sub(p.indexes_made as usize);
-                p.indexes_laid_out && left > 1 && p.end_block >= WORTH_A_WORKER
+        let settings = session.settings();
+        let processes = match d.phase {
+            Phase::Copying if p.end_block.saturating_sub(p.copied_blocks) >= WORTH_A_WORKER => {
+                settings.copy_workers
             }
-            _ => false,
+            Phase::Indexing if p.indexes_laid_out && p.end_block >= WORTH_A_WORKER => {
+                let left = d.plan.indexes.len().saturating_sub(p.indexes_made as usize);
+                settings.index_builders().min(u32::try_from(left).unwrap_or(u32::MAX))
+            }
+            _ => 1,
         };
-        let wanted = session.settings().copy_workers.saturating_sub(1) as usize;
-        if !useful || self.starts >= MOST_STARTS || !self.is_empty() || wanted == 0 {
+        let wanted = processes.saturating_sub(1);
+        if self.starts >= MOST_STARTS || !self.is_empty() || wanted == 0 {
             return Ok(());
         }
         self.starts += 1;
@@ -113,6 +116,7 @@ impl Crew {
                         session.tell_if_due(|| "vacuuming the new table");
                         session.sleep(VACUUM_LOOK)?;
                     }
+                    self.forget_ended();
                 }
                 None => {
                     let why =

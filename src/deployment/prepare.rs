@@ -21,7 +21,7 @@ use crate::model::phase::Phase;
 use crate::model::settings::Settings;
 use crate::pg::lock::{self, Hold, Mode};
 use crate::pg::parse;
-use crate::pg::security::{self, Identity};
+use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 use crate::pg::{acl, relation, xact};
 use crate::plan::difference;
@@ -441,12 +441,4 @@ fn take_target(
         spi::run(&ddl::statistics::set_schema(&statistics.qualified(), crossing), &[])?;
     }
     Ok((target, rights.into_iter().map(|r| (r.attnum, r.acl)).collect()))
-}
-
-/// The caller's settings that a deployment depends on.
-pub fn session() -> Result<BTreeMap<String, String>> {
-    let mut session = security::session_settings()?;
-    let path = spi::one::<String>("SELECT pg_catalog.current_setting('search_path')", &[])?;
-    session.insert("search_path".to_owned(), path.unwrap_or_default());
-    Ok(session)
 }

@@ -92,7 +92,9 @@ impl Helper {
         let settings = d.progress.settings.clone().unwrap_or_default();
         match d.phase {
             Phase::Copying => self.copy(&d, &settings),
-            Phase::Indexing if d.progress.indexes_laid_out && batches::build_index(&d)? => {
+            Phase::Indexing
+                if d.progress.indexes_laid_out && batches::build_index(&d, &settings)? =>
+            {
                 Ok(Next::Rest(Duration::ZERO))
             }
             _ => Ok(Next::End),

@@ -1,5 +1,6 @@
 //! The settings of a call, read once and passed down.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -41,4 +42,66 @@ pub struct Settings {
     pub max_slot_lag: i64,
     /// Client sessions that may be active; 0 is no limit.
     pub max_active_backends: i64,
+    /// The caller's settings of the server that index builds, VACUUM and ANALYZE follow.
+    pub maintenance: BTreeMap<String, String>,
+}
+
+/// How many parallel workers the build of one index may have.
+pub const PARALLEL_MAINTENANCE: &str = "max_parallel_maintenance_workers";
+
+impl Settings {
+    /// How many parallel workers the build of one index may have.
+    pub fn parallel_maintenance(&self) -> u32 {
+        let value = self.maintenance.get(PARALLEL_MAINTENANCE);
+        value.and_then(|value| value.parse().ok()).unwrap_or_default()
+    }
+
+    /// Processes that build indexes at the same time, the session itself counted: those that copy, and
+    /// in the place of one parallel worker of a build one that builds another index, which takes less
+    /// work for each.
+    pub fn index_builders(&self) -> u32 {
+        self.copy_workers.max(1 + self.parallel_maintenance().min(1))
+    }
+
+    /// Parallel workers for an index that is this share, from 0 to 1, of all that is left to build
+    /// while several processes build: as many processes in all as copy, or as one build would have.
+    pub fn parallel_share(&self, share: f64) -> u32 {
+        let most = self.parallel_maintenance();
+        let processes = f64::from(self.copy_workers.max(1 + most)) * share;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let processes = processes.ceil().max(1.0) as u32;
+        (processes - 1).min(most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(copy_workers: u32, parallel: u32) -> Settings {
+        let maintenance = [(PARALLEL_MAINTENANCE.to_owned(), parallel.to_string())].into();
+        Settings { copy_workers, maintenance, ..Settings::default() }
+    }
+
+    #[test]
+    fn the_largest_index_has_the_parallel_workers_and_the_others_none() {
+        let s = settings(1, 2);
+        assert_eq!(s.index_builders(), 2);
+        assert_eq!([0.45, 0.3, 0.1].map(|share| s.parallel_share(share)), [1, 0, 0]);
+        assert_eq!(s.parallel_share(1.0), 2);
+    }
+
+    #[test]
+    fn of_forty_equal_indexes_none_has_a_parallel_worker() {
+        assert_eq!(settings(4, 2).index_builders(), 4);
+        assert_eq!(settings(4, 2).parallel_share(1.0 / 40.0), 0);
+        assert_eq!(settings(4, 2).parallel_share(1.0), 2);
+    }
+
+    #[test]
+    fn a_server_without_parallel_maintenance_gets_none() {
+        assert_eq!(settings(1, 0).index_builders(), 1);
+        assert_eq!(settings(1, 0).parallel_share(1.0), 0);
+        assert_eq!(Settings::default().parallel_share(1.0), 0);
+    }
 }

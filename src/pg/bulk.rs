@@ -15,6 +15,8 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
+#[cfg(feature = "pg15")]
+use crate::pg::pages::Room;
 use crate::pg::row::attributes;
 
 /// Rows that are written at once, at most: COPY's number.
@@ -186,6 +188,8 @@ struct Receiver {
     computed: *mut pg_sys::TupleTableSlot,
     /// Other processes write to the table too.
     together: bool,
+    #[cfg(feature = "pg15")]
+    room: Room,
     has_generated: bool,
     has_checks: bool,
     not_null: Vec<i32>,
@@ -236,6 +240,8 @@ impl Receiver {
                     &raw const pg_sys::TTSOpsVirtual,
                 ),
                 together,
+                #[cfg(feature = "pg15")]
+                room: Room::default(),
                 has_generated: has(|c| c.has_generated_stored),
                 has_checks: has(|c| c.num_check > 0),
                 not_null: not_null_columns(descriptor),
@@ -337,17 +343,7 @@ impl Receiver {
         // SAFETY: `held` slots hold tuples of the table; they are cleared before their memory goes.
         unsafe {
             let outer = pg_sys::MemoryContextSwitchTo(self.memory);
-            // Alone, pages are only added at the end. Together, with the free space map, the server
-            // adds many at once when processes wait for each other.
-            let options = if self.together { 0 } else { pg_sys::TABLE_INSERT_SKIP_FSM };
-            pg_sys::heap_multi_insert(
-                self.relation,
-                self.slots.as_mut_ptr(),
-                self.held as i32,
-                self.command,
-                options as i32,
-                self.bulk,
-            );
+            self.write();
             pg_sys::MemoryContextSwitchTo(outer);
             for slot in &self.slots[..self.held] {
                 if let Some(clear) = (*(**slot).tts_ops).clear {
@@ -359,6 +355,41 @@ impl Receiver {
         self.rows += self.held as u64;
         self.held = 0;
         self.bytes = 0;
+    }
+
+    #[cfg(feature = "pg15")]
+    unsafe fn write(&mut self) {
+        if self.together {
+            let rows = &mut self.slots[..self.held];
+            // SAFETY: see `flush`; the state is used for this relation only.
+            unsafe { self.room.insert(self.relation, rows, self.command, self.bulk) };
+        } else {
+            // SAFETY: see `flush`.
+            unsafe { self.write_with(pg_sys::TABLE_INSERT_SKIP_FSM) };
+        }
+    }
+
+    #[cfg(not(feature = "pg15"))]
+    unsafe fn write(&mut self) {
+        // Alone, pages are only added at the end. Together, with the free space map, the server adds many
+        // at once when processes wait for each other.
+        let options = if self.together { 0 } else { pg_sys::TABLE_INSERT_SKIP_FSM };
+        // SAFETY: see `flush`.
+        unsafe { self.write_with(options) };
+    }
+
+    unsafe fn write_with(&mut self, options: u32) {
+        // SAFETY: see `flush`.
+        unsafe {
+            pg_sys::heap_multi_insert(
+                self.relation,
+                self.slots.as_mut_ptr(),
+                self.held as i32,
+                self.command,
+                options as i32,
+                self.bulk,
+            );
+        }
     }
 
     /// Gives everything back; the number of rows written.

@@ -12,6 +12,8 @@ pub mod acl;
 pub mod bulk;
 pub mod lock;
 pub mod log;
+#[cfg(feature = "pg15")]
+mod pages;
 pub mod parse;
 pub mod procedure;
 pub mod receive;

@@ -7,12 +7,12 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::pg::spi;
+use crate::model::settings::PARALLEL_MAINTENANCE;
 
 thread_local! {
     /// Our own statements may write to blue. Reset by the guard, and by the abort's callback.
@@ -200,29 +200,45 @@ impl Drop for SettingsLevel {
     }
 }
 
-/// The settings that expressions may depend on, as they are for the caller of prepare.
-pub fn session_settings() -> Result<BTreeMap<String, String>> {
-    const NAMES: &[&str] = &[
-        "TimeZone",
-        "DateStyle",
-        "IntervalStyle",
-        "lc_monetary",
-        "lc_numeric",
-        "lc_time",
-        "default_text_search_config",
-        "xmloption",
-        "xmlbinary",
-        "array_nulls",
-        "timezone_abbreviations",
-        "extra_float_digits",
-        "bytea_output",
-    ];
-    let mut settings = BTreeMap::new();
-    for name in NAMES {
-        let sql = "SELECT pg_catalog.current_setting($1)";
-        if let Some(value) = spi::one::<String>(sql, &[spi::Arg::Text(name)])? {
-            settings.insert((*name).to_owned(), value);
-        }
-    }
-    Ok(settings)
+/// Settings that the values of expressions may depend on.
+const OF_EXPRESSIONS: &[&str] = &[
+    "search_path",
+    "TimeZone",
+    "DateStyle",
+    "IntervalStyle",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "default_text_search_config",
+    "xmloption",
+    "xmlbinary",
+    "array_nulls",
+    "timezone_abbreviations",
+    "extra_float_digits",
+    "bytea_output",
+];
+
+/// Settings that index builds, VACUUM and ANALYZE follow.
+const OF_MAINTENANCE: &[&str] =
+    &["maintenance_work_mem", PARALLEL_MAINTENANCE, "default_statistics_target"];
+
+/// The caller's settings that expressions may depend on.
+pub fn expression_settings() -> BTreeMap<String, String> {
+    OF_EXPRESSIONS.iter().filter_map(|name| current(name)).collect()
+}
+
+/// The caller's settings that index builds, VACUUM and ANALYZE follow.
+pub fn maintenance_settings() -> BTreeMap<String, String> {
+    OF_MAINTENANCE.iter().filter_map(|name| current(name)).collect()
+}
+
+/// A setting's name and value; None where the server has no such setting.
+fn current(name: &str) -> Option<(String, String)> {
+    let known = CString::new(name).ok()?;
+    // SAFETY: the value is allocated in the current memory context, and copied here.
+    let value = unsafe {
+        let value = pg_sys::GetConfigOptionByName(known.as_ptr(), std::ptr::null_mut(), true);
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().into_owned())
+    };
+    value.map(|value| (name.to_owned(), value))
 }
