@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use crate::backfill::allotment::Allotment;
 use crate::backfill::pieces::{self, Kind};
 use crate::backfill::purge;
 use crate::catalog;
@@ -78,16 +79,20 @@ pub fn build(
     let Some(piece) = pieces::take(deployment.id, Kind::Index)? else { return Ok(None) };
     let _us = Identity::extension()?;
     let Some(index) = deployment.plan.indexes.get(piece.first as usize) else { return Ok(None) };
-    let share = match hold {
-        Hold::Shared => Some(pieces::share(deployment.id, Kind::Index, &piece)?),
-        Hold::Alone => None,
-    };
+    let left = pieces::open_weight(deployment.id, Kind::Index)?;
     let built = xact::subtransaction(|| {
         let statements = in_tablespace(deployment, index)?;
         settings.maintenance.iter().try_for_each(|(name, value)| security::set(name, value))?;
-        if let Some(share) = share {
-            let workers = settings.parallel_share(share).to_string();
-            security::set(PARALLEL_MAINTENANCE, &workers)?;
+        if hold == Hold::Shared {
+            #[allow(clippy::cast_precision_loss)]
+            let share = piece.weight as f64 / left.max(1.0);
+            let allotment = Allotment::of(settings, piece.weight, share);
+            security::set(PARALLEL_MAINTENANCE, &allotment.workers.to_string())?;
+            // Other access methods use all the memory that they can have.
+            if index.method == "btree" && security::may_spill() {
+                let kb = allotment.sort_kb.min(security::maintenance_kb());
+                security::set("maintenance_work_mem", &format!("{kb}kB"))?;
+            }
         }
         statements.1.build.iter().try_for_each(|sql| spi::run(sql, &[]).map(drop))
     });
@@ -118,7 +123,8 @@ pub fn is_there(deployment: &Deployment, index: &RecordedIndex) -> Result<bool> 
 }
 
 /// Writes down which indexes are to be built. The largest first, so that processes end together;
-/// green's index of the same name tells how large one is.
+/// green's index of the same name tells how large one is, and one that is new may be as large as the
+/// table.
 pub fn lay_out(deployment: &mut Deployment) -> Result<()> {
     let _us = Identity::extension()?;
     pieces::forget(deployment.id)?;
@@ -130,11 +136,9 @@ pub fn lay_out(deployment: &mut Deployment) -> Result<()> {
         }
         let schema = deployment.source.schema.clone();
         let green = catalog::relation_oid(&QualifiedName { schema, name: index.name.clone() })?;
-        let weight = match green {
-            Some(oid) => spi::one("SELECT pg_catalog.pg_relation_size($1)", &[Arg::Oid(oid)])?,
-            None => None,
-        };
-        pieces::add_index(deployment.id, number, weight.unwrap_or(i64::MAX))?;
+        let like = Arg::Oid(green.unwrap_or_else(|| deployment.blue()));
+        let weight = spi::one("SELECT pg_catalog.pg_relation_size($1)", &[like])?;
+        pieces::add_index(deployment.id, number, weight.unwrap_or_default())?;
     }
     deployment.progress.indexes_laid_out = true;
     failpoint::reach("index_laid_out");

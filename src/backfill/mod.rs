@@ -14,6 +14,7 @@
 //! Locks: ACCESS SHARE on green (copy), ROW EXCLUSIVE, SHARE or, for ADD CONSTRAINT, ACCESS
 //! EXCLUSIVE on blue.
 
+mod allotment;
 pub mod copy;
 pub mod index;
 pub mod pieces;

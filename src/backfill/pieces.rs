@@ -49,6 +49,8 @@ pub struct Piece {
     pub next: u32,
     /// What comes after its last.
     pub end: u32,
+    /// How much there is to do, as against others.
+    pub weight: i64,
 }
 
 /// How far all pieces of a kind are.
@@ -141,21 +143,19 @@ pub fn add_index(deployment: i64, number: usize, weight: i64) -> Result<()> {
 pub fn take(deployment: i64, kind: Kind) -> Result<Option<Piece>> {
     let _us = Identity::extension()?;
     // Locked in the subquery: under an aggregate rows cannot be.
-    let sql = "SELECT p.first, p.next, p.\"end\" FROM (
-                   SELECT first, next, \"end\" FROM bluegreen.piece
+    let sql = "SELECT p.first, p.next, p.\"end\", p.weight FROM (
+                   SELECT first, next, \"end\", weight FROM bluegreen.piece
                     WHERE deployment = $1 AND kind = $2 AND next < \"end\"
                     ORDER BY weight DESC, first LIMIT 1 FOR UPDATE SKIP LOCKED) p";
     Ok(spi::rows(sql, &[Arg::Int(deployment), Arg::Text(kind.letter())])?.pop())
 }
 
-/// How much of what is not complete a piece makes up, by weight, from 0 to 1.
-pub fn share(deployment: i64, kind: Kind, piece: &Piece) -> Result<f64> {
+/// The weight of all that is not complete.
+pub fn open_weight(deployment: i64, kind: Kind) -> Result<f64> {
     let _us = Identity::extension()?;
-    let sql = "SELECT (pg_catalog.sum(weight) FILTER (WHERE first = $3)
-                       / nullif(pg_catalog.sum(weight), 0))::float8
-                 FROM bluegreen.piece WHERE deployment = $1 AND kind = $2 AND next < \"end\"";
-    let arguments = [Arg::Int(deployment), Arg::Text(kind.letter()), Arg::Int(piece.first.into())];
-    Ok(spi::one(sql, &arguments)?.unwrap_or(1.0))
+    let sql = "SELECT pg_catalog.sum(weight)::float8 FROM bluegreen.piece
+                WHERE deployment = $1 AND kind = $2 AND next < \"end\"";
+    Ok(spi::one(sql, &[Arg::Int(deployment), Arg::Text(kind.letter())])?.unwrap_or(0.0))
 }
 
 /// Writes how far a piece is.

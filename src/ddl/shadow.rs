@@ -135,6 +135,7 @@ mod tests {
         let index = RecordedIndex {
             name: Ident::new("t_pkey"),
             definition: "CREATE UNIQUE INDEX t_pkey ON s.t USING btree (id)".to_owned(),
+            method: "btree".to_owned(),
             tablespace: None,
             constraint: Some(constraint("p")),
             comment: Some("it's".to_owned()),

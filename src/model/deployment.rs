@@ -33,6 +33,9 @@ pub struct RecordedIndex {
     pub name: Ident,
     /// `pg_get_indexdef`.
     pub definition: String,
+    /// Its access method.
+    #[serde(default)]
+    pub method: String,
     /// Tablespace, when not the database's default.
     pub tablespace: Option<Ident>,
     /// The constraint it implements.

@@ -62,46 +62,4 @@ impl Settings {
     pub fn index_builders(&self) -> u32 {
         self.copy_workers.max(1 + self.parallel_maintenance().min(1))
     }
-
-    /// Parallel workers for an index that is this share, from 0 to 1, of all that is left to build
-    /// while several processes build: as many processes in all as copy, or as one build would have.
-    pub fn parallel_share(&self, share: f64) -> u32 {
-        let most = self.parallel_maintenance();
-        let processes = f64::from(self.copy_workers.max(1 + most)) * share;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let processes = processes.ceil().max(1.0) as u32;
-        (processes - 1).min(most)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(copy_workers: u32, parallel: u32) -> Settings {
-        let maintenance = [(PARALLEL_MAINTENANCE.to_owned(), parallel.to_string())].into();
-        Settings { copy_workers, maintenance, ..Settings::default() }
-    }
-
-    #[test]
-    fn the_largest_index_has_the_parallel_workers_and_the_others_none() {
-        let s = settings(1, 2);
-        assert_eq!(s.index_builders(), 2);
-        assert_eq!([0.45, 0.3, 0.1].map(|share| s.parallel_share(share)), [1, 0, 0]);
-        assert_eq!(s.parallel_share(1.0), 2);
-    }
-
-    #[test]
-    fn of_forty_equal_indexes_none_has_a_parallel_worker() {
-        assert_eq!(settings(4, 2).index_builders(), 4);
-        assert_eq!(settings(4, 2).parallel_share(1.0 / 40.0), 0);
-        assert_eq!(settings(4, 2).parallel_share(1.0), 2);
-    }
-
-    #[test]
-    fn a_server_without_parallel_maintenance_gets_none() {
-        assert_eq!(settings(1, 0).index_builders(), 1);
-        assert_eq!(settings(1, 0).parallel_share(1.0), 0);
-        assert_eq!(Settings::default().parallel_share(1.0), 0);
-    }
 }

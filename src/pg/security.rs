@@ -232,6 +232,18 @@ pub fn maintenance_settings() -> BTreeMap<String, String> {
     OF_MAINTENANCE.iter().filter_map(|name| current(name)).collect()
 }
 
+/// The memory that an index build may take, in kB.
+pub fn maintenance_kb() -> u32 {
+    // SAFETY: reads a global.
+    u32::try_from(unsafe { pg_sys::maintenance_work_mem }).unwrap_or_default()
+}
+
+/// Whether a sort may use as much of the disk as it wants.
+pub fn may_spill() -> bool {
+    // SAFETY: reads a global.
+    unsafe { pg_sys::temp_file_limit < 0 }
+}
+
 /// A setting's name and value; None where the server has no such setting.
 fn current(name: &str) -> Option<(String, String)> {
     let known = CString::new(name).ok()?;

@@ -1,6 +1,6 @@
 -- $1 relation. Its indexes as the server deparses them.
 SELECT c.relname::text AS name, pg_catalog.pg_get_indexdef(i.indexrelid) AS definition,
-       ts.spcname::text AS tablespace, i.indisvalid AS valid, i.indisclustered AS clustered,
+       am.amname::text AS method, ts.spcname::text AS tablespace, i.indisvalid AS valid, i.indisclustered AS clustered,
        i.indisreplident AS replica_identity,
        pg_catalog.obj_description(i.indexrelid, 'pg_class') AS comment,
        CASE WHEN k.oid IS NOT NULL THEN pg_catalog.json_build_object(
@@ -13,6 +13,7 @@ SELECT c.relname::text AS name, pg_catalog.pg_get_indexdef(i.indexrelid) AS defi
        i.indisprimary AS "primary", pg_catalog.pg_relation_size(i.indexrelid) AS bytes
   FROM pg_catalog.pg_index i
   JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+  JOIN pg_catalog.pg_am am ON am.oid = c.relam
   LEFT JOIN pg_catalog.pg_tablespace ts ON ts.oid = c.reltablespace
   LEFT JOIN pg_catalog.pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid
        AND k.contype IN ('p', 'u', 'x')
