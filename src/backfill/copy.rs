@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::model::deployment::Deployment;
 use crate::model::settings::Settings;
-use crate::pg::bulk;
+use crate::pg::bulk::{self, Shared};
 use crate::pg::lock::{self, Mode};
 use crate::pg::log::{self, Entry};
 use crate::pg::security::Identity;
@@ -28,8 +28,8 @@ const MULTI_INSERT: &str = "multi-insert";
 
 /// Runs INSERT … SELECT in bulk, or by the server's own INSERT where that has to do it. Returns the
 /// number of rows and what wrote them.
-fn write(sql: &str, together: bool) -> Result<(u64, Option<String>)> {
-    Ok(match bulk::insert(sql, together)? {
+fn write(sql: &str, shared: Shared) -> Result<(u64, Option<String>)> {
+    Ok(match bulk::insert(sql, shared)? {
         Ok(count) => (count, Some(MULTI_INSERT.to_owned())),
         Err(why) => (spi::run(sql, &[])?, Some(format!("insert: {why}"))),
     })
@@ -122,7 +122,8 @@ pub fn batch(
     let Some(range) = pieces::take(deployment.id, Kind::Blocks)? else { return Ok(Copied::Others) };
     let to = range.next.saturating_add((*size).max(1)).min(range.end);
     let began = Instant::now();
-    let (count, written_by) = copy_range(deployment, range.next, to, settings.copy_workers > 1)?;
+    let shared = (settings.copy_workers > 1).then_some(range.end - range.next);
+    let (count, written_by) = copy_range(deployment, range.next, to, shared)?;
     failpoint::reach("copy_range");
     let took = began.elapsed();
     *copier = written_by;
@@ -172,12 +173,12 @@ fn copy_range(
     deployment: &Deployment,
     from: u32,
     to: u32,
-    together: bool,
+    shared: Shared,
 ) -> Result<(u64, Option<String>)> {
     let blue = deployment.blue_name();
     let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
     let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
-    copy_blocks(deployment, &rows, from, to, together)
+    copy_blocks(deployment, &rows, from, to, shared)
 }
 
 /// Halves a range that fails on a row, down to the row.
@@ -186,18 +187,18 @@ fn copy_blocks(
     rows: &Rows<'_>,
     from: u32,
     to: u32,
-    together: bool,
+    shared: Shared,
 ) -> Result<(u64, Option<String>)> {
-    match xact::subtransaction(|| write(&rows.copy(from, to), together)) {
+    match xact::subtransaction(|| write(&rows.copy(from, to), shared)) {
         Ok(done) => Ok(done),
         Err(caught) if caught.is_data_error() => {
             if to - from > 1 {
                 let middle = from + (to - from) / 2;
-                let left = copy_blocks(deployment, rows, from, middle, together)?;
-                let right = copy_blocks(deployment, rows, middle, to, together)?;
+                let left = copy_blocks(deployment, rows, from, middle, shared)?;
+                let right = copy_blocks(deployment, rows, middle, to, shared)?;
                 Ok((left.0 + right.0, right.1.or(left.1)))
             } else {
-                copy_lines(deployment, rows, from, 1, LINES_END, together)
+                copy_lines(deployment, rows, from, 1, LINES_END, shared)
             }
         }
         Err(caught) => caught.raise(),
@@ -210,15 +211,15 @@ fn copy_lines(
     block: u32,
     from: u32,
     to: u32,
-    together: bool,
+    shared: Shared,
 ) -> Result<(u64, Option<String>)> {
-    match xact::subtransaction(|| write(&rows.copy_lines(block, from, to), together)) {
+    match xact::subtransaction(|| write(&rows.copy_lines(block, from, to), shared)) {
         Ok(done) => Ok(done),
         Err(caught) if caught.is_data_error() => {
             if to - from > 1 {
                 let middle = from + (to - from) / 2;
-                let left = copy_lines(deployment, rows, block, from, middle, together)?;
-                let right = copy_lines(deployment, rows, block, middle, to, together)?;
+                let left = copy_lines(deployment, rows, block, from, middle, shared)?;
+                let right = copy_lines(deployment, rows, block, middle, to, shared)?;
                 Ok((left.0 + right.0, right.1.or(left.1)))
             } else {
                 hand_to_sync(deployment, rows, block, from)?;

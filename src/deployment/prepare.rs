@@ -210,6 +210,24 @@ fn refuse(table: &Table, changes: &[Change], blue: &Ident) -> Result<()> {
     }
 }
 
+/// What the changes have made must not depend on the row type of the table that is to be replaced.
+fn refuse_own_row_type(table: &Table, before: &serde_json::Value) -> Result<()> {
+    let now = definition(table.oid)?;
+    let used = now.as_object().into_iter().flatten().find_map(|(part, _)| {
+        part.strip_prefix(difference::ROW_TYPE).filter(|_| before.get(part).is_none())
+    });
+    match used {
+        None => Ok(()),
+        Some(what) => {
+            let table = table.qualified().plain();
+            let message = format!("the changes use the row type of {table} in {what}");
+            Err(Error::unsupported(message).hint(
+                "The new table has a row type of its own. Use a composite type made with CREATE TYPE instead.",
+            ))
+        }
+    }
+}
+
 /// SHARE ROW EXCLUSIVE, because CREATE TRIGGER needs it: it waits for writers that began before, and
 /// keeps new ones out until the caller commits.
 fn lock_green(table: &Table, settings: &Settings) -> Result<()> {
@@ -257,6 +275,7 @@ pub fn build(
     let crossing = Ident::new(format!("bluegreen_{id}"));
     let name = QualifiedName { schema: crossing.clone(), name: table.name.clone() };
     let class = guard::lock_table()?;
+    let of_its_type = definition(table.oid)?;
     let (shadow, given_rights, autovacuum_enabled, mut adapted);
     {
         let _us = Identity::extension()?;
@@ -283,6 +302,7 @@ pub fn build(
             apply()?;
         }
     }
+    refuse_own_row_type(table, &of_its_type)?;
     let mappings = {
         let _owner = Identity::table_owner(table.owner, &request.session)?;
         mapping::decide(&Sides {

@@ -34,10 +34,13 @@ unsafe extern "C-unwind" {
     );
 }
 
-/// Runs `sql`, which is INSERT … SELECT into a table, in bulk; `together` says that other processes
-/// write to the table too. Returns the number of rows, or why the server's own INSERT has to do it;
-/// then nothing was written.
-pub fn insert(sql: &str, together: bool) -> Result<std::result::Result<u64, &'static str>> {
+/// Whether other processes write to the table too; then about how many pages this one is going to fill
+/// one after the other, in this call and the next ones.
+pub type Shared = Option<u32>;
+
+/// Runs `sql`, which is INSERT … SELECT into a table, in bulk. Returns the number of rows, or why the
+/// server's own INSERT has to do it; then nothing was written.
+pub fn insert(sql: &str, shared: Shared) -> Result<std::result::Result<u64, &'static str>> {
     let text = CString::new(sql).map_err(|_| Error::internal("a statement contains a NUL byte"))?;
     // SAFETY: inside a transaction. What is opened here is closed here, or by the abort when an error
     // unwinds: the frames between own nothing but memory. Snapshot, relation and executor state are
@@ -46,7 +49,7 @@ pub fn insert(sql: &str, together: bool) -> Result<std::result::Result<u64, &'st
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         let done = match plan(&text) {
             None => Ok(Err("rules rewrite it")),
-            Some(statement) => run(statement, &text, together),
+            Some(statement) => run(statement, &text, shared),
         };
         pg_sys::PopActiveSnapshot();
         pg_sys::CommandCounterIncrement();
@@ -83,7 +86,7 @@ unsafe fn plan(text: &CString) -> Option<*mut pg_sys::PlannedStmt> {
 unsafe fn run(
     statement: *mut pg_sys::PlannedStmt,
     text: &CString,
-    together: bool,
+    shared: Shared,
 ) -> Result<std::result::Result<u64, &'static str>> {
     // SAFETY: see `insert`. The plan is ours alone and changed before anybody runs it.
     unsafe {
@@ -113,7 +116,7 @@ unsafe fn run(
         (*statement).planTree = (*top).lefttree;
         (*statement).resultRelations = std::ptr::null_mut();
 
-        let mut receiver = Receiver::new(relation, together);
+        let mut receiver = Receiver::new(relation, shared);
         let query = pg_sys::CreateQueryDesc(
             statement,
             text.as_ptr(),
@@ -186,8 +189,7 @@ struct Receiver {
     command: pg_sys::CommandId,
     /// The row as values, where columns are computed.
     computed: *mut pg_sys::TupleTableSlot,
-    /// Other processes write to the table too.
-    together: bool,
+    shared: Shared,
     #[cfg(feature = "pg15")]
     room: Room,
     has_generated: bool,
@@ -200,7 +202,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    unsafe fn new(relation: pg_sys::Relation, together: bool) -> Self {
+    unsafe fn new(relation: pg_sys::Relation, shared: Shared) -> Self {
         // SAFETY: everything is made in the current memory context and resource owner, and given back
         // in `finish` or by the abort.
         unsafe {
@@ -239,9 +241,9 @@ impl Receiver {
                     descriptor,
                     &raw const pg_sys::TTSOpsVirtual,
                 ),
-                together,
+                shared,
                 #[cfg(feature = "pg15")]
-                room: Room::default(),
+                room: Room::open(relation, shared.unwrap_or_default()),
                 has_generated: has(|c| c.has_generated_stored),
                 has_checks: has(|c| c.num_check > 0),
                 not_null: not_null_columns(descriptor),
@@ -359,7 +361,7 @@ impl Receiver {
 
     #[cfg(feature = "pg15")]
     unsafe fn write(&mut self) {
-        if self.together {
+        if self.shared.is_some() {
             let rows = &mut self.slots[..self.held];
             // SAFETY: see `flush`; the state is used for this relation only.
             unsafe { self.room.insert(self.relation, rows, self.command, self.bulk) };
@@ -373,7 +375,7 @@ impl Receiver {
     unsafe fn write(&mut self) {
         // Alone, pages are only added at the end. Together, with the free space map, the server adds many
         // at once when processes wait for each other.
-        let options = if self.together { 0 } else { pg_sys::TABLE_INSERT_SKIP_FSM };
+        let options = if self.shared.is_some() { 0 } else { pg_sys::TABLE_INSERT_SKIP_FSM };
         // SAFETY: see `flush`.
         unsafe { self.write_with(options) };
     }

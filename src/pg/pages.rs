@@ -2,13 +2,17 @@
 //!
 //! PostgreSQL 15 adds one page at a time under the table's extension lock, and holds it while it makes
 //! room in its ring of buffers, for which WAL may have to be written: two processes are hardly faster
-//! than one. Here all pages that a call needs are added under one lock, nothing else is done under it,
-//! and each page is filled by the process that added it. PostgreSQL 16 and later do as much themselves.
+//! than one. Here a process adds many pages under one lock, does nothing else under it, and fills them
+//! itself. PostgreSQL 16 and later do as much themselves.
 //!
 //! Source: `hio.c` of PostgreSQL 15 (`RelationGetBufferForTuple`: which page it takes, when a tuple fits).
 
+use std::cell::Cell;
+
 use pgrx::pg_sys;
 
+/// The fork that holds the rows.
+const MAIN: pg_sys::ForkNumber::Type = pg_sys::ForkNumber::MAIN_FORKNUM;
 /// What `PageGetHeapFreeSpace` says of a page without rows.
 const EMPTY: usize = pg_sys::BLCKSZ as usize
     - std::mem::offset_of!(pg_sys::PageHeaderData, pd_linp)
@@ -17,9 +21,31 @@ const EMPTY: usize = pg_sys::BLCKSZ as usize
 /// fillfactor leaves room on.
 const PLAIN: usize = 2000;
 
-/// How much room is left on the page that was filled last.
+/// Pages that are added at once, at least.
+const AT_ONCE: pg_sys::BlockNumber = 64;
+
+/// Pages of a table that this process has added and not filled yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ahead {
+    /// The table's file, by its number.
+    file: u32,
+    next: pg_sys::BlockNumber,
+    end: pg_sys::BlockNumber,
+}
+
+thread_local! {
+    /// They outlive a batch that is rolled back, or one that fails often would fill the disk.
+    static AHEAD: Cell<Option<Ahead>> = const { Cell::new(None) };
+}
+
+/// Where the next rows go.
 #[derive(Debug, Default)]
-pub(super) struct Room(usize);
+pub(super) struct Room {
+    /// What is left of the page that was filled last.
+    left: usize,
+    /// Pages that are going to be needed.
+    wanted: pg_sys::BlockNumber,
+}
 
 /// Rows for one page.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,20 +56,34 @@ struct Group {
 }
 
 impl Room {
+    /// For a transaction that begins to write; `wanted` is how many pages it and the next ones may fill.
+    /// They are added at once, so that the rows of several processes lie mixed as little as can be, and
+    /// the table is compared with its source side by side.
+    ///
+    /// # Safety
+    ///
+    /// The relation is open, and locked until the transaction ends: no VACUUM can cut off its end.
+    pub(super) unsafe fn open(relation: pg_sys::Relation, wanted: u32) -> Self {
+        // SAFETY: the caller's promise.
+        let (file, end) = unsafe { (file(relation), end(relation)) };
+        AHEAD.set(AHEAD.get().filter(|ahead| ahead.file == file && ahead.end <= end));
+        Self { left: 0, wanted }
+    }
+
     /// Divides rows of these sizes into pages. None: some may not be written as they are.
     fn divide(&mut self, sizes: impl Iterator<Item = usize>, spared: usize) -> Option<Vec<Group>> {
         let mut groups: Vec<Group> = Vec::new();
         for size in sizes {
             let size = size.next_multiple_of(pg_sys::MAXIMUM_ALIGNOF as usize);
             if size > PLAIN || size + spared > EMPTY / 2 {
-                self.0 = 0;
+                self.left = 0;
                 return None;
             }
-            let new_page = size + spared > self.0;
+            let new_page = size + spared > self.left;
             if new_page {
-                self.0 = EMPTY;
+                self.left = EMPTY;
             }
-            self.0 = self.0.saturating_sub(size + size_of::<pg_sys::ItemIdData>());
+            self.left = self.left.saturating_sub(size + size_of::<pg_sys::ItemIdData>());
             match groups.last_mut() {
                 Some(group) if !new_page => group.rows += 1,
                 _ => groups.push(Group { new_page, rows: 1 }),
@@ -73,19 +113,18 @@ impl Room {
         let groups = self.divide(slots.iter().map(size), unsafe { spared(relation) });
         let plain = groups.is_some();
         let groups = groups.unwrap_or_else(|| vec![Group { new_page: false, rows: slots.len() }]);
-        let pages = groups.iter().filter(|group| group.new_page).count();
         // With the free space map the server adds many pages at once when processes wait for each other.
         let options = if plain { pg_sys::TABLE_INSERT_SKIP_FSM as i32 } else { 0 };
         // SAFETY: the caller's promise. The page that is named as the target is ours, and empty; were it
         // not, the server would look for another.
         unsafe {
-            let mut page = add(relation, pages);
             let mut from = 0;
             for group in groups {
                 if group.new_page {
+                    let page = next_page(relation, self.wanted.max(AT_ONCE));
+                    self.wanted = self.wanted.saturating_sub(1);
                     pg_sys::ReleaseBulkInsertStatePin(bulk);
                     (*pg_sys::RelationGetSmgr(relation)).smgr_targblock = page;
-                    page += 1;
                 }
                 let rows = &mut slots[from..from + group.rows];
                 from += group.rows;
@@ -114,22 +153,44 @@ unsafe fn spared(relation: pg_sys::Relation) -> usize {
     pg_sys::BLCKSZ as usize * usize::try_from(100 - fillfactor).unwrap_or_default() / 100
 }
 
-/// Adds so many empty pages to the table; the first one's number.
-unsafe fn add(relation: pg_sys::Relation, pages: usize) -> pg_sys::BlockNumber {
-    if pages == 0 {
-        return pg_sys::InvalidBlockNumber;
-    }
+/// An empty page of ours; where there is none, so many are added.
+unsafe fn next_page(relation: pg_sys::Relation, more: pg_sys::BlockNumber) -> pg_sys::BlockNumber {
+    // SAFETY: the relation is open.
+    let file = unsafe { file(relation) };
+    let ahead = AHEAD.get().filter(|ahead| ahead.file == file && ahead.next < ahead.end);
+    let ahead = ahead.unwrap_or_else(|| {
+        // SAFETY: as above.
+        let next = unsafe { add(relation, more) };
+        Ahead { file, next, end: next + more }
+    });
+    AHEAD.set(Some(Ahead { next: ahead.next + 1, ..ahead }));
+    ahead.next
+}
+
+/// The number of the table's file: another one after each TRUNCATE.
+unsafe fn file(relation: pg_sys::Relation) -> u32 {
+    // SAFETY: the relation is open.
+    unsafe { (*relation).rd_node.relNode.to_u32() }
+}
+
+/// The table's pages.
+unsafe fn end(relation: pg_sys::Relation) -> pg_sys::BlockNumber {
+    // SAFETY: the relation is open.
+    unsafe { pg_sys::smgrnblocks(pg_sys::RelationGetSmgr(relation), MAIN) }
+}
+
+/// Adds empty pages to the table; the first one's number.
+unsafe fn add(relation: pg_sys::Relation, count: pg_sys::BlockNumber) -> pg_sys::BlockNumber {
     let mut empty = [0_u64; pg_sys::BLCKSZ as usize / size_of::<u64>()];
     let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
-    let main = pg_sys::ForkNumber::MAIN_FORKNUM;
     // SAFETY: the relation is open. The lock is given back here, or by the abort where there is no room
     // on the disk; what was added by then is empty pages, as after a crash of any other extension.
     unsafe {
         pg_sys::LockRelationForExtension(relation, mode);
-        let manager = pg_sys::RelationGetSmgr(relation);
-        let first = pg_sys::smgrnblocks(manager, main);
-        for page in first..first + pages as pg_sys::BlockNumber {
-            pg_sys::smgrextend(manager, main, page, empty.as_mut_ptr().cast(), false);
+        let first = end(relation);
+        for page in first..first + count {
+            let manager = pg_sys::RelationGetSmgr(relation);
+            pg_sys::smgrextend(manager, MAIN, page, empty.as_mut_ptr().cast(), false);
         }
         pg_sys::UnlockRelationForExtension(relation, mode);
         first

@@ -6,6 +6,8 @@ use serde_json::Value;
 const FILE: &str = "file";
 /// The parts that change with every change of a column's catalog row.
 const REWRITTEN: &str = "rewritten column ";
+/// The parts that name what uses the table's row type.
+pub const ROW_TYPE: &str = "use of its row type by ";
 /// What a column is marked with whose values of old rows stand in the catalog.
 const MISSING: &str = "missing";
 
