@@ -17,6 +17,7 @@ use pgrx::prelude::*;
 use crate::error::{Error, Result};
 #[cfg(feature = "pg15")]
 use crate::pg::pages::Room;
+use crate::pg::ring;
 use crate::pg::row::attributes;
 
 /// Rows that are written at once, at most: COPY's number.
@@ -128,6 +129,7 @@ unsafe fn run(
             0,
         );
         pg_sys::ExecutorStart(query, 0);
+        ring::for_reading(query);
         let forward = pg_sys::ScanDirection::ForwardScanDirection;
         #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
         pg_sys::ExecutorRun(query, forward, 0, true);
@@ -235,7 +237,7 @@ impl Receiver {
                     4 * MOST_BYTES,
                     pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
                 ),
-                bulk: pg_sys::GetBulkInsertState(),
+                bulk: ring::for_writing(),
                 command: pg_sys::GetCurrentCommandId(true),
                 computed: pg_sys::MakeSingleTupleTableSlot(
                     descriptor,
@@ -402,7 +404,7 @@ impl Receiver {
                 pg_sys::ExecDropSingleTupleTableSlot(slot);
             }
             pg_sys::ExecDropSingleTupleTableSlot(self.computed);
-            pg_sys::FreeBulkInsertState(self.bulk);
+            ring::written(self.bulk);
             pg_sys::MemoryContextDelete(self.memory);
             pg_sys::FreeExecutorState(self.estate);
         }

@@ -18,6 +18,7 @@ pub mod parse;
 pub mod procedure;
 pub mod receive;
 pub mod relation;
+mod ring;
 pub mod row;
 pub mod scan;
 pub mod security;

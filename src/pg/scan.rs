@@ -10,6 +10,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use crate::error::{Error, Result};
 use crate::ident::Ident;
 use crate::pg::log::{self, Place};
+use crate::pg::ring;
 use crate::pg::row::{Column, Row, attributes};
 use crate::pg::snapshot::Snapshot;
 
@@ -68,14 +69,13 @@ impl Scan {
                 return Err(Error::internal("the table cannot be read by its blocks"));
             };
             let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
-            let flags =
-                pg_sys::ScanOptions::SO_TYPE_TIDRANGESCAN | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
             let snapshot = snapshot.as_ptr();
             let mut low = log::pointer((from.0, from.1.max(1)));
             let mut high = log::pointer((to.saturating_sub(1), u16::MAX));
             let scan = pg_guard_ffi_boundary(|| {
                 let none = std::ptr::null_mut();
-                let scan = begin(relation, snapshot, 0, none, std::ptr::null_mut(), flags);
+                let scan =
+                    begin(relation, snapshot, 0, none, std::ptr::null_mut(), ring::SOME_BLOCKS);
                 limit(scan, &mut low, &mut high);
                 scan
             });
