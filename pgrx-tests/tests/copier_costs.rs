@@ -6,6 +6,7 @@ mod story;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bluegreen_tests::cluster::Options;
 use story::{Person, Scene};
 
 /// Private memory of a process in MB, as the kernel counts it; none when it is gone.
@@ -147,4 +148,41 @@ fn nothing_is_vacuumed_where_the_setting_is_off() {
     let visible = "SELECT relallvisible FROM pg_class WHERE oid = 'public_blue.users'::regclass";
     assert_eq!(admin.int(visible), 0);
     owner.swap();
+}
+
+#[test]
+fn copy_and_verification_do_not_push_out_what_others_read() {
+    // 2048 buffers; green and blue have 3 times as many pages each.
+    let cluster = story::new_cluster(&Options::default().shared_buffers("16MB"));
+    let scene = Scene::in_cluster(Box::leak(Box::new(cluster)));
+    scene.table("users", "id bigint PRIMARY KEY, name text");
+    let mut admin = scene.admin();
+    admin.run(
+        "CREATE EXTENSION pg_buffercache;
+         INSERT INTO users SELECT n, repeat('x', 900) FROM generate_series(1, 50000) n;
+         CREATE TABLE hot (id int, name text);
+         INSERT INTO hot SELECT n, repeat('x', 900) FROM generate_series(1, 3600) n",
+    );
+    admin.run("VACUUM ANALYZE users, hot");
+    admin.run("CHECKPOINT");
+    let held = "SELECT count(*) FROM pg_buffercache
+                 WHERE relfilenode = pg_relation_filenode('hot') AND relforknumber = 0";
+    for workers in [1, 2] {
+        // Often, as pages that many use.
+        (0..6).for_each(|_| admin.run("SELECT count(*) FROM hot"));
+        let before = admin.int(held);
+        assert!(before > 400, "{before}");
+        let mut owner = scene.owner();
+        owner.run(&format!(
+            "SET bluegreen.copy_workers = {workers}; SET bluegreen.batch_time = '20ms';
+             SELECT bg_prepare('users', '')"
+        ));
+        owner.run("CALL bg_run('users')");
+        assert_eq!(scene.status("rows_copied"), "50000");
+        assert_eq!(owner.int("SELECT count(*) FROM bg_verify('users')"), 0);
+        let left = admin.int(held);
+        println!("{workers} processes: {left} of {before}");
+        assert!(left * 10 >= before * 9, "{workers} processes left {left} of {before} pages");
+        owner.run("SELECT bg_abort('users')");
+    }
 }
