@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::failpoint;
 use crate::model::deployment::Deployment;
 use crate::model::settings::Settings;
+use crate::pg::executor;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg, Options};
@@ -64,8 +65,12 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<(bool, u
             Work::new(rows::KEYS, &work::key_columns(&mapping.to_key, rows::mapped_name))?;
         // A key whose expression fails cannot be in blue: it is left out.
         work::fill_what_can_be(&mut keys, &statements.map_keys(), &logged)?;
-        let options = Options { work: &[&keys], ..Default::default() };
-        count = spi::run_with(&statements.purge(from, to), &[], options)?;
+        let sql = statements.purge(from, to);
+        count = match executor::modify(&sql, &keys)? {
+            Some(count) => count,
+            // Rules.
+            None => spi::run_with(&sql, &[], Options { work: &[&keys], ..Default::default() })?,
+        };
         failpoint::reach("purge_range");
     }
     drop(snapshot);

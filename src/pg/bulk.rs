@@ -8,13 +8,14 @@
 //! Sources: `copyfrom.c` (buffering, its bounds), `createas.c` (a receiver that writes a table),
 //! `nodeModifyTable.c` (order of generated columns and constraints).
 
-use std::ffi::CString;
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::prelude::*;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::pg::executor;
 #[cfg(feature = "pg15")]
 use crate::pg::pages::Room;
 use crate::pg::ring;
@@ -42,13 +43,13 @@ pub type Shared = Option<u32>;
 /// Runs `sql`, which is INSERT … SELECT into a table, in bulk. Returns the number of rows, or why the
 /// server's own INSERT has to do it; then nothing was written.
 pub fn insert(sql: &str, shared: Shared) -> Result<std::result::Result<u64, &'static str>> {
-    let text = CString::new(sql).map_err(|_| Error::internal("a statement contains a NUL byte"))?;
+    let text = executor::text(sql)?;
     // SAFETY: inside a transaction. What is opened here is closed here, or by the abort when an error
     // unwinds: the frames between own nothing but memory. Snapshot, relation and executor state are
     // released in the reverse order of their making.
     unsafe {
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        let done = match plan(&text) {
+        let done = match executor::plan(&text, std::ptr::null_mut()) {
             None => Ok(Err("rules rewrite it")),
             Some(statement) => run(statement, &text, shared),
         };
@@ -58,35 +59,9 @@ pub fn insert(sql: &str, shared: Shared) -> Result<std::result::Result<u64, &'st
     }
 }
 
-/// The server's plan of the one INSERT.
-unsafe fn plan(text: &CString) -> Option<*mut pg_sys::PlannedStmt> {
-    // SAFETY: the text is NUL-terminated and outlives the plan; the lists are the server's own.
-    unsafe {
-        let raw = pg_sys::raw_parser(text.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_DEFAULT);
-        if pg_sys::list_length(raw) != 1 {
-            return None;
-        }
-        let queries = pg_sys::pg_analyze_and_rewrite_fixedparams(
-            pg_sys::list_nth(raw, 0).cast(),
-            text.as_ptr(),
-            std::ptr::null(),
-            0,
-            std::ptr::null_mut(),
-        );
-        if pg_sys::list_length(queries) != 1 {
-            return None;
-        }
-        let query: *mut pg_sys::Query = pg_sys::list_nth(queries, 0).cast();
-        if (*query).commandType != pg_sys::CmdType::CMD_INSERT {
-            return None;
-        }
-        Some(pg_sys::pg_plan_query(query, text.as_ptr(), 0, std::ptr::null_mut()))
-    }
-}
-
 unsafe fn run(
     statement: *mut pg_sys::PlannedStmt,
-    text: &CString,
+    text: &CStr,
     shared: Shared,
 ) -> Result<std::result::Result<u64, &'static str>> {
     // SAFETY: see `insert`. The plan is ours alone and changed before anybody runs it.
@@ -118,27 +93,8 @@ unsafe fn run(
         (*statement).resultRelations = std::ptr::null_mut();
 
         let mut receiver = Receiver::new(relation, shared);
-        let query = pg_sys::CreateQueryDesc(
-            statement,
-            text.as_ptr(),
-            pg_sys::GetActiveSnapshot(),
-            std::ptr::null_mut(),
-            (&raw mut receiver).cast(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            0,
-        );
-        pg_sys::ExecutorStart(query, 0);
-        ring::for_reading(query);
-        let forward = pg_sys::ScanDirection::ForwardScanDirection;
-        #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
-        pg_sys::ExecutorRun(query, forward, 0, true);
-        #[cfg(feature = "pg18")]
-        pg_sys::ExecutorRun(query, forward, 0);
-        receiver.flush();
-        pg_sys::ExecutorFinish(query);
-        pg_sys::ExecutorEnd(query);
-        pg_sys::FreeQueryDesc(query);
+        let target = (&raw mut receiver).cast();
+        executor::run(statement, text, target, std::ptr::null_mut(), || receiver.flush());
         let rows = receiver.finish();
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         Ok(Ok(rows))

@@ -10,6 +10,7 @@
 
 pub mod acl;
 pub mod bulk;
+pub mod executor;
 pub mod lock;
 pub mod log;
 #[cfg(feature = "pg15")]

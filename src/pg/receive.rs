@@ -1,16 +1,14 @@
 //! The rows of a query as the executor has them, one at a time: nothing of them is kept or copied.
 //!
-//! Sources: `spi.c` (a receiver of the caller's own), `dest.h`.
-
-use std::ffi::CString;
+//! Source: `dest.h`.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::pg::executor;
 use crate::pg::row::{Column, Row, attributes};
 use crate::pg::snapshot::Snapshot;
-use crate::pg::spi::Connection;
 
 /// Gives each row of a query, as `snapshot` sees it, to `row`, of which the first `count` columns count.
 ///
@@ -22,8 +20,6 @@ pub fn each(
     snapshot: &Snapshot,
     mut row: impl FnMut(&Row<'_>),
 ) -> Result<()> {
-    let text = CString::new(sql).map_err(|_| Error::internal("a statement contains a NUL byte"))?;
-    let _connection = Connection::open()?;
     // SAFETY: the receiver and what it points to outlive the statement; its memory is deleted here,
     // or with the memory context that it hangs on. The snapshot is pushed and popped in pairs, or
     // popped by the abort.
@@ -48,17 +44,10 @@ pub fn each(
             columns: Vec::new(),
             row: &mut row,
         };
-        let options = pg_sys::SPIExecuteOptions {
-            read_only: true,
-            dest: (&raw mut receiver).cast(),
-            ..Default::default()
-        };
-        pg_sys::PushActiveSnapshot(snapshot.as_ptr());
-        let code = pg_sys::SPI_execute_extended(text.as_ptr(), &options);
-        pg_sys::PopActiveSnapshot();
+        let is_query = executor::query(sql, snapshot, (&raw mut receiver).cast())?;
         pg_sys::MemoryContextDelete(memory);
-        if code < 0 {
-            return Err(Error::internal(format!("a statement failed with SPI code {code}: {sql}")));
+        if !is_query {
+            return Err(Error::internal(format!("rules rewrite a query of ours: {sql}")));
         }
     }
     Ok(())

@@ -31,8 +31,11 @@ thread_local! {
 pub(super) unsafe fn for_reading(query: *mut pg_sys::QueryDesc) {
     // SAFETY: the states of a started plan, which end the scan with the plan, as one of their own.
     unsafe {
-        let mut state = (*query).planstate;
-        while !state.is_null() {
+        let mut states = vec![(*query).planstate];
+        while let Some(state) = states.pop() {
+            if state.is_null() {
+                continue;
+            }
             if (*state).type_ == pg_sys::NodeTag::T_TidRangeScanState {
                 let scan: *mut pg_sys::ScanState = state.cast();
                 let relation = (*scan).ss_currentRelation;
@@ -45,7 +48,7 @@ pub(super) unsafe fn for_reading(query: *mut pg_sys::QueryDesc) {
                 }
                 return;
             }
-            state = (*state).lefttree;
+            states.extend([(*state).righttree, (*state).lefttree]);
         }
     }
 }

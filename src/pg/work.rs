@@ -178,20 +178,26 @@ impl Work {
         self.rows == 0
     }
 
-    /// Makes the rows known to the SPI connection that is open; forgotten when it is finished.
-    pub(crate) fn register(&self) -> Result<()> {
+    /// The rows under their name, for as long as `self` is there.
+    pub(super) fn named(&self) -> pg_sys::EphemeralNamedRelation {
         let relation = (&raw const *self.relation).cast_mut();
-        // SAFETY: the struct is boxed, so its address stays; it outlives the connection, because
-        // the caller holds `self` while the statement runs.
-        let code = unsafe {
+        // SAFETY: the struct is boxed, so its address stays; nobody else uses it meanwhile.
+        unsafe {
             (*relation).md.name = self.name.as_ptr().cast_mut();
             (*relation).md.reliddesc = pg_sys::InvalidOid;
             (*relation).md.tupdesc = self.descriptor;
             (*relation).md.enrtype = pg_sys::EphemeralNameRelationType::ENR_NAMED_TUPLESTORE;
             (*relation).md.enrtuples = self.rows as f64;
             (*relation).reldata = self.store.cast();
-            pg_sys::SPI_register_relation(relation)
-        };
+        }
+        relation
+    }
+
+    /// Makes the rows known to the SPI connection that is open; forgotten when it is finished.
+    pub(crate) fn register(&self) -> Result<()> {
+        // SAFETY: the rows outlive the connection, because the caller holds `self` while the statement
+        // runs.
+        let code = unsafe { pg_sys::SPI_register_relation(self.named()) };
         if code < 0 {
             return Err(Error::internal(format!("rows could not be registered: {code}")));
         }
