@@ -1,6 +1,6 @@
 //! Writing a batch to blue, and finding the rows that cannot be written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::ddl::constraint;
 use crate::ddl::rows::{self, Conflict, Rows};
@@ -29,6 +29,18 @@ impl Failed<'_> {
     }
 }
 
+/// How a batch that fails is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Divide {
+    /// Few of its rows are expected to fail: in halves.
+    Halves,
+    /// Most of them are.
+    Singly,
+}
+
+/// The error by which rows that need others to be written with them are rolled back.
+const TOGETHER: &str = "rows collide that may fit together with the misfits";
+
 /// A batch's tools.
 struct Writer<'a> {
     rows: &'a Rows<'a>,
@@ -36,12 +48,15 @@ struct Writer<'a> {
     all_columns: Vec<Ident>,
 }
 
-/// Makes blue show green's rows for all items; what cannot be written is returned.
+/// Makes blue show green's rows for all items; what cannot be written is returned. `suspects` are the
+/// numbers of items that could not be written before: they are tried apart, so that the others need not
+/// be taken apart with them.
 pub fn apply<'a>(
     deployment: &Deployment,
     rows: &Rows<'_>,
     snapshot: &Snapshot,
     items: &'a [Item],
+    suspects: &HashSet<usize>,
 ) -> Result<Vec<Failed<'a>>> {
     let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
     let mapping = rows.mapping;
@@ -59,13 +74,30 @@ pub fn apply<'a>(
     }
     let groups = linked(items);
     let groups: Vec<&[&Item]> = groups.iter().map(Vec::as_slice).collect();
-    writer.in_halves(&groups)
+    let (suspect, sure): (Vec<_>, Vec<_>) =
+        groups.iter().partition(|group| group.iter().any(|item| suspects.contains(&item.id)));
+    if suspect.is_empty() {
+        return writer.divided(&groups, Divide::Halves);
+    }
+    let apart = xact::subtransaction(|| {
+        let mut failed = writer.divided(&sure, Divide::Halves)?;
+        if failed.iter().any(Failed::is_collision) {
+            return Err(Error::internal(TOGETHER));
+        }
+        failed.extend(writer.divided(&suspect, Divide::Singly)?);
+        Ok(failed)
+    });
+    match apart {
+        Ok(failed) => Ok(failed),
+        Err(caught) if caught.error.message == TOGETHER => writer.divided(&groups, Divide::Halves),
+        Err(caught) => caught.raise(),
+    }
 }
 
 impl Writer<'_> {
     /// The whole; then, deleting first, the whole with those left out that collide with rows of
-    /// blue; then halves, down to the row that fails.
-    fn in_halves<'i>(&self, groups: &[&[&'i Item]]) -> Result<Vec<Failed<'i>>> {
+    /// blue; then its parts, down to the row that fails.
+    fn divided<'i>(&self, groups: &[&[&'i Item]], how: Divide) -> Result<Vec<Failed<'i>>> {
         let items = groups.concat();
         if items.is_empty() {
             return Ok(Vec::new());
@@ -88,15 +120,20 @@ impl Writer<'_> {
         if let [group] = groups {
             // One chain of keys, with a row in it that fails: each key by itself.
             let single: Vec<&[&Item]> = group.chunks(1).collect();
-            return self.both(&single);
+            return self.parts(&single, Divide::Halves);
         }
-        self.both(groups)
+        self.parts(groups, how)
     }
 
-    fn both<'i>(&self, groups: &[&[&'i Item]]) -> Result<Vec<Failed<'i>>> {
-        let (left, right) = groups.split_at(groups.len() / 2);
-        let mut failed = self.in_halves(left)?;
-        failed.extend(self.in_halves(right)?);
+    fn parts<'i>(&self, groups: &[&[&'i Item]], how: Divide) -> Result<Vec<Failed<'i>>> {
+        let size = match how {
+            Divide::Halves => groups.len().div_ceil(2),
+            Divide::Singly => 1,
+        };
+        let mut failed = Vec::new();
+        for part in groups.chunks(size.max(1)) {
+            failed.extend(self.divided(part, Divide::Halves)?);
+        }
         Ok(failed)
     }
 

@@ -45,30 +45,37 @@ pub struct Batch {
     pub misfits: Vec<(usize, i64, Place)>,
 }
 
+/// Whether there are misfits to be tried again.
+pub fn has_misfits(deployment: &Deployment) -> Result<bool> {
+    let _us = Identity::extension()?;
+    let found = spi::one_kept::<bool>(
+        "SELECT EXISTS (SELECT FROM bluegreen.misfit WHERE deployment = $1 AND NOT set_aside)",
+        &[Arg::Int(deployment.id)],
+    )?;
+    Ok(found == Some(true))
+}
+
 /// Reads the first `limit` events that `snapshot` sees, or those of a window, and gives them, folded,
-/// to `work`.
+/// to `work`; with them, at the end of the log, `all_misfits`.
 pub fn with_events<T>(
     deployment: &Deployment,
     snapshot: &Snapshot,
     limit: i64,
     window: Option<Window>,
+    all_misfits: bool,
     work: impl FnOnce(Batch) -> Result<T>,
 ) -> Result<T> {
     let key = &deployment.mapping().from_key;
-    let us = Identity::extension()?;
     // Without misfits the log is read only once.
-    let marked = spi::one_kept::<bool>(
-        "SELECT EXISTS (SELECT FROM bluegreen.misfit WHERE deployment = $1 AND NOT set_aside)",
-        &[Arg::Int(deployment.id)],
-    )?;
-    let marked = marked == Some(true);
+    let marked = has_misfits(deployment)?;
+    let us = Identity::extension()?;
     let sql = ddl::log::events(&deployment.log(), key.columns.len(), marked, window);
     spi::with_rows(
         &sql,
         &[Arg::Int(limit)],
         Options { snapshot: Some(snapshot), work: &[], ..Default::default() },
         |rows, _| {
-            let batch = read(rows, key, limit, window.is_none());
+            let batch = read(rows, key, limit, all_misfits && window.is_none());
             drop(us);
             work(batch)
         },

@@ -8,7 +8,8 @@
 //! collide (two of them exchange a unique value) all rows of the batch are taken out before they are
 //! written, and those that collide with a row outside of the batch are set aside. Any other row that
 //! makes the batch fail is found by halves. What is set aside is a misfit: its key stays in the log,
-//! marked, and is tried again with each batch that touches it and with the last one.
+//! marked, and is tried again with each batch that touches it, when the log is drained but for misfits,
+//! and before a swap.
 //!
 //! Invariants: blue's columns that green has no value for are never overwritten (see
 //! `plan::provenance`); rows of the log are consumed by one runner at a time, which holds the
@@ -73,7 +74,7 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
     let known = deployment.progress.sync_rows;
     let limit = if known > 0 { known } else { FIRST_ROWS };
     let window = deployment.progress.zones.window(limit);
-    let round = round(deployment, settings, limit, window)?;
+    let round = self::round(deployment, settings, limit, window, Misfits::Touched)?;
     if round.read == limit {
         let size = u32::try_from(limit).unwrap_or(MOST_ROWS);
         let next = next_size(size, round.took, settings.batch_time).clamp(LEAST_ROWS, MOST_ROWS);
@@ -88,15 +89,29 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
         deployment.progress.zones.consumed(window, round.read, round.complete);
         return Ok(Round { complete: false, in_step: false, ..round });
     }
-    // What took long may be misfits that were tried again: nobody writes then.
     let short = round.read == 0 || round.took * 4 <= settings.batch_time;
     let chased = &mut deployment.progress.chased;
     *chased = if round.complete && !short { *chased + 1 } else { 0 };
-    if *chased >= MOST_CHASES {
-        *chased = 0;
+    let caught_up = round.complete && (short || *chased >= MOST_CHASES);
+    if !caught_up {
+        return Ok(round);
+    }
+    *chased = 0;
+    if !batch::has_misfits(deployment)? {
         return Ok(Round { in_step: true, ..round });
     }
-    Ok(Round { in_step: round.complete && short, ..round })
+    // However long that takes: there was hardly anything else left to do.
+    let last = self::round(deployment, settings, limit, None, Misfits::All)?;
+    Ok(Round { read: round.read + last.read, in_step: last.complete, ..last })
+}
+
+/// Which misfits a round tries again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Misfits {
+    /// Those whose rows its events touch.
+    Touched,
+    /// All, if it comes to the end of the log.
+    All,
 }
 
 /// Looks once where in a long log the events are, so that the batches to come need not read all of it.
@@ -147,7 +162,7 @@ pub fn shorten_log(deployment: &mut Deployment, settings: &Settings) -> Result<(
     {
         return Ok(());
     }
-    let rest = round(deployment, settings, MOST_ROWS.into(), None)?;
+    let rest = round(deployment, settings, MOST_ROWS.into(), None, Misfits::Touched)?;
     let _us = Identity::extension()?;
     let log = deployment.log();
     if rest.complete && spi::one::<bool>(&ddl::log::is_empty(&log), &[])? == Some(true) {
@@ -161,7 +176,7 @@ pub fn shorten_log(deployment: &mut Deployment, settings: &Settings) -> Result<(
 pub fn drain(deployment: &mut Deployment, settings: &Settings) -> Result<i64> {
     let mut read = 0;
     loop {
-        let round = round(deployment, settings, MOST_ROWS.into(), None)?;
+        let round = round(deployment, settings, MOST_ROWS.into(), None, Misfits::All)?;
         read += round.read;
         if round.complete {
             return Ok(read);
@@ -189,6 +204,7 @@ fn round(
     settings: &Settings,
     limit: i64,
     window: Option<Window>,
+    again: Misfits,
 ) -> Result<Round> {
     let began = Instant::now();
     lock::relation(deployment.green(), Mode::AccessShare);
@@ -196,7 +212,7 @@ fn round(
     follow_truncate(deployment, settings, &snapshot)?;
     let (mut limit, mut window) = (limit, window);
     let read = loop {
-        match xact::subtransaction(|| attempt(deployment, &snapshot, limit, window)) {
+        match xact::subtransaction(|| attempt(deployment, &snapshot, limit, window, again)) {
             Ok(read) => break read,
             Err(caught) if caught.error.message == CUT && window.is_some() => {
                 // What it belongs together with is behind the window.
@@ -232,14 +248,17 @@ fn attempt(
     snapshot: &Snapshot,
     limit: i64,
     window: Option<Window>,
+    again: Misfits,
 ) -> Result<i64> {
-    batch::with_events(deployment, snapshot, limit, window, |batch| {
+    let all = again == Misfits::All;
+    batch::with_events(deployment, snapshot, limit, window, all, |batch| {
         if batch.items.is_empty() && batch.events == 0 {
             return Ok(0);
         }
         let blue = deployment.blue_name();
         let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
-        let failed = apply::apply(deployment, &rows, snapshot, &batch.items)?;
+        let suspects = batch.misfits.iter().map(|(key, ..)| *key).collect();
+        let failed = apply::apply(deployment, &rows, snapshot, &batch.items, &suspects)?;
         failpoint::reach("sync_applied");
         // The other half of an exchange may be in the log behind the batch.
         let cut = window.is_some() || (batch.events == limit && limit < MOST_ROWS.into());
