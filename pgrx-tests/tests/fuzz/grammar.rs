@@ -303,6 +303,13 @@ pub fn changes() -> BoxedStrategy<String> {
     perhaps_mangled(list.prop_map(|(actions, glue)| actions.join(glue)).boxed())
 }
 
+/// What is hardly ever a list of changes or an expression: nearly all of it ends in the parser.
+pub fn mangled_text() -> BoxedStrategy<String> {
+    let text = prop_oneof![4 => action(), 1 => expression(), 1 => junk()];
+    let list = prop::collection::vec(text, 1..3).prop_map(|texts| texts.join(", "));
+    (list, prop::collection::vec(cut(), 1..8)).prop_map(|(text, cuts)| mangled(text, cuts)).boxed()
+}
+
 /// A name as it is in a catalog, for the keys of a mapping.
 fn bare_name() -> impl Strategy<Value = String> {
     #[rustfmt::skip]

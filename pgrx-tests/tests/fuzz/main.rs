@@ -58,6 +58,58 @@ fn whatever_the_names_are_a_deployment_goes_round() {
     fuzz.run(&grammar::names(), |names| fuzz.go_round(names));
 }
 
+/// Many in one statement: of a million texts each has to be asked about.
+#[test]
+fn whatever_the_text_is_bg_check_has_an_answer() {
+    let fuzz = Fuzz::new();
+    fuzz.owner.borrow_mut().run(PROBE);
+    let texts = proptest::collection::vec(grammar::mangled_text(), TEXTS);
+    fuzz.run(&texts, |texts| fuzz.judge_texts(texts));
+}
+
+/// Texts in one statement.
+const TEXTS: usize = 200;
+
+/// Asks bg_check about each text, as changes and as a mapping. Gives the SQLSTATE, and what it says.
+const PROBE: &str = r#"
+    CREATE FUNCTION pg_temp.probe(texts text[]) RETURNS TABLE (n int, who text, code text, message text)
+    LANGUAGE plpgsql AS $$
+    DECLARE t text; finding record; said int;
+    BEGIN
+        n := 0;
+        FOREACH t IN ARRAY texts LOOP
+            n := n + 1;
+            FOREACH who IN ARRAY ARRAY['changes', 'forward'] LOOP
+                BEGIN
+                    said := 0;
+                    FOR finding IN
+                        SELECT * FROM bg_check('users',
+                            CASE who WHEN 'changes' THEN t ELSE 'ADD COLUMN phone text' END, NULL,
+                            CASE who WHEN 'forward' THEN jsonb_build_object('phone', t) ELSE '{}' END)
+                    LOOP
+                        said := said + 1;
+                        code := '';
+                        message := finding.message;
+                        IF message ~ '^\s*$' OR finding.hint ~ '^\s*$' THEN
+                            message := 'blank message or hint: ' || message || finding.hint;
+                            code := 'XX';
+                        END IF;
+                        RETURN NEXT;
+                    END LOOP;
+                    IF said = 0 THEN
+                        code := 'done';
+                        message := 'nothing';
+                        RETURN NEXT;
+                    END IF;
+                EXCEPTION WHEN OTHERS THEN
+                    code := SQLSTATE;
+                    message := SQLERRM;
+                    RETURN NEXT;
+                END;
+            END LOOP;
+        END LOOP;
+    END $$"#;
+
 /// A database and somebody who asks in it.
 struct Fuzz {
     scene: Scene,
@@ -142,6 +194,34 @@ impl Fuzz {
             return Err("a second statement was run".to_owned());
         }
         refused
+    }
+
+    /// The owner asks bg_check about many texts at once.
+    fn judge_texts(&self, texts: &Vec<String>) -> Outcome {
+        let mut owner = self.owner.borrow_mut();
+        if owner.client.is_closed() {
+            *owner = self.scene.owner();
+            owner.run(PROBE);
+        }
+        let sql = "SELECT n, who, code, message FROM pg_temp.probe($1)";
+        let answers = ask(&mut owner, sql, &[texts]).map_err(|refusal| format!("{refusal:?}"))?;
+        let asked: std::collections::BTreeSet<(i32, String)> =
+            answers.iter().map(|row| (row.get(0), row.get(1))).collect();
+        if asked.len() != texts.len() * 2 {
+            return Err(format!("{} answers to {} texts", asked.len(), texts.len()));
+        }
+        for row in &answers {
+            let (n, code, message): (i32, String, String) = (row.get(0), row.get(2), row.get(3));
+            let known = code == DONE || code.is_empty() || CLASSES.contains(&&code[..2]);
+            if !known || message.trim().is_empty() || internal(&message) {
+                return Err(format!("{:?}: {code} {message}", texts[n as usize - 1]));
+            }
+        }
+        if owner.text("SELECT is_called FROM public.canary") != "f" {
+            owner.run("SELECT setval('public.canary', 1, false)");
+            return Err("a second statement was run".to_owned());
+        }
+        Ok(DONE.to_owned())
     }
 
     /// A deployment with these names from prepare to finish, in one transaction.
