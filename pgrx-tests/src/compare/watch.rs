@@ -20,7 +20,8 @@ use crate::cluster::SUPERUSER;
 const EVERY: Duration = Duration::from_millis(20);
 
 /// Each transaction of a subject that holds a snapshot, and what it is doing. Parallel workers have
-/// a snapshot of their leader's; workers of ours have an application_name of their own.
+/// a snapshot of their leader's; workers of ours have an application_name of their own. The snapshot of
+/// a VACUUM is left out: the server itself overlooks it when it asks what may be cleaned up.
 const HOLDERS: &str = "
     SELECT coalesce(a.leader_pid, a.pid), extract(epoch FROM a.xact_start)::float8,
            extract(epoch FROM clock_timestamp() - a.xact_start)::float8,
@@ -28,7 +29,8 @@ const HOLDERS: &str = "
       FROM pg_stat_activity a
       LEFT JOIN pg_stat_progress_create_index i ON i.pid = coalesce(a.leader_pid, a.pid)
       LEFT JOIN pg_stat_progress_analyze n ON n.pid = a.pid
-     WHERE (a.application_name = $1 OR a.application_name LIKE 'pg\\_bluegreen%')
+      LEFT JOIN pg_stat_progress_vacuum v ON v.pid = a.pid
+     WHERE v.pid IS NULL AND (a.application_name = $1 OR a.application_name LIKE 'pg\\_bluegreen%')
        AND a.backend_xmin IS NOT NULL AND a.xact_start IS NOT NULL";
 
 /// The oldest snapshots, in seconds since their transactions began.
