@@ -307,7 +307,7 @@ pub fn changes() -> BoxedStrategy<String> {
 pub fn mangled_text() -> BoxedStrategy<String> {
     let text = prop_oneof![4 => action(), 1 => expression(), 1 => junk()];
     let list = prop::collection::vec(text, 1..3).prop_map(|texts| texts.join(", "));
-    (list, prop::collection::vec(cut(), 1..8)).prop_map(|(text, cuts)| mangled(text, cuts)).boxed()
+    (list, prop::collection::vec(cut(), 2..12)).prop_map(|(text, cuts)| mangled(text, cuts)).boxed()
 }
 
 /// A name as it is in a catalog, for the keys of a mapping.
