@@ -1,5 +1,5 @@
-//! What makes copy, purge and sync wait: a pause, a standby that is behind, a rate of WAL, a slot,
-//! busy clients. They wait, say what for, can be cancelled, and go on.
+//! What makes copy, purge and sync wait: a pause, a rate of WAL, a slot, busy clients. They wait, say
+//! what for, can be cancelled, and go on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;
@@ -7,67 +7,13 @@ mod story;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bluegreen_tests::cluster::{Cluster, Options, Signal};
+use bluegreen_tests::cluster::{Cluster, Options};
 use story::errand::run_with;
-use story::{Errand, Person, Scene};
-
-const COLUMNS: &str = "id, name, email, created_at";
-
-/// One process, in batches of a few blocks, with a rest after each: a copy of some seconds.
-const SLOWLY: &str = "SET bluegreen.copy_workers = 1; SET bluegreen.batch_time = '2ms';
-    SET bluegreen.nice = 20; SET bluegreen.vacuum = off";
-
-/// Blocks of the tables here.
-const BLOCKS: u32 = 3000;
-
-fn prepare(scene: &Scene) {
-    scene.owner().run("SELECT bg_prepare('users', 'ADD COLUMN phone text')");
-}
-
-/// Waits until bg_run says that it waits for something with these words in it.
-#[track_caller]
-fn until_waiting(scene: &Scene, run: &Errand, words: &str) -> String {
-    let deadline = Instant::now() + Duration::from_secs(15);
-    loop {
-        let why = scene.status("waiting_for");
-        if why.contains(words) {
-            assert_eq!(
-                scene.status("waiting_since BETWEEN now() - interval '1 min' AND now()"),
-                "t"
-            );
-            return why;
-        }
-        assert!(!run.is_done(), "it did not wait for {words}");
-        assert!(Instant::now() < deadline, "it never waited for {words}: {why:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Asserts that the copy stands still, in its middle.
-#[track_caller]
-fn assert_still(scene: &Scene) {
-    let copied = scene.status("rows_copied");
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(scene.status("rows_copied"), copied);
-    assert_eq!(scene.status("phase"), "copying");
-}
-
-/// Asserts that the copy came to its end and that nothing is waited for any more.
-#[track_caller]
-fn assert_went_on(scene: &Scene, run: Errand) -> Person {
-    let person = run.done();
-    assert_eq!(scene.status("phase"), "ready");
-    assert_calm(scene);
-    scene.assert_in_step(COLUMNS);
-    person
-}
-
-/// The status of a deployment that nobody drives.
-#[track_caller]
-fn assert_calm(scene: &Scene) {
-    let calm = "concat_ws(' ', paused, waiting_for, waiting_since, worker_pid)";
-    assert_eq!(scene.status(calm), "f");
-}
+use story::throttled::{
+    BLOCKS, SLOWLY, assert_calm, assert_still, assert_went_on, prepare, until_waiting,
+    wide_users_in,
+};
+use story::{Errand, Scene};
 
 #[test]
 fn a_paused_deployment_stands_still_and_goes_on_after_bg_resume() {
@@ -246,13 +192,6 @@ fn quiet() -> (MutexGuard<'static, ()>, &'static Cluster) {
     (turn, CLUSTER.get_or_init(|| story::new_cluster(&Options::default())))
 }
 
-fn wide_users_in(cluster: &'static Cluster) -> Scene {
-    let scene = Scene::in_cluster(cluster);
-    scene.add_wide_users(BLOCKS);
-    prepare(&scene);
-    scene
-}
-
 /// 3000 pages are 23 MB.
 #[test]
 fn the_copy_writes_no_more_wal_in_a_second_than_it_may() {
@@ -363,174 +302,4 @@ fn workers_do_not_wait_for_the_session_that_they_work_for() {
     scene.admin().run(&format!("SELECT pg_cancel_backend({})", sleeper.pid));
     let _ = sleeper.result();
     assert_eq!(copied, 2, "processes that copied");
-}
-
-/// A primary with two standbys, `near` and `far`, which the tests use in turn.
-struct Pair {
-    primary: Cluster,
-    near: Cluster,
-    far: Cluster,
-}
-
-fn replicated() -> (MutexGuard<'static, ()>, &'static Pair) {
-    static TURN: Mutex<()> = Mutex::new(());
-    static PAIR: OnceLock<Pair> = OnceLock::new();
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let pair = PAIR.get_or_init(|| {
-        let options = Options::default().set("shared_buffers", "64MB");
-        let primary = story::new_cluster(&options);
-        let far = primary.standby("far", &options).expect("a standby");
-        let near = primary.standby("near", &options).expect("a standby");
-        Pair { primary, near, far }
-    });
-    pair.delay("0");
-    (turn, pair)
-}
-
-impl Pair {
-    /// Lets `far` replay with a delay.
-    fn delay(&self, time: &str) {
-        let mut far = self.far.connect("postgres", "postgres").unwrap();
-        far.batch_execute(&format!("ALTER SYSTEM SET recovery_min_apply_delay = '{time}'"))
-            .unwrap();
-        far.batch_execute("SELECT pg_reload_conf()").unwrap();
-    }
-
-    /// A table to be copied, which both standbys have.
-    fn scene(&'static self) -> Scene {
-        let scene = wide_users_in(&self.primary);
-        scene.until(
-            "SELECT count(*) = 2 FROM pg_stat_replication
-             WHERE state = 'streaming' AND replay_lsn >= pg_current_wal_lsn()",
-        );
-        scene
-    }
-}
-
-fn with_lag(replicas: &str) -> String {
-    format!(
-        "{SLOWLY}; SET bluegreen.max_replica_lag = '300ms'; SET bluegreen.replicas = '{replicas}'"
-    )
-}
-
-#[test]
-fn the_copy_waits_for_a_standby_that_replays_late() {
-    let (_turn, pair) = replicated();
-    let scene = pair.scene();
-    pair.delay("10min");
-    let run = run_with(&scene, &with_lag(""));
-    let why = until_waiting(&scene, &run, "standby far is");
-    assert!(why.contains(" s behind") && why.contains("max_replica_lag of 0.3 s"), "{why}");
-    assert_still(&scene);
-    // The status says how long ago it began to wait.
-    assert_eq!(scene.status("waiting_since < now() - interval '400 ms'"), "t");
-
-    pair.delay("0");
-    assert_went_on(&scene, run);
-    assert_eq!(rows_of(&pair.far, &scene), i64::from(BLOCKS));
-}
-
-/// How many rows a standby shows.
-fn rows_of(standby: &Cluster, scene: &Scene) -> i64 {
-    let mut session = standby.connect("app", &scene.database).unwrap();
-    session.query_one("SELECT count(*) FROM users", &[]).unwrap().get(0)
-}
-
-#[test]
-fn trap_40_bg_check_tells_of_old_readers_on_a_standby() {
-    let (turn, pair) = replicated();
-    let scene = Scene::in_cluster(&pair.primary);
-    scene.add_users(1);
-    let check = "SELECT severity || ' ' || message FROM bg_check('users') WHERE code = 'standby'";
-    let said = scene.owner().list(check);
-    assert!(said.len() == 1 && said[0].starts_with("note a REPEATABLE READ"), "{said:?}");
-    drop(turn);
-
-    let alone = Scene::users(1);
-    assert!(alone.owner().list(check).is_empty());
-}
-
-#[test]
-fn the_copy_waits_for_a_standby_that_says_nothing_any_more() {
-    let (_turn, pair) = replicated();
-    let scene = pair.scene();
-    let mut far = pair.far.connect("postgres", "postgres").unwrap();
-    let receiver: i32 = far.query_one("SELECT pid FROM pg_stat_wal_receiver", &[]).unwrap().get(0);
-    pair.far.kill_backend(receiver, Signal::SIGSTOP).unwrap();
-    let asleep = Asleep { cluster: &pair.far, pid: receiver };
-    let run = run_with(&scene, &with_lag(""));
-    until_waiting(&scene, &run, "standby far is");
-    assert_still(&scene);
-    drop(asleep);
-    assert_went_on(&scene, run);
-}
-
-/// A process that was stopped; it goes on when this is dropped.
-struct Asleep<'a> {
-    cluster: &'a Cluster,
-    pid: i32,
-}
-
-impl Drop for Asleep<'_> {
-    fn drop(&mut self) {
-        let _ = self.cluster.kill_backend(self.pid, Signal::SIGCONT);
-    }
-}
-
-#[test]
-fn the_copy_waits_for_a_named_standby_that_is_not_connected() {
-    let (_turn, pair) = replicated();
-    let scene = pair.scene();
-    let run = run_with(&scene, &with_lag("near, other"));
-    let why = until_waiting(&scene, &run, "standby other is not connected");
-    assert!(why.contains("bluegreen.replicas"), "{why}");
-    assert_still(&scene);
-    // Cancelled while it waits.
-    scene.admin().run(&format!("SELECT pg_cancel_backend({})", run.pid));
-    let asked = Instant::now();
-    let (_session, ended) = run.result();
-    assert!(ended.is_err() && asked.elapsed() < Duration::from_secs(1));
-}
-
-#[test]
-fn a_standby_that_is_not_named_may_be_as_late_as_it_likes() {
-    let (_turn, pair) = replicated();
-    let scene = pair.scene();
-    pair.delay("10min");
-    let run = run_with(&scene, &with_lag("near"));
-    assert_went_on(&scene, run);
-    // `far` has nothing of it yet, `near` all.
-    let behind = "SELECT pg_current_wal_lsn() - replay_lsn > 20000000 FROM pg_stat_replication
-        WHERE application_name = ";
-    assert_eq!(scene.admin().text(&format!("{behind} 'far'")), "t");
-    assert_eq!(scene.admin().text(&format!("{behind} 'near'")), "f");
-    assert_eq!(rows_of(&pair.near, &scene), i64::from(BLOCKS));
-}
-
-/// One who receives WAL and replays none, as for an archive or a backup that is being taken, is no
-/// standby.
-#[test]
-fn the_copy_does_not_wait_for_one_who_only_receives_the_wal() {
-    let (_turn, pair) = replicated();
-    let scene = pair.scene();
-    let place = tempfile::tempdir().unwrap();
-    let mut archive = pair
-        .primary
-        .command("pg_receivewal")
-        .args(["--no-sync", "-D", place.path().to_str().unwrap()])
-        .spawn()
-        .unwrap();
-    scene.until(
-        "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE application_name = 'pg_receivewal')",
-    );
-    let run = run_with(&scene, &with_lag(""));
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while !run.is_done() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let (done, why) = (run.is_done(), scene.status("waiting_for"));
-    archive.kill().unwrap();
-    archive.wait().unwrap();
-    assert!(done, "it waits for: {why}");
-    assert_went_on(&scene, run);
 }

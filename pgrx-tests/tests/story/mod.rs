@@ -12,6 +12,7 @@ pub mod dump;
 pub mod errand;
 pub mod failpoints;
 pub mod person;
+pub mod throttled;
 pub mod verification;
 pub mod workers;
 
