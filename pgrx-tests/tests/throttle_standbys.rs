@@ -7,11 +7,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bluegreen_tests::cluster::{Cluster, Options, Signal};
+use story::Scene;
 use story::errand::run_with;
 use story::throttled::{
     BLOCKS, SLOWLY, assert_still, assert_went_on, until_waiting, wide_users_in,
 };
-use story::Scene;
 
 /// A primary with two standbys, `near` and `far`, which the tests use in turn.
 struct Pair {

@@ -207,9 +207,14 @@ pub fn is_alive(pid: i32, since: &str) -> Result<bool> {
     Ok(spi::one::<bool>(sql, &[Arg::Int(pid.into()), Arg::Text(since)])?.unwrap_or(false))
 }
 
-/// Says how to go on after a time limit or a cancel.
+/// Says how to go on after a time limit, a cancel, or rows that break a constraint.
 fn resumable(error: Error) -> Error {
-    if error.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED && error.hint.is_none() {
+    if error.hint.is_some() {
+        return error;
+    }
+    if matches!(&xact::sqlstate(error.code)[..2], "22" | "23" | "54") {
+        error.hint("Correct the rows in the live table and CALL bg_run again: it goes on where it was. SELECT bg_abort(table) ends the deployment.")
+    } else if error.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED {
         error.hint("Committed batches stay: CALL bg_run again with the same arguments and it goes on. statement_timeout counts for the whole CALL; SET statement_timeout = 0 for it.")
     } else {
         error

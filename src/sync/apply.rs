@@ -74,27 +74,51 @@ pub fn apply<'a>(
     }
     let groups = linked(items);
     let groups: Vec<&[&Item]> = groups.iter().map(Vec::as_slice).collect();
-    let (suspect, sure): (Vec<_>, Vec<_>) =
-        groups.iter().partition(|group| group.iter().any(|item| suspects.contains(&item.id)));
-    if suspect.is_empty() {
-        return writer.divided(&groups, Divide::Halves);
-    }
-    let apart = xact::subtransaction(|| {
-        let mut failed = writer.divided(&sure, Divide::Halves)?;
-        if failed.iter().any(Failed::is_collision) {
-            return Err(Error::internal(TOGETHER));
-        }
-        failed.extend(writer.divided(&suspect, Divide::Singly)?);
-        Ok(failed)
-    });
-    match apart {
-        Ok(failed) => Ok(failed),
-        Err(caught) if caught.error.message == TOGETHER => writer.divided(&groups, Divide::Halves),
-        Err(caught) => caught.raise(),
-    }
+    let failed = writer.apart(&groups, suspects)?;
+    writer.together(failed)
 }
-
 impl Writer<'_> {
+    /// The suspects after the others, if those need none of them.
+    fn apart<'i>(
+        &self,
+        groups: &[&[&'i Item]],
+        suspects: &HashSet<usize>,
+    ) -> Result<Vec<Failed<'i>>> {
+        let (suspect, sure): (Vec<_>, Vec<_>) =
+            groups.iter().partition(|group| group.iter().any(|item| suspects.contains(&item.id)));
+        if suspect.is_empty() {
+            return self.divided(groups, Divide::Halves);
+        }
+        let apart = xact::subtransaction(|| {
+            let mut failed = self.divided(&sure, Divide::Halves)?;
+            if failed.iter().any(Failed::is_collision) {
+                return Err(Error::internal(TOGETHER));
+            }
+            failed.extend(self.divided(&suspect, Divide::Singly)?);
+            Ok(failed)
+        });
+        match apart {
+            Ok(failed) => Ok(failed),
+            Err(caught) if caught.error.message == TOGETHER => self.divided(groups, Divide::Halves),
+            Err(caught) => caught.raise(),
+        }
+    }
+
+    /// Rows that collide may have been parted from those that they exchange values with: all of them
+    /// once more, without the rows that fail by themselves.
+    fn together<'i>(&self, failed: Vec<Failed<'i>>) -> Result<Vec<Failed<'i>>> {
+        let (collided, mut failed): (Vec<_>, Vec<_>) =
+            failed.into_iter().partition(Failed::is_collision);
+        if collided.len() < 2 {
+            failed.extend(collided);
+            return Ok(failed);
+        }
+        let items: Vec<&Item> = collided.iter().map(|one| one.item).collect();
+        let groups: Vec<&[&Item]> = items.chunks(1).collect();
+        failed.extend(self.divided(&groups, Divide::Halves)?);
+        Ok(failed)
+    }
+
     /// The whole; then, deleting first, the whole with those left out that collide with rows of
     /// blue; then its parts, down to the row that fails.
     fn divided<'i>(&self, groups: &[&[&'i Item]], how: Divide) -> Result<Vec<Failed<'i>>> {
