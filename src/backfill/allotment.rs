@@ -15,8 +15,12 @@ use crate::model::settings::Settings;
 
 /// Memory that a merge wants for each of its runs: a tape's block and 32 blocks to read ahead.
 const PER_RUN: f64 = (8 + 8 + 256) as f64 * 1024.0;
-/// What a row takes in a sort, at most, beside what it takes in the index.
+/// What an entry takes in a sort beside what it takes in the index; one of a few bytes takes as much as
+/// the second says, and the index may hold many equal ones as one.
 const IN_MEMORY: f64 = 2.5;
+const ENTRY: f64 = 56.0;
+/// Runs that are merged at once, at most.
+const MOST_RUNS: f64 = 500.0;
 /// The least memory for a sort.
 const LEAST_KB: u32 = 4 << 10;
 /// What the server asks for each participant of a parallel build.
@@ -32,9 +36,10 @@ pub struct Allotment {
 }
 
 impl Allotment {
-    /// For an index of so many bytes that is this share, from 0 to 1, of all that is left to build. All
-    /// builds together get as many processes as copy, or as one build alone would have.
-    pub fn of(settings: &Settings, bytes: i64, share: f64) -> Self {
+    /// For an index of so many bytes on a table of so many rows that is this share, from 0 to 1, of all
+    /// that is left to build. All builds together get as many processes as copy, or as one build alone
+    /// would have.
+    pub fn of(settings: &Settings, bytes: i64, rows: i64, share: f64) -> Self {
         let most = settings.parallel_maintenance();
         let processes = f64::from(settings.copy_workers.max(1 + most)) * share;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -45,7 +50,10 @@ impl Allotment {
             clippy::cast_sign_loss,
             clippy::cast_precision_loss
         )]
-        let sort_kb = ((bytes as f64 * IN_MEMORY * PER_RUN).sqrt() / 1024.0) as u32;
+        let sort_kb = {
+            let all = (bytes as f64 * IN_MEMORY).max(rows as f64 * ENTRY);
+            ((all * PER_RUN).sqrt().max(all / MOST_RUNS) / 1024.0).ceil() as u32
+        };
         Self { workers, sort_kb: sort_kb.max(least).saturating_mul(workers + 1) }
     }
 }
@@ -61,7 +69,7 @@ mod tests {
     }
 
     fn workers(settings: &Settings, share: f64) -> u32 {
-        Allotment::of(settings, 0, share).workers
+        Allotment::of(settings, 0, 0, share).workers
     }
 
     #[test]
@@ -76,19 +84,26 @@ mod tests {
 
     #[test]
     fn all_runs_can_be_merged_at_once() {
-        for megabytes in [20_i64, 150, 10_000, 1_000_000] {
-            let bytes = megabytes << 20;
-            let kb = Allotment::of(&settings(1, 0), bytes, 1.0).sort_kb;
+        for (megabytes, rows) in [
+            (20_i64, 1_000_000_i64),
+            (150, 2_000_000),
+            (10_000, 100_000_000),
+            (1_000_000, 10_000_000_000),
+            // Few values, many rows.
+            (700, 100_000_000),
+        ] {
+            let kb = Allotment::of(&settings(1, 0), megabytes << 20, rows, 1.0).sort_kb;
             let memory = f64::from(kb) * 1024.0;
             #[allow(clippy::cast_precision_loss)]
-            let runs = bytes as f64 * IN_MEMORY / memory;
-            assert!(runs <= memory / PER_RUN * 1.001, "{megabytes} MB in {kb} kB: {runs} runs");
+            let all = ((megabytes << 20) as f64 * IN_MEMORY).max(rows as f64 * ENTRY);
+            let most = (memory / PER_RUN).min(MOST_RUNS);
+            assert!(all / memory <= most * 1.001, "{megabytes} MB in {kb} kB");
         }
     }
 
     #[test]
     fn a_small_index_gets_little_and_a_parallel_build_what_the_server_asks_for() {
-        assert_eq!(Allotment::of(&settings(1, 0), 8192, 0.1).sort_kb, 4 << 10);
-        assert_eq!(Allotment::of(&settings(1, 2), 100 << 20, 1.0).sort_kb, 96 << 10);
+        assert_eq!(Allotment::of(&settings(1, 0), 8192, 10, 0.1).sort_kb, 4 << 10);
+        assert_eq!(Allotment::of(&settings(1, 2), 100 << 20, 1_000_000, 1.0).sort_kb, 96 << 10);
     }
 }

@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::model::deployment::Deployment;
 use crate::model::settings::Settings;
-use crate::pg::bulk::{self, Shared};
-use crate::pg::lock::{self, Mode};
+use crate::pg::bulk::{self, Inserted, Shared};
+use crate::pg::lock::{self, Hold, Mode};
 use crate::pg::log::{self, Entry};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Options};
@@ -28,10 +28,11 @@ const MULTI_INSERT: &str = "multi-insert";
 
 /// Runs INSERT … SELECT in bulk, or by the server's own INSERT where that has to do it. Returns the
 /// number of rows and what wrote them.
-fn write(sql: &str, shared: Shared) -> Result<(u64, Option<String>)> {
-    Ok(match bulk::insert(sql, shared)? {
-        Ok(count) => (count, Some(MULTI_INSERT.to_owned())),
-        Err(why) => (spi::run(sql, &[])?, Some(format!("insert: {why}"))),
+fn write(deployment: &Deployment, sql: &str, shared: Shared) -> Result<(u64, Option<String>)> {
+    Ok(match bulk::insert(sql, deployment.blue(), shared)? {
+        Inserted::Rows(count) => (count, Some(MULTI_INSERT.to_owned())),
+        Inserted::ByServer(why) => (spi::run(sql, &[])?, Some(format!("insert: {why}"))),
+        Inserted::Rewritten => return Err(super::rewritten(&deployment.blue_name())),
     })
 }
 
@@ -50,7 +51,7 @@ pub enum Copied {
 
 /// Copies the next batch and notes in `progress` how far the copy is. The caller holds the
 /// deployment's lock and commits.
-pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Copied> {
+pub fn step(deployment: &mut Deployment, settings: &Settings, hold: Hold) -> Result<Copied> {
     lock::relation(deployment.green(), Mode::AccessShare);
     if deployment.progress.relfilenode == 0 {
         let table = {
@@ -67,7 +68,7 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Copied> 
     lay_out(deployment, settings)?;
     let mut size = deployment.progress.batch_blocks;
     let mut copier = None;
-    let copied = batch(deployment, settings, &mut size, &mut copier)?;
+    let copied = batch(deployment, settings, hold, &mut size, &mut copier)?;
     let totals = pieces::totals(deployment.id, Kind::Blocks)?;
     let progress = &mut deployment.progress;
     progress.batch_blocks = size;
@@ -108,6 +109,7 @@ fn lay_out(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
 pub fn batch(
     deployment: &Deployment,
     settings: &Settings,
+    hold: Hold,
     size: &mut u32,
     copier: &mut Option<String>,
 ) -> Result<Copied> {
@@ -122,7 +124,7 @@ pub fn batch(
     let Some(range) = pieces::take(deployment.id, Kind::Blocks)? else { return Ok(Copied::Others) };
     let to = range.next.saturating_add((*size).max(1)).min(range.end);
     let began = Instant::now();
-    let shared = (settings.copy_workers > 1).then_some(range.end - range.next);
+    let shared = (hold == Hold::Shared).then_some(range.end - range.next);
     let (count, written_by) = copy_range(deployment, range.next, to, shared)?;
     failpoint::reach("copy_range");
     let took = began.elapsed();
@@ -189,7 +191,7 @@ fn copy_blocks(
     to: u32,
     shared: Shared,
 ) -> Result<(u64, Option<String>)> {
-    match xact::subtransaction(|| write(&rows.copy(from, to), shared)) {
+    match xact::subtransaction(|| write(deployment, &rows.copy(from, to), shared)) {
         Ok(done) => Ok(done),
         Err(caught) if caught.is_data_error() => {
             if to - from > 1 {
@@ -213,7 +215,7 @@ fn copy_lines(
     to: u32,
     shared: Shared,
 ) -> Result<(u64, Option<String>)> {
-    match xact::subtransaction(|| write(&rows.copy_lines(block, from, to), shared)) {
+    match xact::subtransaction(|| write(deployment, &rows.copy_lines(block, from, to), shared)) {
         Ok(done) => Ok(done),
         Err(caught) if caught.is_data_error() => {
             if to - from > 1 {

@@ -86,7 +86,8 @@ pub fn build(
         if hold == Hold::Shared {
             #[allow(clippy::cast_precision_loss)]
             let share = piece.weight as f64 / left.max(1.0);
-            let allotment = Allotment::of(settings, piece.weight, share);
+            let rows = deployment.progress.rows_copied;
+            let allotment = Allotment::of(settings, piece.weight, rows, share);
             security::set(PARALLEL_MAINTENANCE, &allotment.workers.to_string())?;
             // Other access methods use all the memory that they can have.
             if index.method == "btree" && security::may_spill() {

@@ -14,8 +14,22 @@
 //! Locks: ACCESS SHARE on green (copy), ROW EXCLUSIVE, SHARE or, for ADD CONSTRAINT, ACCESS
 //! EXCLUSIVE on blue.
 
+use pgrx::PgSqlErrorCode;
+
+use crate::error::Error;
+use crate::ident::QualifiedName;
+
 mod allotment;
 pub mod copy;
 pub mod index;
 pub mod pieces;
 pub mod purge;
+
+/// A rule would make something else of what is written to blue. No row is at fault.
+fn rewritten(blue: &QualifiedName) -> Error {
+    Error::new(
+        PgSqlErrorCode::ERRCODE_INVALID_OBJECT_DEFINITION,
+        format!("a rule on {} changes what is written to it", blue.plain()),
+    )
+    .hint("Drop the rule and CALL bg_run again: nothing is lost.")
+}

@@ -11,7 +11,7 @@ use crate::model::settings::Settings;
 use crate::pg::executor;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
-use crate::pg::spi::{self, Arg, Options};
+use crate::pg::spi::{self, Arg};
 use crate::pg::work::{self, Work};
 use crate::pg::xact;
 
@@ -66,11 +66,8 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<(bool, u
         // A key whose expression fails cannot be in blue: it is left out.
         work::fill_what_can_be(&mut keys, &statements.map_keys(), &logged)?;
         let sql = statements.purge(from, to);
-        count = match executor::modify(&sql, &keys)? {
-            Some(count) => count,
-            // Rules.
-            None => spi::run_with(&sql, &[], Options { work: &[&keys], ..Default::default() })?,
-        };
+        count = executor::delete(&sql, deployment.blue(), &keys)?
+            .ok_or_else(|| super::rewritten(&to_name))?;
         failpoint::reach("purge_range");
     }
     drop(snapshot);

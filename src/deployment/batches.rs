@@ -74,7 +74,7 @@ pub fn next(d: &mut Deployment, settings: &Settings, hold: Hold) -> Result<Batch
         Phase::Ready | Phase::Swapped => {
             let round = sync::step(d, settings)?;
             batch.in_step = round.in_step;
-            batch.worked = round.read > 0;
+            batch.worked = round.read > 0 || round.wrote;
             if batch.in_step {
                 sync::shorten_log(d, settings)?;
             }
@@ -117,7 +117,7 @@ fn copy_batch(
         d.phase = phase::next(d.phase, Event::CopyStarted)?;
     }
     let mut batch = Batch::WORKED;
-    let copied = copy::step(d, settings)?;
+    let copied = copy::step(d, settings, hold)?;
     // Rests between the batches count, pauses between runs do not.
     let (mark, end) = (d.progress.copy_mark, now());
     d.progress.copy_seconds +=

@@ -109,7 +109,7 @@ impl Helper {
             self.blocks = d.progress.batch_blocks;
         }
         let began = Instant::now();
-        match copy::batch(d, settings, &mut self.blocks, &mut None)? {
+        match copy::batch(d, settings, Hold::Shared, &mut self.blocks, &mut None)? {
             Copied::Batch => {
                 let (took, processes) = (began.elapsed(), settings.copy_workers);
                 Ok(Next::Rest(self.throttle.rest(settings, took, processes, false)))

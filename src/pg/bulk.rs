@@ -40,64 +40,68 @@ unsafe extern "C-unwind" {
 /// one after the other, in this call and the next ones.
 pub type Shared = Option<u32>;
 
-/// Runs `sql`, which is INSERT … SELECT into a table, in bulk. Returns the number of rows, or why the
-/// server's own INSERT has to do it; then nothing was written.
-pub fn insert(sql: &str, shared: Shared) -> Result<std::result::Result<u64, &'static str>> {
+/// What came of an INSERT.
+pub enum Inserted {
+    /// So many rows were written.
+    Rows(u64),
+    /// Nothing was: the server's own INSERT has to do it, for this reason.
+    ByServer(&'static str),
+    /// Nothing was: a rule makes another statement of it.
+    Rewritten,
+}
+
+/// Runs `sql`, which is INSERT … SELECT into `table`, in bulk.
+pub fn insert(sql: &str, table: u32, shared: Shared) -> Result<Inserted> {
     let text = executor::text(sql)?;
     // SAFETY: inside a transaction. What is opened here is closed here, or by the abort when an error
     // unwinds: the frames between own nothing but memory. Snapshot, relation and executor state are
     // released in the reverse order of their making.
     unsafe {
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        let done = match executor::plan(&text, std::ptr::null_mut()) {
-            None => Ok(Err("rules rewrite it")),
-            Some(statement) => run(statement, &text, shared),
+        let none = std::ptr::null_mut();
+        let done = match executor::plan_of_write(&text, none, table, pg_sys::CmdType::CMD_INSERT) {
+            None => Inserted::Rewritten,
+            Some(statement) => run(statement, &text, table, shared),
         };
         pg_sys::PopActiveSnapshot();
         pg_sys::CommandCounterIncrement();
-        done
+        Ok(done)
     }
 }
 
 unsafe fn run(
     statement: *mut pg_sys::PlannedStmt,
     text: &CStr,
+    table: u32,
     shared: Shared,
-) -> Result<std::result::Result<u64, &'static str>> {
-    // SAFETY: see `insert`. The plan is ours alone and changed before anybody runs it.
+) -> Inserted {
+    // SAFETY: see `insert`. The plan is a ModifyTable for this table, ours alone, and changed before
+    // anybody runs it.
     unsafe {
-        let top = (*statement).planTree;
-        if (*top).type_ != pg_sys::NodeTag::T_ModifyTable {
-            return Ok(Err("its plan is none of an INSERT"));
-        }
-        let modify: *mut pg_sys::ModifyTable = top.cast();
-        if pg_sys::list_length((*modify).resultRelations) != 1 {
-            return Ok(Err("the table is partitioned"));
-        }
+        let modify: *mut pg_sys::ModifyTable = (*statement).planTree.cast();
         if !(*modify).withCheckOptionLists.is_null() {
-            return Ok(Err("row security checks its rows"));
+            return Inserted::ByServer("row security checks its rows");
         }
-        let index = pg_sys::list_nth_int((*modify).resultRelations, 0);
-        let entry: *mut pg_sys::RangeTblEntry =
-            pg_sys::list_nth((*statement).rtable, index - 1).cast();
         let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
-        let relation = pg_sys::table_open((*entry).relid, mode);
+        let relation = pg_sys::table_open(pg_sys::Oid::from(table), mode);
         let obstacle = obstacle(relation);
         if let Some(why) = obstacle {
             pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-            return Ok(Err(why));
+            return Inserted::ByServer(why);
         }
         // Now a SELECT whose columns are those of the table, in order and type.
         (*statement).commandType = pg_sys::CmdType::CMD_SELECT;
-        (*statement).planTree = (*top).lefttree;
+        (*statement).planTree = (*(*statement).planTree).lefttree;
         (*statement).resultRelations = std::ptr::null_mut();
 
         let mut receiver = Receiver::new(relation, shared);
-        let target = (&raw mut receiver).cast();
-        executor::run(statement, text, target, std::ptr::null_mut(), || receiver.flush());
+        // The executor writes to it through this pointer, and so do we until it has ended.
+        let target = &raw mut receiver;
+        let none = std::ptr::null_mut();
+        executor::run(statement, text, target.cast(), none, || (*target).flush());
         let rows = receiver.finish();
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        Ok(Ok(rows))
+        Inserted::Rows(rows)
     }
 }
 

@@ -47,6 +47,30 @@ pub(super) unsafe fn plan(
     }
 }
 
+/// The plan of a statement that writes to this table in this way and to no other; None where a rule makes
+/// something else of it.
+pub(super) unsafe fn plan_of_write(
+    text: &CStr,
+    names: *mut pg_sys::QueryEnvironment,
+    table: u32,
+    command: pg_sys::CmdType::Type,
+) -> Option<*mut pg_sys::PlannedStmt> {
+    // SAFETY: as in `plan`; a ModifyTable of a plan has at least one table, by its place in the list.
+    unsafe {
+        let statement = plan(text, names)?;
+        let top = (*statement).planTree;
+        if (*statement).commandType != command || (*top).type_ != pg_sys::NodeTag::T_ModifyTable {
+            return None;
+        }
+        let modify: *mut pg_sys::ModifyTable = top.cast();
+        let index = pg_sys::list_nth_int((*modify).resultRelations, 0);
+        let entry: *mut pg_sys::RangeTblEntry =
+            pg_sys::list_nth((*statement).rtable, index - 1).cast();
+        let alone = pg_sys::list_length((*modify).resultRelations) == 1;
+        (alone && (*entry).relid.to_u32() == table).then_some(statement)
+    }
+}
+
 /// Runs a plan under the active snapshot; `ended` is called when it has given all its rows. Returns how
 /// many rows it wrote or gave.
 pub(super) unsafe fn run(
@@ -105,9 +129,9 @@ pub(super) unsafe fn query(
     }
 }
 
-/// Runs an INSERT, UPDATE or DELETE that can read `work` by its name, under a new snapshot; the number of
-/// rows. None: rules rewrite it, and nothing was done.
-pub fn modify(sql: &str, work: &Work) -> Result<Option<u64>> {
+/// Runs a DELETE from `table` that can read `work` by its name, under a new snapshot; the number of
+/// rows. None: a rule makes something else of it, and nothing was done.
+pub fn delete(sql: &str, table: u32, work: &Work) -> Result<Option<u64>> {
     let text = text(sql)?;
     // SAFETY: `work` outlives the statement, and so do the names, which are forgotten with the memory
     // context. The snapshot is pushed and popped in pairs, or popped by the abort.
@@ -116,7 +140,8 @@ pub fn modify(sql: &str, work: &Work) -> Result<Option<u64>> {
         pg_sys::register_ENR(names, work.named());
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         let nobody = pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone);
-        let count = plan(&text, names).map(|plan| run(plan, &text, nobody, names, || {}));
+        let plan = plan_of_write(&text, names, table, pg_sys::CmdType::CMD_DELETE);
+        let count = plan.map(|plan| run(plan, &text, nobody, names, || {}));
         pg_sys::PopActiveSnapshot();
         pg_sys::CommandCounterIncrement();
         Ok(count)

@@ -21,8 +21,9 @@ const EMPTY: usize = pg_sys::BLCKSZ as usize
 /// fillfactor leaves room on.
 const PLAIN: usize = 2000;
 
-/// Pages that are added at once, at least.
-const AT_ONCE: pg_sys::BlockNumber = 64;
+/// Pages that are added at first; then twice as many each time, so that no more stay empty than were
+/// filled.
+const AT_FIRST: pg_sys::BlockNumber = 32;
 
 /// Pages of a table that this process has added and not filled yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,8 @@ struct Ahead {
     file: u32,
     next: pg_sys::BlockNumber,
     end: pg_sys::BlockNumber,
+    /// How many were added with them.
+    added: pg_sys::BlockNumber,
 }
 
 thread_local! {
@@ -121,7 +124,7 @@ impl Room {
             let mut from = 0;
             for group in groups {
                 if group.new_page {
-                    let page = next_page(relation, self.wanted.max(AT_ONCE));
+                    let page = next_page(relation, self.wanted);
                     self.wanted = self.wanted.saturating_sub(1);
                     pg_sys::ReleaseBulkInsertStatePin(bulk);
                     (*pg_sys::RelationGetSmgr(relation)).smgr_targblock = page;
@@ -153,15 +156,20 @@ unsafe fn spared(relation: pg_sys::Relation) -> usize {
     pg_sys::BLCKSZ as usize * usize::try_from(100 - fillfactor).unwrap_or_default() / 100
 }
 
-/// An empty page of ours; where there is none, so many are added.
-unsafe fn next_page(relation: pg_sys::Relation, more: pg_sys::BlockNumber) -> pg_sys::BlockNumber {
+/// An empty page of ours; where there is none, some are added, of which `wanted` may be needed.
+unsafe fn next_page(
+    relation: pg_sys::Relation,
+    wanted: pg_sys::BlockNumber,
+) -> pg_sys::BlockNumber {
     // SAFETY: the relation is open.
     let file = unsafe { file(relation) };
-    let ahead = AHEAD.get().filter(|ahead| ahead.file == file && ahead.next < ahead.end);
-    let ahead = ahead.unwrap_or_else(|| {
+    let known = AHEAD.get().filter(|ahead| ahead.file == file);
+    let ahead = known.filter(|ahead| ahead.next < ahead.end).unwrap_or_else(|| {
+        let most = known.map_or(AT_FIRST, |ahead| ahead.added.saturating_mul(2));
+        let added = wanted.max(AT_FIRST).min(most);
         // SAFETY: as above.
-        let next = unsafe { add(relation, more) };
-        Ahead { file, next, end: next + more }
+        let next = unsafe { add(relation, added) };
+        Ahead { file, next, end: next + added, added }
     });
     AHEAD.set(Some(Ahead { next: ahead.next + 1, ..ahead }));
     ahead.next

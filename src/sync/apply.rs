@@ -1,5 +1,6 @@
 //! Writing a batch to blue, and finding the rows that cannot be written.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 use crate::ddl::constraint;
@@ -46,6 +47,8 @@ struct Writer<'a> {
     rows: &'a Rows<'a>,
     snapshot: &'a Snapshot,
     all_columns: Vec<Ident>,
+    /// The batch was divided.
+    parted: Cell<bool>,
 }
 
 /// Makes blue show green's rows for all items; what cannot be written is returned. `suspects` are the
@@ -66,7 +69,7 @@ pub fn apply<'a>(
         .map(|c| c.column.clone())
         .chain(mapping.side_only.iter().cloned())
         .collect();
-    let writer = Writer { rows, snapshot, all_columns };
+    let writer = Writer { rows, snapshot, all_columns, parted: Cell::new(false) };
     // In a restricted operation nothing may be left to the end of the transaction.
     for constraint in &mapping.to_deferred {
         let name = QualifiedName { schema: rows.to.schema.clone(), name: constraint.clone() };
@@ -109,7 +112,7 @@ impl Writer<'_> {
     fn together<'i>(&self, failed: Vec<Failed<'i>>) -> Result<Vec<Failed<'i>>> {
         let (collided, mut failed): (Vec<_>, Vec<_>) =
             failed.into_iter().partition(Failed::is_collision);
-        if collided.len() < 2 {
+        if collided.len() < 2 || !self.parted.get() {
             failed.extend(collided);
             return Ok(failed);
         }
@@ -150,6 +153,7 @@ impl Writer<'_> {
     }
 
     fn parts<'i>(&self, groups: &[&[&'i Item]], how: Divide) -> Result<Vec<Failed<'i>>> {
+        self.parted.set(true);
         let size = match how {
             Divide::Halves => groups.len().div_ceil(2),
             Divide::Singly => 1,

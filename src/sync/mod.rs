@@ -61,6 +61,8 @@ const MOST_CHASES: u32 = 20;
 pub struct Round {
     /// Log rows consumed.
     pub read: i64,
+    /// Rows were written to blue.
+    pub wrote: bool,
     /// The log had no more rows for this snapshot.
     pub complete: bool,
     /// Complete, and short: not much can have come in meanwhile.
@@ -102,7 +104,8 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
     }
     // However long that takes: there was hardly anything else left to do.
     let last = self::round(deployment, settings, limit, None, Misfits::All)?;
-    Ok(Round { read: round.read + last.read, in_step: last.complete, ..last })
+    let (read, wrote) = (round.read + last.read, round.wrote || last.wrote);
+    Ok(Round { read, wrote, in_step: last.complete, ..last })
 }
 
 /// Which misfits a round tries again.
@@ -211,9 +214,9 @@ fn round(
     let snapshot = Snapshot::now();
     follow_truncate(deployment, settings, &snapshot)?;
     let (mut limit, mut window) = (limit, window);
-    let read = loop {
+    let (read, wrote) = loop {
         match xact::subtransaction(|| attempt(deployment, &snapshot, limit, window, again)) {
-            Ok(read) => break read,
+            Ok(done) => break done,
             Err(caught) if caught.error.message == CUT && window.is_some() => {
                 // What it belongs together with is behind the window.
                 window = None;
@@ -229,7 +232,7 @@ fn round(
     drop(snapshot);
     let took = began.elapsed();
     let progress = &mut deployment.progress;
-    if read > 0 {
+    if read > 0 || wrote {
         progress.drain_xid = xact::current_xid();
     }
     if read >= 500 {
@@ -237,23 +240,24 @@ fn round(
         progress.sync_rate =
             if progress.sync_rate > 0.0 { (progress.sync_rate + rate) / 2.0 } else { rate };
     }
-    Ok(Round { read, complete: read < limit, in_step: false, took })
+    Ok(Round { read, wrote, complete: read < limit, in_step: false, took })
 }
 
 /// The error by which a batch that was cut in an unfortunate place is rolled back.
 const CUT: &str = "the batch parts rows that exchange values";
 
+/// Log rows consumed, and whether rows were written to blue.
 fn attempt(
     deployment: &Deployment,
     snapshot: &Snapshot,
     limit: i64,
     window: Option<Window>,
     again: Misfits,
-) -> Result<i64> {
+) -> Result<(i64, bool)> {
     let all = again == Misfits::All;
     batch::with_events(deployment, snapshot, limit, window, all, |batch| {
         if batch.items.is_empty() && batch.events == 0 {
-            return Ok(0);
+            return Ok((0, false));
         }
         let blue = deployment.blue_name();
         let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
@@ -265,10 +269,11 @@ fn attempt(
         if cut && failed.iter().any(apply::Failed::is_collision) {
             return Err(Error::internal(CUT));
         }
+        let wrote = failed.len() < batch.items.len();
         misfit::record(deployment, &rows, &batch, failed)?;
         batch::consume(deployment, &batch)?;
         failpoint::reach("sync_consumed");
-        Ok(batch.events)
+        Ok((batch.events, wrote))
     })
 }
 
