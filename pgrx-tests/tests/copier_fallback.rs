@@ -8,7 +8,9 @@
 mod story;
 
 use story::Scene;
+use story::errand::run_with;
 use story::person::Refusal;
+use story::throttled::{BLOCKS, SLOWLY, prepare};
 
 const COLUMNS: &str = "id, name, email, created_at";
 
@@ -177,6 +179,30 @@ fn a_rule_on_blue_copies_no_row_twice_and_loses_none() {
         scene.owner().run("DROP RULE noted ON public_blue.users");
         scene.owner().sync();
         assert_copied(&scene, "", "'none'");
+    }
+}
+
+/// The definitions are compared once in a second of the copy; a batch in between sees the rule itself.
+#[test]
+fn a_rule_that_comes_between_two_batches_stops_the_copy() {
+    for action in ["DO INSTEAD NOTHING", "DO INSTEAD UPDATE public.other SET n = 12345"] {
+        let scene = Scene::empty();
+        scene.admin().run(
+            "CREATE TABLE other (name text, n int); INSERT INTO other VALUES ('a', 1);
+             ALTER TABLE other OWNER TO owner",
+        );
+        scene.add_wide_users(BLOCKS);
+        prepare(&scene);
+        let run = run_with(&scene, SLOWLY);
+        scene.until("SELECT rows_copied > 0 FROM bg_status()");
+        scene.owner().run(&format!("CREATE RULE r AS ON INSERT TO public_blue.users {action}"));
+        let refusal = run.refused();
+        refusal.assert_is("42P17", &["public_blue.users"]);
+        assert_eq!(scene.admin().text("SELECT name || n FROM other"), "a1", "{action}");
+
+        scene.owner().run("DROP RULE r ON public_blue.users");
+        scene.owner().sync();
+        scene.assert_in_step("id, name, email, created_at");
     }
 }
 
