@@ -120,3 +120,36 @@ fn rows_that_fit_are_not_held_up_by_many_that_do_not() {
     owner.swap();
     assert_eq!(scene.admin().int("SELECT count(*) FROM users WHERE name = 'short'"), 200);
 }
+
+/// The row that blue gets then is newer than every event of the log.
+#[test]
+fn trap_38_the_swap_waits_for_snapshots_older_than_a_misfit_that_fits_now() {
+    let scene = Scene::empty();
+    scene.table("users", "id int PRIMARY KEY, name text");
+    scene.admin().run(
+        "INSERT INTO users SELECT n, 'n' || n FROM generate_series(1, 100) n;
+         CREATE TABLE code (name text, code int); INSERT INTO code SELECT 'n' || n, n FROM generate_series(1, 99) n;
+         GRANT SELECT ON code TO owner;
+         CREATE FUNCTION code_of(what text) RETURNS int LANGUAGE plpgsql STABLE AS $$
+         DECLARE found int;
+         BEGIN SELECT code INTO STRICT found FROM public.code WHERE name = what; RETURN found; END $$",
+    );
+    let mut owner = scene.owner();
+    owner.run(
+        r#"SELECT bg_prepare('users', 'ADD COLUMN code int', forward => '{"code": "public.code_of(name)"}')"#,
+    );
+    owner.sync();
+    assert_eq!(scene.status("misfits"), "1");
+
+    scene.admin().run("INSERT INTO code VALUES ('n100', 100)");
+    let mut old = scene.app();
+    old.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1");
+    owner.sync();
+    assert_eq!(scene.status("misfits"), "0");
+    let refusal = owner.refused("SELECT bg_swap('users', retry_for => '500 ms')");
+    assert_eq!(refusal.code, "55P03", "{refusal:?}");
+    assert_eq!(old.int("SELECT count(*) FROM users"), 100);
+    old.run("COMMIT");
+    owner.swap();
+    assert_eq!(scene.admin().int("SELECT count(*) FROM users WHERE code = id"), 100);
+}
