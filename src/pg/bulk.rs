@@ -335,11 +335,10 @@ impl Receiver {
 
     #[cfg(not(feature = "pg15"))]
     unsafe fn write(&mut self) {
-        // Alone, pages are only added at the end. Together, with the free space map, the server adds many
-        // at once when processes wait for each other.
-        let options = if self.shared.is_some() { 0 } else { pg_sys::TABLE_INSERT_SKIP_FSM };
+        // With the free space map: the server adds up to 64 pages at once, and what a batch leaves of them
+        // is found by the next one there.
         // SAFETY: see `flush`.
-        unsafe { self.write_with(options) };
+        unsafe { self.write_with(0) };
     }
 
     unsafe fn write_with(&mut self, options: u32) {
