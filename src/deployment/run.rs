@@ -18,6 +18,8 @@ use crate::pg::xact::{self, Procedure};
 
 /// How long a session that has nothing to copy lets its workers go on before it looks again.
 const OTHERS: Duration = Duration::from_millis(10);
+/// The same where they take long.
+const MOST_IDLE: Duration = Duration::from_millis(100);
 /// How often a verification stops for a sync.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
 
@@ -58,6 +60,7 @@ pub fn run(
         crew: Crew::default(),
         throttle: Throttle::begin(),
         alone: false,
+        idle: OTHERS,
         phase: Phase::Prepared,
         waiting: None,
     };
@@ -75,6 +78,8 @@ struct Runner<'a> {
     throttle: Throttle,
     /// The next batch must be done without the workers.
     alone: bool,
+    /// How long to wait for others who do all that is left.
+    idle: Duration,
     /// The phase after the last batch.
     phase: Phase,
     /// What the deployment's status says that it waits for, by its kind.
@@ -142,7 +147,11 @@ impl Runner<'_> {
         if batch.throttled && batch.worked {
             self.rest(began.elapsed(), d.progress.purged)?;
         } else if !batch.worked && !batch.in_step && !batch.alone {
-            self.session.sleep(if d.phase == Phase::Copying { OTHERS } else { OTHERS * 10 })?;
+            self.session.sleep(self.idle)?;
+            self.idle = (self.idle * 2).min(MOST_IDLE);
+        }
+        if batch.worked {
+            self.idle = OTHERS;
         }
         if d.phase == Phase::Indexing && d.progress.purged && !d.progress.vacuumed {
             self.crew.vacuum(&mut self.session)?;
