@@ -1,6 +1,8 @@
 //! Foreign keys from the table, to it and to itself, when it is swapped (traps.md, 47 to 49, 52, 62, 66).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::time::Duration;
+
 mod story;
 
 use story::{Person, Scene};
@@ -255,6 +257,48 @@ fn trap_47_two_swaps_at_once_of_tables_joined_both_ways_both_succeed() {
             owner.run(&format!("CALL bg_run('{table}')"));
         }
     }
+}
+
+#[test]
+fn trap_47_two_swaps_at_once_do_not_wait_for_each_others_snapshots() {
+    let scene = Scene::users(5);
+    scene.table("posts", "id bigint PRIMARY KEY");
+    // As long as it writes, every snapshot of the server is older than what is copied now.
+    let elsewhere = Scene::users(1);
+    let mut writer = elsewhere.app();
+    writer.run("BEGIN; UPDATE users SET name = 'later'");
+    let mut reader = scene.app();
+    reader.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1");
+    let mut owner = scene.owner();
+    for table in ["users", "posts"] {
+        owner.run(&format!("SELECT bg_prepare('{table}', 'ADD COLUMN phone text')"));
+        owner.run(&format!("CALL bg_run('{table}')"));
+    }
+    // Each is there when the other looks who is there.
+    let mut guard = scene.owner();
+    guard.run("BEGIN; SELECT bg_backfill('posts')");
+    let second = scene.send("owner", "SELECT bg_swap('posts', retry_for => '20 s')");
+    std::thread::sleep(Duration::from_millis(200));
+    let first = scene.send("owner", "SELECT bg_swap('users', retry_for => '20 s')");
+    std::thread::sleep(Duration::from_millis(200));
+    guard.run("ROLLBACK");
+    std::thread::sleep(Duration::from_millis(200));
+    let who = "SELECT pid FROM bg_blockers('users')";
+    assert_eq!(guard.list(who), [reader.pid().to_string()]);
+    reader.run("COMMIT");
+    second.done();
+    first.done();
+    // One that is part of a larger statement may read the other table with its snapshot afterwards.
+    reader.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1");
+    owner.run("SELECT bg_finish('users'); SELECT bg_prepare('users', 'ADD COLUMN city text')");
+    owner.run("CALL bg_run('users')");
+    let larger = "SELECT bg_revert('posts', retry_for => '3 s'), (SELECT 1)";
+    let larger = scene.send("owner", larger);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(guard.list(who).len(), 2);
+    reader.run("COMMIT");
+    larger.done();
+    writer.run("ROLLBACK");
 }
 
 #[test]

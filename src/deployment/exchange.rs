@@ -60,7 +60,7 @@ pub fn exchange(
     guard::require_not_in_use(&all, call)?;
     let until = Instant::now() + settings.retry_for;
     if settings.wait_for_snapshots {
-        swap::wait_for_snapshots(d, &all, until)?;
+        swap::wait_for_snapshots(d, guard::lock_table()?, &all, until)?;
     }
     let began = Instant::now();
     let mut locked = Laps::since(began);

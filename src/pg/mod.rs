@@ -26,6 +26,7 @@ pub mod security;
 pub mod settings;
 pub mod snapshot;
 pub mod spi;
+mod statement;
 pub mod work;
 pub mod worker;
 pub mod xact;

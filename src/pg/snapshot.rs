@@ -1,6 +1,10 @@
 //! Snapshots, and waiting for those that others hold.
 
+use std::collections::HashSet;
+
 use pgrx::pg_sys;
+
+use crate::pg::statement;
 
 /// A registered snapshot: what one round of sync sees.
 pub struct Snapshot(pg_sys::Snapshot);
@@ -28,18 +32,19 @@ impl Drop for Snapshot {
     }
 }
 
-/// A transaction of this database whose snapshot does not see transaction `xid` as finished.
+/// Transactions of this database whose snapshots do not see transaction `xid` as finished.
 ///
 /// Like CREATE INDEX CONCURRENTLY it leaves out vacuum and other databases, with them the walsenders of
-/// standbys. The one that makes the first copy of a subscription is of this database, and counts.
-pub fn holders_older_than(xid: u64) -> Vec<String> {
+/// standbys. The one that makes the first copy of a subscription is of this database, and counts. Those
+/// that [`announce`] themselves do not: two of them would wait for each other.
+pub fn holders_older_than(class: u32, xid: u64) -> Vec<Holder> {
     if xid == 0 {
         return Vec::new();
     }
     let flags = (pg_sys::PROC_IS_AUTOVACUUM | pg_sys::PROC_IN_VACUUM) as i32;
     let mut count = 0;
     // SAFETY: returns a palloc'd array of `count` entries; our own backend is left out.
-    unsafe {
+    let holders: Vec<Holder> = unsafe {
         let list = pg_sys::GetCurrentVirtualXIDs(
             pg_sys::TransactionId::from(xid as u32),
             true,
@@ -47,15 +52,58 @@ pub fn holders_older_than(xid: u64) -> Vec<String> {
             flags,
             &mut count,
         );
-        (0..count as usize)
-            .map(|i| {
-                let vxid = *list.add(i);
-                #[cfg(any(feature = "pg15", feature = "pg16"))]
-                let backend = vxid.backendId;
-                #[cfg(any(feature = "pg17", feature = "pg18"))]
-                let backend = vxid.procNumber;
-                format!("{}/{}", backend, vxid.localTransactionId)
-            })
-            .collect()
+        (0..count as usize).map(|i| holder(&*list.add(i))).collect()
+    };
+    if holders.is_empty() {
+        return holders;
+    }
+    let announced = announced(class);
+    holders.into_iter().filter(|holder| !announced.contains(holder)).collect()
+}
+
+/// A transaction: its backend, and its number there.
+pub type Holder = (i32, u32);
+
+fn holder(transaction: &pg_sys::VirtualTransactionId) -> Holder {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    let backend = transaction.backendId;
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    let backend = transaction.procNumber;
+    (backend, transaction.localTransactionId)
+}
+
+/// The lock by which [`announce`] is seen. `class` is the OID of a table of ours.
+fn tag(class: u32) -> pg_sys::LOCKTAG {
+    // A lock tag of class "object", filled as SET_LOCKTAG_OBJECT does; no object has number 0.
+    pg_sys::LOCKTAG {
+        // SAFETY: reads a global.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: class,
+        locktag_field3: 0,
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    }
+}
+
+/// Tells others, until the transaction ends, that its snapshot reads nothing any more: where the client's
+/// statement is one call of ours and the whole transaction. What we read ourselves has snapshots of its
+/// own.
+pub fn announce(class: u32, functions: &[&std::ffi::CStr]) {
+    if statement::is_one_call(functions) {
+        // SAFETY: takes a lock that nobody has in a mode that conflicts.
+        unsafe {
+            pg_sys::LockAcquire(&tag(class), pg_sys::ShareLock as pg_sys::LOCKMODE, false, false);
+        }
+    }
+}
+
+fn announced(class: u32) -> HashSet<Holder> {
+    let mut count = 0;
+    // SAFETY: returns a palloc'd array of `count` entries, without our own.
+    unsafe {
+        let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+        let list = pg_sys::GetLockConflicts(&tag(class), mode, &mut count);
+        (0..count as usize).map(|i| holder(&*list.add(i))).collect()
     }
 }

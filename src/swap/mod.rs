@@ -68,19 +68,23 @@ pub fn in_order(locks: &[(u32, Mode)], green: u32, ascending: bool) -> Vec<(u32,
 
 /// Waits until no snapshot of others is older than the last committed drain. They would read blue
 /// as it was before it, without an error.
+///
+/// `class` is the OID of `bluegreen.deployment`.
 pub fn wait_for_snapshots(
     deployment: &Deployment,
+    class: u32,
     relations: &[u32],
     until: Instant,
 ) -> Result<()> {
     let xid = deployment.progress.drain_xid;
+    snapshot::announce(class, &[c"bg_swap", c"bg_revert"]);
     // Most are gone in a moment, and each millisecond brings new changes to drain.
     let mut rest = Duration::from_millis(1);
     // Those who are there now: whoever comes later sees the drain, even if an old writer elsewhere
     // holds its xmin back.
-    let there = snapshot::holders_older_than(xid);
+    let there = snapshot::holders_older_than(class, xid);
     loop {
-        let holders = snapshot::holders_older_than(xid);
+        let holders = snapshot::holders_older_than(class, xid);
         if !holders.iter().any(|h| there.contains(h)) {
             return Ok(());
         }

@@ -24,6 +24,10 @@ SELECT * FROM (
        AND pg_catalog.age(a.backend_xmin) >= pg_catalog.age(($2::int8 % 4294967296)::text::xid)
        AND a.backend_type <> 'autovacuum worker'
        AND a.pid <> pg_catalog.pg_backend_pid()
+       -- Other swaps, which have announced that their snapshots read nothing (pg/snapshot.rs).
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks w
+                        WHERE w.pid = a.pid AND w.locktype = 'object' AND w.objid = 0
+                          AND w.classid = 'bluegreen.deployment'::pg_catalog.regclass)
     UNION ALL
     SELECT NULL, p.owner::text, NULL,
            pg_catalog.format('prepared transaction %L holds %s on %s', p.gid, l.mode,
