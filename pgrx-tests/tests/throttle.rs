@@ -53,6 +53,26 @@ fn a_pause_survives_sessions_and_is_seen_before_the_first_batch() {
 }
 
 #[test]
+fn a_sync_that_rests_says_after_a_while_that_it_may_not_catch_up() {
+    let scene = Scene::users(20_000);
+    let mut owner = scene.owner();
+    owner.make_ready("");
+    scene.app().run("UPDATE users SET name = 'changed'");
+    owner.run(
+        "SET bluegreen.batch_time = '1ms'; SET bluegreen.nice = 60; SET statement_timeout = '16s'",
+    );
+    assert_eq!(owner.refused("CALL bg_run('users')").code, "57014");
+    let said = owner.notices();
+    let told = |what| said.iter().filter(|notice| notice.message.contains(what)).count();
+    assert_eq!(told("lower bluegreen.nice"), 1, "{said:?}");
+    // Without rests there is nothing to say, and what is done stays.
+    owner.run("RESET ALL");
+    owner.sync();
+    assert!(!owner.notices().iter().any(|notice| notice.message.contains("lower")));
+    scene.assert_in_step("id, name, email");
+}
+
+#[test]
 fn bg_backfill_does_nothing_during_a_pause_and_takes_nothing_from_the_status_of_bg_run() {
     let scene = Scene::wide_users(BLOCKS);
     prepare(&scene);

@@ -144,6 +144,15 @@ fn copy_batch(
     Ok(batch)
 }
 
+/// Whether what is left to do is to bring changes in.
+pub fn syncs(d: &Deployment) -> bool {
+    match d.phase {
+        Phase::Indexing => d.progress.dependents_made,
+        Phase::Ready | Phase::Swapped => true,
+        Phase::Prepared | Phase::Copying | Phase::Finished | Phase::Aborted => false,
+    }
+}
+
 /// Purge, indexes, ANALYZE, first sync.
 fn index_batch(
     d: &mut Deployment,

@@ -11,6 +11,7 @@ use crate::deployment::throttle::{LOOK_EVERY, Throttle};
 use crate::deployment::verify::Verification;
 use crate::deployment::{batches, dependents, finish, status, store};
 use crate::error::{Error, Result};
+use crate::model::deployment::Deployment;
 use crate::model::phase::{Event, Phase};
 use crate::model::pressure::Obstacle;
 use crate::model::settings::Settings;
@@ -20,6 +21,9 @@ use crate::pg::xact::{self, Procedure};
 const OTHERS: Duration = Duration::from_millis(10);
 /// The same where they take long.
 const MOST_IDLE: Duration = Duration::from_millis(100);
+/// How long changes are brought in, with rests in between, until the client is told why it takes long; and
+/// how often it is told.
+const LONG_CHASE: Duration = Duration::from_secs(10);
 /// How often a verification stops for a sync.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
 
@@ -63,6 +67,7 @@ pub fn run(
         idle: OTHERS,
         phase: Phase::Prepared,
         waiting: None,
+        chases: None,
     };
     runner.session.claim()?;
     let phase = runner.drive(until)?;
@@ -84,6 +89,8 @@ struct Runner<'a> {
     phase: Phase,
     /// What the deployment's status says that it waits for, by its kind.
     waiting: Option<String>,
+    /// Since when it has brought in changes without an end, or has last told so.
+    chases: Option<Instant>,
 }
 
 impl Runner<'_> {
@@ -143,9 +150,10 @@ impl Runner<'_> {
         };
         self.wait_for(None)?;
         self.session.tell_if_due(|| status::progress_line(&d));
+        self.tell_of_chase(&d, batch.in_step);
         self.alone = batch.alone;
         if batch.throttled && batch.worked {
-            self.rest(began.elapsed(), d.progress.purged)?;
+            self.rest(began.elapsed())?;
         } else if !batch.worked && !batch.in_step && !batch.alone {
             self.session.sleep(self.idle)?;
             self.idle = (self.idle * 2).min(MOST_IDLE);
@@ -167,11 +175,28 @@ impl Runner<'_> {
         Ok((d.phase, batch.in_step || !d.phase.is_open()))
     }
 
-    /// Rests after a batch as the settings say, and waits while something is over its limit; no longer
-    /// than until the deployment is paused or over. `chases`: the batch ran after writers.
-    fn rest(&mut self, took: Duration, chases: bool) -> Result<()> {
+    /// Tells when writers may be faster than a sync that rests.
+    fn tell_of_chase(&mut self, d: &Deployment, in_step: bool) {
         let settings = self.session.settings();
-        let mut left = self.throttle.rest(settings, took, self.crew.processes(), chases);
+        let rests = settings.nice > 0.0 || settings.max_wal_rate > 0;
+        if !rests || !batches::syncs(d) || in_step {
+            self.chases = None;
+            return;
+        }
+        let since = *self.chases.get_or_insert_with(Instant::now);
+        if since.elapsed() >= LONG_CHASE {
+            self.chases = Some(Instant::now());
+            self.session.notice(
+                "still bringing changes in: writers who are faster than a sync that rests are not caught up with. If pending_changes of bg_status grows, call again with a lower bluegreen.nice or a higher bluegreen.max_wal_rate; what is done stays",
+            );
+        }
+    }
+
+    /// Rests after a batch as the settings say, and waits while something is over its limit; no longer
+    /// than until the deployment is paused or over.
+    fn rest(&mut self, took: Duration) -> Result<()> {
+        let settings = self.session.settings();
+        let mut left = self.throttle.rest(settings, took, self.crew.processes());
         while !left.is_zero() {
             let part = left.min(NOTICE_EVERY);
             self.session.sleep(part)?;
@@ -238,7 +263,7 @@ impl Runner<'_> {
                 Some(true) => break,
                 Some(false) => {
                     self.session.tell_if_due(|| verification.progress());
-                    self.rest(began.elapsed(), false)?;
+                    self.rest(began.elapsed())?;
                 }
             }
             if synced.elapsed() >= SYNC_EVERY {

@@ -26,18 +26,11 @@ impl Throttle {
         Self { began: Instant::now(), marks: Marks::default(), wal: xact::wal_written() }
     }
 
-    /// How long to rest after a batch that took `took`, beside `processes` in all. `chases`: after
-    /// writers who do not wait.
-    pub fn rest(
-        &mut self,
-        settings: &Settings,
-        took: Duration,
-        processes: u32,
-        chases: bool,
-    ) -> Duration {
+    /// How long to rest after a batch that took `took`, beside `processes` in all.
+    pub fn rest(&mut self, settings: &Settings, took: Duration, processes: u32) -> Duration {
         let now = xact::wal_written();
         let wal = now.saturating_sub(std::mem::replace(&mut self.wal, now));
-        throttle::rest(settings, Effort { took, wal, processes, chases })
+        throttle::rest(settings, Effort { took, wal, processes })
     }
 
     /// What is over its limit now.

@@ -112,7 +112,7 @@ impl Helper {
         match copy::batch(d, settings, Hold::Shared, &mut self.blocks, &mut None)? {
             Copied::Batch => {
                 let (took, processes) = (began.elapsed(), settings.copy_workers);
-                Ok(Next::Rest(self.throttle.rest(settings, took, processes, false)))
+                Ok(Next::Rest(self.throttle.rest(settings, took, processes)))
             }
             // The runner lays out more.
             Copied::Others if d.progress.laid_out < d.progress.end_block => {

@@ -105,15 +105,11 @@ pub struct Effort {
     pub wal: u64,
     /// Processes that do the same now, this one counted.
     pub processes: u32,
-    /// It runs after writers who do not wait.
-    pub chases: bool,
 }
 
-/// How long to rest: in proportion to the work, and until the WAL's rate is what it may be. Who chases
-/// writers rests no longer than it works, or they would never be caught up with.
+/// How long to rest: in proportion to the work, and until the WAL's rate is what it may be.
 pub fn rest(settings: &Settings, effort: Effort) -> Duration {
-    let nice = if effort.chases { settings.nice.min(1.0) } else { settings.nice };
-    let nice = effort.took.mul_f64(nice);
+    let nice = effort.took.mul_f64(settings.nice);
     if settings.max_wal_rate <= 0 {
         return nice;
     }
@@ -177,10 +173,9 @@ mod tests {
 
     #[test]
     fn it_rests_in_proportion_and_for_the_wal() {
-        let effort = Effort { took: SECOND, wal: 1 << 30, processes: 1, chases: false };
+        let effort = Effort { took: SECOND, wal: 1 << 30, processes: 1 };
         let settings = Settings { nice: 2.0, ..Settings::default() };
         assert_eq!(rest(&settings, effort), SECOND * 2);
-        assert_eq!(rest(&settings, Effort { chases: true, ..effort }), SECOND);
         let settings = Settings { max_wal_rate: 1000, ..Settings::default() };
         let effort = Effort { wal: 1500, processes: 2, ..effort };
         assert_eq!(rest(&settings, effort), SECOND * 2);
