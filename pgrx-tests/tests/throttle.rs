@@ -58,14 +58,12 @@ fn a_sync_that_rests_says_after_a_while_that_it_may_not_catch_up() {
     let mut owner = scene.owner();
     owner.make_ready("");
     scene.app().run("UPDATE users SET name = 'changed'");
-    owner.run(
-        "SET bluegreen.batch_time = '1ms'; SET bluegreen.nice = 60; SET statement_timeout = '16s'",
-    );
-    assert_eq!(owner.refused("CALL bg_run('users')").code, "57014");
+    owner.run("SET bluegreen.batch_time = '1ms'; SET bluegreen.nice = 90");
+    owner.sync();
     let said = owner.notices();
-    let told = |what| said.iter().filter(|notice| notice.message.contains(what)).count();
-    assert_eq!(told("lower bluegreen.nice"), 1, "{said:?}");
-    // Without rests there is nothing to say, and what is done stays.
+    assert!(said.iter().any(|notice| notice.message.contains("lower bluegreen.nice")), "{said:?}");
+    // Without rests there is nothing to say.
+    scene.app().run("UPDATE users SET name = 'again'");
     owner.run("RESET ALL");
     owner.sync();
     assert!(!owner.notices().iter().any(|notice| notice.message.contains("lower")));
