@@ -105,6 +105,53 @@ fn columns_of_other_types_arrive_by_their_casts() {
 }
 
 #[test]
+fn values_are_compressed_where_the_server_would_and_only_there() {
+    let scene = Scene::empty();
+    scene.table("users", "id bigint PRIMARY KEY, document text, plain text, name text");
+    let mut admin = scene.admin();
+    // Of two rows that follow each other one has a document that cannot be compressed, the other one that
+    // was not, and will be where the row gets too long.
+    admin.run(
+        "ALTER TABLE users ALTER COLUMN plain SET STORAGE EXTERNAL;
+         CREATE FUNCTION noise(kilobytes int) RETURNS text LANGUAGE sql AS
+             $$ SELECT string_agg(md5(random()::text), '') FROM generate_series(1, kilobytes * 32) $$;
+         INSERT INTO users
+         SELECT n, CASE n % 3 WHEN 0 THEN noise(4) WHEN 1 THEN repeat('x', 1500) ELSE repeat('y', 9000) END,
+                CASE WHEN n % 2 = 0 THEN repeat('z', 5000) END, 'User ' || n
+           FROM generate_series(1, 600) n",
+    );
+    let mut random = 1_u64;
+    let noise: String = std::iter::repeat_with(|| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!("{random:016x}")
+    })
+    .take(80)
+    .collect();
+    let sizes = |column: &str| format!("pg_column_size({column}), pg_column_compression({column})");
+    let stored = format!("id, {}, {}", sizes("document"), sizes("plain"));
+    for changes in [
+        String::new(),
+        format!("ADD COLUMN pad text DEFAULT '{noise}'"),
+        "ALTER COLUMN plain SET STORAGE EXTENDED".to_owned(),
+        "ALTER COLUMN document SET COMPRESSION lz4, ALTER COLUMN plain SET STORAGE MAIN".to_owned(),
+    ] {
+        admin
+            .run("DROP TABLE IF EXISTS inserted; CREATE TABLE inserted (LIKE users INCLUDING ALL)");
+        if !changes.is_empty() {
+            admin.run(&format!("ALTER TABLE inserted {changes}"));
+        }
+        admin.run("INSERT INTO inserted SELECT * FROM users");
+        let mut owner = copy_changes(&scene, &changes);
+        scene.assert_same(
+            &format!("SELECT {stored} FROM inserted"),
+            &format!("SELECT {stored} FROM public_blue.users"),
+        );
+        scene.assert_in_step("id, document, plain, name");
+        owner.run("SELECT bg_abort('users')");
+    }
+}
+
+#[test]
 fn toasted_values_arrive_and_outlive_the_old_table() {
     let scene = Scene::empty();
     scene.table(

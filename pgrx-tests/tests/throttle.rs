@@ -58,7 +58,7 @@ fn a_sync_that_rests_says_after_a_while_that_it_may_not_catch_up() {
     let mut owner = scene.owner();
     owner.make_ready("");
     scene.app().run("UPDATE users SET name = 'changed'");
-    owner.run("SET bluegreen.batch_time = '1ms'; SET bluegreen.nice = 90");
+    owner.run("SET bluegreen.batch_time = '1ms'; SET bluegreen.nice = 35");
     owner.sync();
     let said = owner.notices();
     assert!(said.iter().any(|notice| notice.message.contains("lower bluegreen.nice")), "{said:?}");

@@ -20,6 +20,7 @@ use crate::pg::executor;
 use crate::pg::pages::Room;
 use crate::pg::ring;
 use crate::pg::row::attributes;
+use crate::pg::toast::{Moved, Needs};
 
 /// Rows that are written at once, at most: COPY's number.
 const MOST_ROWS: usize = 1000;
@@ -94,7 +95,7 @@ unsafe fn run(
         (*statement).planTree = (*(*statement).planTree).lefttree;
         (*statement).resultRelations = std::ptr::null_mut();
 
-        let mut receiver = Receiver::new(relation, shared);
+        let mut receiver = Receiver::new(relation, Moved::of(statement, relation), shared);
         // The executor writes to it through this pointer, and so do we until it has ended.
         let target = &raw mut receiver;
         let none = std::ptr::null_mut();
@@ -157,6 +158,9 @@ struct Receiver {
     has_generated: bool,
     has_checks: bool,
     not_null: Vec<i32>,
+    moved: Moved,
+    /// Of the rows that are held.
+    needs: Needs,
     slots: [*mut pg_sys::TupleTableSlot; MOST_ROWS],
     held: usize,
     bytes: usize,
@@ -164,7 +168,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    unsafe fn new(relation: pg_sys::Relation, shared: Shared) -> Self {
+    unsafe fn new(relation: pg_sys::Relation, moved: Moved, shared: Shared) -> Self {
         // SAFETY: everything is made in the current memory context and resource owner, and given back
         // in `finish` or by the abort.
         unsafe {
@@ -209,6 +213,8 @@ impl Receiver {
                 has_generated: has(|c| c.has_generated_stored),
                 has_checks: has(|c| c.num_check > 0),
                 not_null: not_null_columns(descriptor),
+                moved,
+                needs: Needs::default(),
                 slots: [std::ptr::null_mut(); MOST_ROWS],
                 held: 0,
                 bytes: 0,
@@ -229,13 +235,17 @@ impl Receiver {
             if self.has_generated || !is_whole(slot, descriptor) {
                 checked = self.compute(slot);
             }
-            let mut tuple = std::ptr::null_mut();
-            if let Some(copy) = (*(*checked).tts_ops).copy_heap_tuple {
-                tuple = pg_guard_ffi_boundary(|| copy(checked));
-            }
+            let mut tuple = copied(checked);
             if self.has_checks || self.breaks_not_null(tuple) {
                 pg_sys::ExecConstraints(self.result, checked, self.estate);
             }
+            let needs = self.moved.needs(checked, tuple);
+            if !self.needs.agree(needs) {
+                // This frees also the copy.
+                self.flush();
+                tuple = copied(checked);
+            }
+            self.needs = self.needs.and(needs);
             pg_sys::MemoryContextSwitchTo(outer);
             let context = (*self.estate).es_per_tuple_exprcontext;
             if !context.is_null() {
@@ -307,7 +317,12 @@ impl Receiver {
         // SAFETY: `held` slots hold tuples of the table; they are cleared before their memory goes.
         unsafe {
             let outer = pg_sys::MemoryContextSwitchTo(self.memory);
+            // A descriptor that is replaced meanwhile stays until the transaction ends (`relcache.c`).
+            let moved = std::mem::take(&mut self.moved);
+            let passing = moved.pass((*self.relation).rd_att, self.needs);
             self.write();
+            drop(passing);
+            self.moved = moved;
             pg_sys::MemoryContextSwitchTo(outer);
             for slot in &self.slots[..self.held] {
                 if let Some(clear) = (*(**slot).tts_ops).clear {
@@ -319,6 +334,7 @@ impl Receiver {
         self.rows += self.held as u64;
         self.held = 0;
         self.bytes = 0;
+        self.needs = Needs::default();
     }
 
     #[cfg(feature = "pg15")]
@@ -368,6 +384,17 @@ impl Receiver {
             pg_sys::FreeExecutorState(self.estate);
         }
         self.rows
+    }
+}
+
+/// A copy of the row as a tuple, in the current memory context.
+unsafe fn copied(slot: *mut pg_sys::TupleTableSlot) -> pg_sys::HeapTuple {
+    // SAFETY: every kind of slot that rows come in has this function.
+    unsafe {
+        match (*(*slot).tts_ops).copy_heap_tuple {
+            Some(copy) => pg_guard_ffi_boundary(|| copy(slot)),
+            None => std::ptr::null_mut(),
+        }
     }
 }
 

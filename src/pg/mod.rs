@@ -27,6 +27,7 @@ pub mod settings;
 pub mod snapshot;
 pub mod spi;
 mod statement;
+mod toast;
 pub mod work;
 pub mod worker;
 pub mod xact;

@@ -24,17 +24,25 @@ impl Column {
 pub(super) unsafe fn attributes<'d>(
     descriptor: pg_sys::TupleDesc,
 ) -> &'d [pg_sys::FormData_pg_attribute] {
-    // SAFETY: the descriptor has `natts` attributes, since 18 behind as many compact ones.
+    // SAFETY: the descriptor has `natts` attributes.
+    unsafe { std::slice::from_raw_parts(attribute(descriptor, 0), (*descriptor).natts as usize) }
+}
+
+/// A column of a descriptor, from 0.
+pub(super) unsafe fn attribute(
+    descriptor: pg_sys::TupleDesc,
+    number: usize,
+) -> *mut pg_sys::FormData_pg_attribute {
+    // SAFETY: the attributes lie one after the other, since 18 behind as many compact ones.
     unsafe {
-        let count = (*descriptor).natts as usize;
         #[cfg(not(feature = "pg18"))]
-        let attributes = (*descriptor).attrs.as_slice(count);
+        let first = (&raw mut (*descriptor).attrs).cast::<pg_sys::FormData_pg_attribute>();
         #[cfg(feature = "pg18")]
-        let attributes = {
-            let compact = (*descriptor).compact_attrs.as_ptr().add(count);
-            std::slice::from_raw_parts(compact.cast::<pg_sys::FormData_pg_attribute>(), count)
-        };
-        attributes
+        let first = (&raw mut (*descriptor).compact_attrs)
+            .cast::<pg_sys::CompactAttribute>()
+            .add((*descriptor).natts as usize)
+            .cast::<pg_sys::FormData_pg_attribute>();
+        first.add(number)
     }
 }
 
