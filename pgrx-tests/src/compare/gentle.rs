@@ -77,7 +77,7 @@ struct Runs {
 
 /// Runs the changes, prints and saves them.
 pub(super) fn run(workspace: &Workspace, arguments: &Arguments, judge: &mut Judge) -> Result<()> {
-    let mut place = Place::fill(Name::Users.table(), arguments.rows(2_000_000))?;
+    let mut place = Place::fill(Name::Users.table(), arguments.rows(1_000_000))?;
     let settings = GENTLE.map(|(name, value)| format!("{name} = {value}")).to_vec();
     println!("gentle: {} rows of users, 8 clients; {}", place.rows, settings.join(", "));
     // As long as copy and sync are going to take, which only the first run tells.
