@@ -158,7 +158,7 @@ unsafe fn comes_from(
             return None;
         }
         let var: *mut pg_sys::Var = expression.cast();
-        let (table, number) = ((*var).varno as i32, (*var).varattno);
+        let (table, number) = ((*var).varno, (*var).varattno);
         if number < 1 || !(1..=pg_sys::list_length((*statement).rtable)).contains(&table) {
             return None;
         }
