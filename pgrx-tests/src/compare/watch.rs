@@ -25,12 +25,12 @@ const EVERY: Duration = Duration::from_millis(20);
 const HOLDERS: &str = "
     SELECT coalesce(a.leader_pid, a.pid), extract(epoch FROM a.xact_start)::float8,
            extract(epoch FROM clock_timestamp() - a.xact_start)::float8,
-           i.pid IS NOT NULL, n.pid IS NOT NULL
+           i.pid IS NOT NULL, n.pid IS NOT NULL, v.pid IS NOT NULL
       FROM pg_stat_activity a
       LEFT JOIN pg_stat_progress_create_index i ON i.pid = coalesce(a.leader_pid, a.pid)
       LEFT JOIN pg_stat_progress_analyze n ON n.pid = a.pid
       LEFT JOIN pg_stat_progress_vacuum v ON v.pid = a.pid
-     WHERE v.pid IS NULL AND (a.application_name = $1 OR a.application_name LIKE 'pg\\_bluegreen%')
+     WHERE (a.application_name = $1 OR a.application_name LIKE 'pg\\_bluegreen%')
        AND a.backend_xmin IS NOT NULL AND a.xact_start IS NOT NULL";
 
 /// The oldest snapshots, in seconds since their transactions began.
@@ -86,6 +86,8 @@ struct Holder {
     seconds: f64,
     built_index: bool,
     analyzed: bool,
+    /// A VACUUM; at its very end it is one without showing it.
+    vacuumed: bool,
 }
 
 fn look(client: &mut Client, table: &str, stopped: &AtomicBool) -> Result<Seen> {
@@ -104,6 +106,7 @@ fn look(client: &mut Client, table: &str, stopped: &AtomicBool) -> Result<Seen> 
             holder.seconds = holder.seconds.max(row.get(2));
             holder.built_index |= row.get::<_, bool>(3);
             holder.analyzed |= row.get::<_, bool>(4);
+            holder.vacuumed |= row.get::<_, bool>(5);
         }
         let row = client.query_one(&meaning, &[&table]).context("looking")?;
         if let (Some(oid), Some(file)) = (row.get(0), row.get(1)) {
@@ -119,7 +122,7 @@ fn look(client: &mut Client, table: &str, stopped: &AtomicBool) -> Result<Seen> 
 
 fn oldest(holders: impl Iterator<Item = Holder>) -> Oldest {
     let mut oldest = Oldest::default();
-    for Holder { seconds, built_index, analyzed } in holders {
+    for Holder { seconds, built_index, analyzed, .. } in holders.filter(|h| !h.vacuumed) {
         oldest.all = oldest.all.max(seconds);
         if !built_index {
             oldest.outside_index_builds = oldest.outside_index_builds.max(seconds);
@@ -136,11 +139,13 @@ mod tests {
     use super::{Holder, oldest};
 
     #[test]
-    fn a_transaction_that_built_an_index_counts_only_among_all() {
+    fn one_that_built_an_index_counts_only_among_all_and_a_vacuum_nowhere() {
+        let holder = Holder::default();
         let holders = [
-            Holder { seconds: 3.0, built_index: true, analyzed: false },
-            Holder { seconds: 1.0, built_index: false, analyzed: true },
-            Holder { seconds: 0.5, built_index: false, analyzed: false },
+            Holder { seconds: 3.0, built_index: true, ..holder },
+            Holder { seconds: 1.0, analyzed: true, ..holder },
+            Holder { seconds: 0.5, ..holder },
+            Holder { seconds: 9.0, vacuumed: true, ..holder },
         ];
         let found = oldest(holders.into_iter());
         let all = [found.all, found.outside_index_builds, found.analyze];
