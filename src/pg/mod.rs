@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 pub mod acl;
+pub mod beside;
 pub mod bulk;
 pub mod executor;
 pub mod lock;

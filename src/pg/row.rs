@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys;
 
+use crate::pg::beside::Beside;
 use crate::pg::log::Place;
 
 /// A column of a row: where it stands in it, and how its values are kept.
@@ -112,9 +113,9 @@ impl<'r> Row<'r> {
                 Some(datum) => {
                     bytes.push(1);
                     // SAFETY: a value of the column; what is fetched is freed with the row's memory.
-                    let (kind, value) = unsafe { content(datum, column.length, fetch) };
+                    let (compressed, value) = unsafe { content(datum, column.length) };
                     if column.length == -1 {
-                        bytes.push(kind);
+                        bytes.push(u8::from(compressed));
                         bytes.extend_from_slice(&(value.len() as u64).to_ne_bytes());
                     }
                     bytes.extend_from_slice(value);
@@ -123,42 +124,43 @@ impl<'r> Row<'r> {
         }
     }
 
-    /// Whether [`Row::image`] of both would be the same.
-    pub fn equals(&self, other: &Row<'_>) -> bool {
+    /// Whether [`Row::image`] of both would be the same; `beside` reads what both tables keep elsewhere.
+    pub fn equals(&self, other: &Row<'_>, beside: &mut Beside) -> bool {
         // SAFETY: the values live as long as the rows; what is fetched, as long as the row's memory.
-        self.columns
-            .iter()
-            .zip(other.columns)
-            .all(|(own, others)| unsafe { self.same(own, other, others, fetch) })
+        self.same(other, |left, right, length| unsafe {
+            beside
+                .same(left.cast_mut_ptr(), right.cast_mut_ptr())
+                .unwrap_or_else(|| content(left, length) == content(right, length))
+        })
     }
 
-    /// As [`Row::equals`], without fetching anything: false may mean that it would have to.
+    /// As [`Row::equals`], without reading what is kept elsewhere: false may mean that it would have to.
     pub(super) fn surely_equals(&self, other: &Row<'_>) -> bool {
-        // SAFETY: as above.
-        self.columns
-            .iter()
-            .zip(other.columns)
-            .all(|(own, others)| unsafe { self.same(own, other, others, refuse) })
+        self.same(other, |_, _, _| false)
     }
 
-    unsafe fn same(
+    /// Whether all columns have the same; of values that are kept elsewhere `elsewhere` says it, which is
+    /// given their length too.
+    #[inline]
+    fn same(
         &self,
-        own: &Column,
         other: &Row<'_>,
-        others: &Column,
-        fetch: unsafe fn(*mut pg_sys::varlena) -> *mut pg_sys::varlena,
+        mut elsewhere: impl FnMut(pg_sys::Datum, pg_sys::Datum, i16) -> bool,
     ) -> bool {
-        match (self.value(own), other.value(others)) {
-            (None, None) => true,
-            (Some(left), Some(right)) if own.by_value => left == right,
-            // SAFETY: values of these columns, which are of one type.
-            (Some(left), Some(right)) => unsafe {
-                let left = content(left, own.length, fetch);
-                let right = content(right, others.length, fetch);
-                left == right && left.0 != ELSEWHERE
-            },
-            _ => false,
-        }
+        self.columns.iter().zip(other.columns).all(|(own, others)| {
+            match (self.value(own), other.value(others)) {
+                (None, None) => true,
+                (Some(left), Some(right)) if own.by_value => left == right,
+                // SAFETY: values of these columns, which are of one type.
+                (Some(left), Some(right)) => unsafe {
+                    if own.length == -1 && (is_elsewhere(left) || is_elsewhere(right)) {
+                        return elsewhere(left, right, own.length);
+                    }
+                    content(left, own.length) == content(right, others.length)
+                },
+                _ => false,
+            }
+        })
     }
 
     /// Where the row of a table lies.
@@ -180,50 +182,35 @@ fn needed(columns: &[Column]) -> i16 {
     columns.iter().map(|column| column.number as i16 + 1).max().unwrap_or(0)
 }
 
-/// What a value is kept as: [`content`].
-const PLAIN: u8 = 0;
-const COMPRESSED: u8 = 1;
-const ELSEWHERE: u8 = 2;
-
-/// Brings a value that is kept elsewhere.
-unsafe fn fetch(value: *mut pg_sys::varlena) -> *mut pg_sys::varlena {
-    // SAFETY: the caller's value is kept elsewhere.
-    unsafe { pg_sys::detoast_external_attr(value) }
-}
-
-/// Leaves it where it is.
-unsafe fn refuse(value: *mut pg_sys::varlena) -> *mut pg_sys::varlena {
-    value
-}
-
-/// The bytes of a value that is passed by reference, and how they are kept.
+/// Whether a value without fixed length is kept elsewhere.
 #[inline]
-unsafe fn content<'v>(
-    datum: pg_sys::Datum,
-    length: i16,
-    fetch: unsafe fn(*mut pg_sys::varlena) -> *mut pg_sys::varlena,
-) -> (u8, &'v [u8]) {
+unsafe fn is_elsewhere(datum: pg_sys::Datum) -> bool {
+    // SAFETY: the datum is such a value.
+    unsafe { pgrx::varlena::varatt_is_1b_e(datum.cast_mut_ptr()) }
+}
+
+/// The bytes of a value that is passed by reference, and whether they are compressed. What is kept
+/// elsewhere is fetched.
+#[inline]
+unsafe fn content<'v>(datum: pg_sys::Datum, length: i16) -> (bool, &'v [u8]) {
     // SAFETY: the datum is of a type of that length.
     unsafe {
         if length > 0 {
             let bytes = datum.cast_mut_ptr::<u8>();
-            return (PLAIN, std::slice::from_raw_parts(bytes, length as usize));
+            return (false, std::slice::from_raw_parts(bytes, length as usize));
         }
         if length == -2 {
             let bytes = std::ffi::CStr::from_ptr(datum.cast_mut_ptr());
-            return (PLAIN, bytes.to_bytes_with_nul());
+            return (false, bytes.to_bytes_with_nul());
         }
         let mut value: *mut pg_sys::varlena = datum.cast_mut_ptr();
-        if pgrx::varlena::varatt_is_1b_e(value) {
-            value = fetch(value);
-            if pgrx::varlena::varatt_is_1b_e(value) {
-                return (ELSEWHERE, &[]);
-            }
+        if is_elsewhere(datum) {
+            value = pg_sys::detoast_external_attr(value);
         }
-        // Compressed: its header says so, and how long it is when it is not.
-        let kind = if pgrx::varlena::varatt_is_4b_c(value) { COMPRESSED } else { PLAIN };
+        // Its header says so, and how long it is when it is not.
+        let compressed = pgrx::varlena::varatt_is_4b_c(value);
         let data = pgrx::varlena::vardata_any(value).cast::<u8>();
         let size = pgrx::varlena::varsize_any_exhdr(value);
-        (kind, std::slice::from_raw_parts(data, size))
+        (compressed, std::slice::from_raw_parts(data, size))
     }
 }

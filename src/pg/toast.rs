@@ -11,6 +11,7 @@
 
 use pgrx::pg_sys;
 
+use crate::pg::beside::pointer;
 use crate::pg::row::attribute;
 
 /// Shorter rows without values beside the table stay as they are.
@@ -184,20 +185,11 @@ enum Stored {
 
 /// None: it does not.
 unsafe fn stored(value: *const pg_sys::varlena) -> Option<Stored> {
-    // SAFETY: a value of a column without fixed length; what says where it lies need not be aligned.
-    unsafe {
-        if !pgrx::varlena::varatt_is_1b_e(value) {
-            return None;
-        }
-        let bytes = value.cast::<u8>();
-        if u32::from(*bytes.add(1)) != pg_sys::vartag_external::VARTAG_ONDISK {
-            return None;
-        }
-        let pointer = bytes.add(2).cast::<pg_sys::varatt_external>().read_unaligned();
-        let size = pointer.va_extinfo & pg_sys::VARLENA_EXTSIZE_MASK;
-        let raw = pointer.va_rawsize as u32 - pg_sys::VARHDRSZ as u32;
-        Some(if size < raw { Stored::Compressed } else { Stored::Raw })
-    }
+    // SAFETY: as the caller says.
+    let pointer = unsafe { pointer(value) }?;
+    let size = pointer.va_extinfo & pg_sys::VARLENA_EXTSIZE_MASK;
+    let raw = pointer.va_rawsize as u32 - pg_sys::VARHDRSZ as u32;
+    Some(if size < raw { Stored::Compressed } else { Stored::Raw })
 }
 
 #[cfg(test)]

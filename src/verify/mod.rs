@@ -26,6 +26,7 @@ use crate::ddl::compare::{Compare, Types};
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::Deployment;
+use crate::pg::beside::Beside;
 use crate::pg::lock::{self, Mode};
 use crate::pg::log::Place;
 use crate::pg::receive;
@@ -212,6 +213,7 @@ impl Pass {
         let snapshot = Snapshot::now();
         let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
         let mut blue = self.rest_of_blue(deployment, compare, &snapshot, blue_end)?;
+        let mut beside = Beside::new(&snapshot);
         let count = compare.columns();
         receive::each(&compare.read_green(from, to), count, &snapshot, |green| {
             let place = green.place_in(count);
@@ -221,7 +223,7 @@ impl Pass {
             if self.pairing.behind() == Some(Half::Green) {
                 self.pairing.alone(Half::Green, (green, place));
             } else {
-                self.meet((green, place), blue.next_row());
+                self.meet((green, place), blue.next_row(), &mut beside);
             }
         })
     }
@@ -238,6 +240,7 @@ impl Pass {
         let snapshot = Snapshot::now();
         let mut blue = self.rest_of_blue(deployment, compare, &snapshot, blue_end)?;
         let mut green = Scan::open(deployment.green(), columns, &snapshot, (from, 1), to)?;
+        let mut beside = Beside::new(&snapshot);
         let prefix = green.common_prefix(&blue);
         loop {
             match self.pairing.behind() {
@@ -262,7 +265,8 @@ impl Pass {
                         }
                     };
                     let row = green.row();
-                    xact::with_memory(|| self.meet((&row, row.place()), partner));
+                    let place = row.place();
+                    xact::with_memory(|| self.meet((&row, place), partner, &mut beside));
                 }
             }
         }
@@ -270,12 +274,12 @@ impl Pass {
     }
 
     /// A row of green beside what comes next in blue.
-    fn meet(&mut self, green: (&Row<'_>, Place), blue: Option<Row<'_>>) {
+    fn meet(&mut self, green: (&Row<'_>, Place), blue: Option<Row<'_>>, beside: &mut Beside) {
         match blue {
             Some(row) => {
                 let place = row.place();
                 self.blue_next = after(place);
-                self.pairing.meet(green, (&row, place));
+                self.pairing.meet(green, (&row, place), beside);
             }
             None => self.pairing.alone(Half::Green, green),
         }

@@ -9,6 +9,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use twox_hash::XxHash3_64;
 
+use crate::pg::beside::Beside;
 use crate::pg::log::Place;
 use crate::pg::row::Row;
 
@@ -87,8 +88,8 @@ impl Pairing {
     }
 
     /// Two rows came side by side, each in its place.
-    pub fn meet(&mut self, green: (&Row<'_>, Place), blue: (&Row<'_>, Place)) {
-        if green.0.equals(blue.0) {
+    pub fn meet(&mut self, green: (&Row<'_>, Place), blue: (&Row<'_>, Place), beside: &mut Beside) {
+        if green.0.equals(blue.0, beside) {
             return self.same(1);
         }
         let numbers = self.read;

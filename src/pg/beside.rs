@@ -1,0 +1,240 @@
+//! Long values (TOAST) of two tables, compared where they lie, piece by piece.
+//!
+//! A table's values were mostly written in the order of its rows. So the scan of the TOAST table's index
+//! that has given one value mostly goes on with the next, and only else begins anew: also within a row
+//! with several long values, where the server writes the largest first.
+//!
+//! Sources: `heaptoast.c` (`heap_fetch_toast_slice`: how a value's pieces are found), `toast_internals.c`
+//! (`toast_save_datum`: how they are kept).
+
+use pgrx::pg_sys;
+
+use crate::pg::snapshot::Snapshot;
+
+/// The values beside two tables.
+///
+/// Locks: ACCESS SHARE on the TOAST tables and their indexes, while it lives.
+pub struct Beside {
+    left: Pieces,
+    right: Pieces,
+}
+
+impl Beside {
+    /// Reads under a snapshot that outlives it. Nothing is opened before a value asks for it.
+    pub fn new(snapshot: &Snapshot) -> Self {
+        let pieces = || Pieces {
+            // SAFETY: the context of the caller, who drops this before it is deleted.
+            memory: unsafe { pg_sys::CurrentMemoryContext },
+            snapshot: Box::new(toast_snapshot(snapshot)),
+            open: None,
+        };
+        Self { left: pieces(), right: pieces() }
+    }
+
+    /// Whether two values have the same bytes and the same compression. None: that is not to be seen
+    /// without fetching them.
+    ///
+    /// # Safety
+    /// Values of rows that the snapshot sees, in tables that are locked.
+    pub(super) unsafe fn same(
+        &mut self,
+        left: *const pg_sys::varlena,
+        right: *const pg_sys::varlena,
+    ) -> Option<bool> {
+        // SAFETY: as the caller says; the pieces stay where they are until the next are asked for.
+        unsafe {
+            let (left, right) = (pointer(left)?, pointer(right)?);
+            // Length with and without compression, and its method.
+            if (left.va_rawsize, left.va_extinfo) != (right.va_rawsize, right.va_extinfo) {
+                return Some(false);
+            }
+            let size = (left.va_extinfo & pg_sys::VARLENA_EXTSIZE_MASK) as usize;
+            let (mut compared, mut piece) = (0, 0);
+            while compared < size {
+                let ours = self.left.piece(&left, piece)?;
+                let theirs = self.right.piece(&right, piece)?;
+                if ours.is_empty() || ours.len() != theirs.len() {
+                    return None;
+                }
+                if ours != theirs {
+                    return Some(false);
+                }
+                compared += ours.len();
+                piece += 1;
+            }
+            (compared == size).then_some(true)
+        }
+    }
+}
+
+/// The pieces of the values beside one table.
+struct Pieces {
+    /// What the scan needs lives here.
+    memory: pg_sys::MemoryContext,
+    snapshot: Box<pg_sys::SnapshotData>,
+    open: Option<Open>,
+}
+
+struct Open {
+    table: pg_sys::Relation,
+    index: pg_sys::Relation,
+    scan: Option<pg_sys::SysScanDesc>,
+}
+
+/// What a row of a TOAST table begins with; its bytes follow.
+#[repr(C)]
+struct Head {
+    value: pg_sys::Oid,
+    number: i32,
+}
+
+impl Pieces {
+    /// A piece of a value, from 0, where they are asked for in their order. None: it is not found.
+    unsafe fn piece<'p>(
+        &mut self,
+        value: &pg_sys::varatt_external,
+        number: i32,
+    ) -> Option<&'p [u8]> {
+        // SAFETY: errors unwind to the abort, which closes what is open.
+        unsafe {
+            let outer = pg_sys::MemoryContextSwitchTo(self.memory);
+            self.open(value.va_toastrelid);
+            let mut found = self.next(value.va_valueid, number);
+            if found.is_none() && number == 0 {
+                self.begin(value.va_valueid);
+                found = self.next(value.va_valueid, number);
+            }
+            pg_sys::MemoryContextSwitchTo(outer);
+            found
+        }
+    }
+
+    /// The scan's next row, if it is this piece.
+    unsafe fn next<'p>(&mut self, value: pg_sys::Oid, number: i32) -> Option<&'p [u8]> {
+        // SAFETY: rows of a TOAST table, none of whose columns is NULL; the last begins where an integer
+        // may, whatever its own header, and is neither compressed nor kept elsewhere.
+        unsafe {
+            let scan = self.open.as_ref()?.scan?;
+            let forward = pg_sys::ScanDirection::ForwardScanDirection;
+            let tuple = pg_sys::systable_getnext_ordered(scan, forward);
+            if tuple.is_null() {
+                self.end();
+                return None;
+            }
+            let data = (*tuple).t_data.cast::<u8>().add(usize::from((*(*tuple).t_data).t_hoff));
+            let head = data.cast::<Head>().read_unaligned();
+            let bytes = data.add(size_of::<Head>()).cast::<pg_sys::varlena>();
+            (head.value == value && head.number == number).then(|| {
+                let size = pgrx::varlena::varsize_any_exhdr(bytes);
+                std::slice::from_raw_parts(pgrx::varlena::vardata_any(bytes).cast(), size)
+            })
+        }
+    }
+
+    /// Begins a scan at a value.
+    unsafe fn begin(&mut self, value: pg_sys::Oid) {
+        // SAFETY: the key is copied; the snapshot lives as long as the scan.
+        unsafe {
+            self.end();
+            let Some(open) = &mut self.open else { return };
+            let mut key = pg_sys::ScanKeyData::default();
+            pg_sys::ScanKeyInit(
+                &mut key,
+                1,
+                pg_sys::BTGreaterEqualStrategyNumber as u16,
+                pg_sys::Oid::from(pg_sys::F_OIDGE),
+                pg_sys::Datum::from(value),
+            );
+            let snapshot = &raw mut *self.snapshot;
+            let scan =
+                pg_sys::systable_beginscan_ordered(open.table, open.index, snapshot, 1, &mut key);
+            open.scan = Some(scan);
+        }
+    }
+
+    /// Ends the scan, if there is one: asked for more after its end, one would begin again.
+    unsafe fn end(&mut self) {
+        if let Some(scan) = self.open.as_mut().and_then(|open| open.scan.take()) {
+            // SAFETY: a scan of `begin`.
+            unsafe { pg_sys::systable_endscan_ordered(scan) };
+        }
+    }
+
+    /// Opens a TOAST table, if it is not open.
+    unsafe fn open(&mut self, table: pg_sys::Oid) {
+        // SAFETY: the table belongs to one that is locked.
+        unsafe {
+            if self.open.as_ref().is_some_and(|open| (*open.table).rd_id == table) {
+                return;
+            }
+            self.close();
+            let mode = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+            let table = pg_sys::table_open(table, mode);
+            let indexes = pg_sys::RelationGetIndexList(table);
+            for number in 0..pg_sys::list_length(indexes) {
+                let index = pg_sys::index_open(pg_sys::list_nth_oid(indexes, number), mode);
+                // Beside it there may be one that is being built.
+                if (*(*index).rd_index).indisvalid {
+                    self.open = Some(Open { table, index, scan: None });
+                    return;
+                }
+                pg_sys::index_close(index, mode);
+            }
+            pg_sys::table_close(table, mode);
+        }
+    }
+
+    unsafe fn close(&mut self) {
+        // SAFETY: reverse order of `open`.
+        unsafe {
+            self.end();
+            if let Some(open) = self.open.take() {
+                let mode = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+                pg_sys::index_close(open.index, mode);
+                pg_sys::table_close(open.table, mode);
+            }
+        }
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: opened by us, with the resource owner that is current again here.
+            unsafe { self.close() };
+        }
+    }
+}
+
+/// Where a value lies beside its table. None: it does not.
+///
+/// # Safety
+/// A value of a column without fixed length.
+pub(super) unsafe fn pointer(value: *const pg_sys::varlena) -> Option<pg_sys::varatt_external> {
+    // SAFETY: what says where it lies need not be aligned.
+    unsafe {
+        if !pgrx::varlena::varatt_is_1b_e(value) {
+            return None;
+        }
+        let bytes = value.cast::<u8>();
+        if u32::from(*bytes.add(1)) != pg_sys::vartag_external::VARTAG_ONDISK {
+            return None;
+        }
+        Some(bytes.add(2).cast::<pg_sys::varatt_external>().read_unaligned())
+    }
+}
+
+/// How the pieces of those rows are seen that a snapshot sees.
+fn toast_snapshot(snapshot: &Snapshot) -> pg_sys::SnapshotData {
+    pg_sys::SnapshotData {
+        snapshot_type: pg_sys::SnapshotType::SNAPSHOT_TOAST,
+        // By these a server with old_snapshot_threshold knows that they may be gone.
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        // SAFETY: a registered snapshot.
+        lsn: unsafe { (*snapshot.as_ptr()).lsn },
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        // SAFETY: as above.
+        whenTaken: unsafe { (*snapshot.as_ptr()).whenTaken },
+        ..pg_sys::SnapshotData::default()
+    }
+}
