@@ -111,3 +111,22 @@ fn the_extension_cannot_be_dropped_while_a_deployment_is_open() {
     assert_eq!(admin.int("SELECT count(*) FROM pg_namespace WHERE nspname LIKE '%blue%'"), 0);
     admin.run("CREATE EXTENSION pg_bluegreen");
 }
+
+#[test]
+fn what_a_dropped_extension_leaves_is_named_by_the_next_deployment() {
+    let scene = Scene::users(10);
+    let (mut admin, mut owner) = (scene.admin(), scene.owner());
+    owner.make_ready("ADD COLUMN phone text");
+    admin.run("DROP EXTENSION pg_bluegreen CASCADE; CREATE EXTENSION pg_bluegreen");
+    // The application goes on as if there had been nothing.
+    scene.app().run("UPDATE users SET email = 'new' WHERE id = 1");
+    let found = "SELECT message FROM bg_check('users') WHERE severity = 'error'";
+    assert!(owner.text(found).contains("public_blue"), "{}", owner.text(found));
+    let refusal = owner.refused("SELECT bg_prepare('users', 'ADD COLUMN phone text')");
+    assert_eq!(refusal.code, "42P07", "{refusal:?}");
+    assert!(refusal.hint.contains("DROP TABLE public_blue.users"), "{refusal:?}");
+    admin.run("DROP TABLE public_blue.users");
+    owner.make_ready("ADD COLUMN phone text");
+    owner.swap();
+    assert_eq!(owner.text("SELECT email FROM users WHERE id = 1"), "new");
+}

@@ -279,7 +279,9 @@ pub fn build(
     let (shadow, given_rights, autovacuum_enabled, mut adapted);
     {
         let _us = Identity::extension()?;
-        schema::check_blue(blue)?;
+        if schema::check_blue(blue)? {
+            schema::require_free(blue, &table.name)?;
+        }
         let owner = &table.owner_name;
         spi::run(&ddl::schema::create(&crossing), &[])?;
         schema::revoke_all(&crossing)?;

@@ -1,8 +1,8 @@
 //! Long values (TOAST) of two tables, compared where they lie, piece by piece.
 //!
 //! A table's values were mostly written in the order of its rows. So the scan of the TOAST table's index
-//! that has given one value mostly goes on with the next, and only else begins anew: also within a row
-//! with several long values, where the server writes the largest first.
+//! that has given one value mostly goes on with the next, and only else begins anew. Of one row the server
+//! writes the largest first, so those of a row are read in the order in which they lie.
 //!
 //! Sources: `heaptoast.c` (`heap_fetch_toast_slice`: how a value's pieces are found), `toast_internals.c`
 //! (`toast_save_datum`: how they are kept).
@@ -17,6 +17,15 @@ use crate::pg::snapshot::Snapshot;
 pub struct Beside {
     left: Pieces,
     right: Pieces,
+    /// Those of the rows at hand that are to be compared.
+    pairs: Vec<Pair>,
+}
+
+/// Two values of the same length and compression, and where they lie.
+struct Pair {
+    values: [*mut pg_sys::varlena; 2],
+    left: pg_sys::varatt_external,
+    right: pg_sys::varatt_external,
 }
 
 impl Beside {
@@ -28,42 +37,81 @@ impl Beside {
             snapshot: Box::new(toast_snapshot(snapshot)),
             open: None,
         };
-        Self { left: pieces(), right: pieces() }
+        Self { left: pieces(), right: pieces(), pairs: Vec::new() }
     }
 
-    /// Whether two values have the same bytes and the same compression. None: that is not to be seen
-    /// without fetching them.
+    /// Forgets the rows at hand.
+    pub(super) fn next_rows(&mut self) {
+        self.pairs.clear();
+    }
+
+    /// Two values of the rows at hand, of which at least one is kept elsewhere: false where they surely
+    /// differ, true where [`Beside::same`] is to say it. None: they do not both lie beside their tables.
     ///
     /// # Safety
-    /// Values of rows that the snapshot sees, in tables that are locked.
-    pub(super) unsafe fn same(
+    /// Values of rows that the snapshot sees, in tables that are locked; they stay where they are until
+    /// the next rows.
+    pub(super) unsafe fn differ_or_wait(
         &mut self,
-        left: *const pg_sys::varlena,
-        right: *const pg_sys::varlena,
+        values: [*mut pg_sys::varlena; 2],
     ) -> Option<bool> {
-        // SAFETY: as the caller says; the pieces stay where they are until the next are asked for.
-        unsafe {
-            let (left, right) = (pointer(left)?, pointer(right)?);
-            // Length with and without compression, and its method.
-            if (left.va_rawsize, left.va_extinfo) != (right.va_rawsize, right.va_extinfo) {
-                return Some(false);
-            }
-            let size = (left.va_extinfo & pg_sys::VARLENA_EXTSIZE_MASK) as usize;
-            let (mut compared, mut piece) = (0, 0);
-            while compared < size {
-                let ours = self.left.piece(&left, piece)?;
-                let theirs = self.right.piece(&right, piece)?;
-                if ours.is_empty() || ours.len() != theirs.len() {
-                    return None;
-                }
-                if ours != theirs {
-                    return Some(false);
-                }
-                compared += ours.len();
-                piece += 1;
-            }
-            (compared == size).then_some(true)
+        // SAFETY: as the caller says.
+        let (left, right) = unsafe { (pointer(values[0])?, pointer(values[1])?) };
+        // Length with and without compression, and its method.
+        let alike = (left.va_rawsize, left.va_extinfo) == (right.va_rawsize, right.va_extinfo);
+        if alike {
+            self.pairs.push(Pair { values, left, right });
         }
+        Some(alike)
+    }
+
+    /// Whether all that waits has the same bytes. Fetches what is not found by its pieces.
+    ///
+    /// # Safety
+    /// As for the values.
+    pub(super) unsafe fn same(&mut self) -> bool {
+        self.pairs.sort_unstable_by_key(|pair| pair.left.va_valueid.to_u32());
+        let Self { left, right, pairs } = self;
+        pairs.iter().all(|pair| {
+            // SAFETY: as the caller says.
+            let piecewise = unsafe { same_pieces((left, &pair.left), (right, &pair.right)) };
+            piecewise.unwrap_or_else(|| {
+                // SAFETY: as above; what is fetched is freed with the caller's memory.
+                let [left, right] = pair.values.map(|value| unsafe { fetched(value) });
+                left == right
+            })
+        })
+    }
+}
+
+/// None: not all pieces are found.
+unsafe fn same_pieces(
+    (left, ours): (&mut Pieces, &pg_sys::varatt_external),
+    (right, theirs): (&mut Pieces, &pg_sys::varatt_external),
+) -> Option<bool> {
+    let size = (ours.va_extinfo & pg_sys::VARLENA_EXTSIZE_MASK) as usize;
+    let (mut compared, mut number) = (0, 0);
+    while compared < size {
+        // SAFETY: a piece stays where it is until the next of its table is asked for.
+        let (ours, theirs) = unsafe { (left.piece(ours, number)?, right.piece(theirs, number)?) };
+        if ours.is_empty() || ours.len() != theirs.len() {
+            return None;
+        }
+        if ours != theirs {
+            return Some(false);
+        }
+        compared += ours.len();
+        number += 1;
+    }
+    (compared == size).then_some(true)
+}
+
+/// The bytes of a value with its header, which says whether they are compressed.
+unsafe fn fetched<'v>(value: *mut pg_sys::varlena) -> &'v [u8] {
+    // SAFETY: a value that is kept elsewhere.
+    unsafe {
+        let value = pg_sys::detoast_external_attr(value);
+        std::slice::from_raw_parts(value.cast::<u8>(), pgrx::varlena::varsize_any(value))
     }
 }
 

@@ -126,12 +126,15 @@ impl<'r> Row<'r> {
 
     /// Whether [`Row::image`] of both would be the same; `beside` reads what both tables keep elsewhere.
     pub fn equals(&self, other: &Row<'_>, beside: &mut Beside) -> bool {
+        beside.next_rows();
         // SAFETY: the values live as long as the rows; what is fetched, as long as the row's memory.
-        self.same(other, |left, right, length| unsafe {
+        let same = self.same(other, |left, right, length| unsafe {
             beside
-                .same(left.cast_mut_ptr(), right.cast_mut_ptr())
+                .differ_or_wait([left.cast_mut_ptr(), right.cast_mut_ptr()])
                 .unwrap_or_else(|| content(left, length) == content(right, length))
-        })
+        });
+        // SAFETY: as above.
+        same && unsafe { beside.same() }
     }
 
     /// As [`Row::equals`], without reading what is kept elsewhere: false may mean that it would have to.

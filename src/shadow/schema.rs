@@ -7,7 +7,7 @@ use pgrx::PgSqlErrorCode;
 use crate::catalog;
 use crate::ddl;
 use crate::error::{Error, Result};
-use crate::ident::{Ident, plain};
+use crate::ident::{Ident, QualifiedName, plain};
 use crate::pg::lock::{self, Hold};
 use crate::pg::spi::{self, Arg};
 
@@ -44,6 +44,21 @@ pub fn check_blue(blue: &Ident) -> Result<bool> {
     .hint(
         "Set bluegreen.schema_suffix to another ending, for example '_bg', or rename that schema.",
     ))
+}
+
+/// Refuses a name in the blue schema that something has already: mostly the offline table of a
+/// deployment that was forgotten with its extension.
+pub fn require_free(blue: &Ident, name: &Ident) -> Result<()> {
+    let name = QualifiedName { schema: blue.clone(), name: name.clone() };
+    if catalog::relation_oid(&name)?.is_none() {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
+        format!("{} is in the place of the new table, and of no deployment", name.plain()),
+    )
+    .detail("DROP EXTENSION pg_bluegreen CASCADE leaves the offline tables of the deployments that it ends.")
+    .hint(format!("Look whether you need it; if not: DROP TABLE {}", name.plain())))
 }
 
 /// Makes the blue schema if it is not there, with USAGE for those who have it on the source schema.
