@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use story::verification::{assert_verified, behind_our_back, problems};
-use story::{Errand, Scene};
+use story::{Errand, Person, Scene};
 
 const COUNTS: &str =
     "SELECT problem || ' ' || count(*) FROM bg_verify('users') GROUP BY problem ORDER BY problem";
@@ -199,6 +199,15 @@ fn values_of_every_kind_are_compared_as_they_were_copied() {
     assert_verified(&mut owner);
 }
 
+/// How often this session and those before it searched in the index of the live table's TOAST table.
+fn searches(person: &mut Person) -> i64 {
+    person.run("SELECT pg_stat_force_next_flush()");
+    person.int(
+        "SELECT s.idx_scan FROM pg_class c JOIN pg_stat_sys_indexes s ON s.relid = c.reltoastrelid
+          WHERE c.oid = 'users'::regclass",
+    )
+}
+
 /// Both columns lie beside the table, `packed` compressed. Behind our back the live table is changed and
 /// then put into the order of its keys again, so that each row meets its own in the new table.
 #[test]
@@ -224,7 +233,13 @@ fn long_values_are_compared_to_their_last_byte() {
         assert_eq!(scene.admin().text(beside), "t", "one is compressed, the other is not");
         let mut owner = scene.owner();
         owner.make_ready(changes);
+        let before = searches(&mut owner);
         assert_verified(&mut owner);
+        let searched = searches(&mut owner) - before;
+        assert!(
+            (1..100).contains(&searched),
+            "{searched} searches for 1,200 values that lie in order"
+        );
         // The live table's values no longer lie in the order of its rows; those of some rows lie twice.
         scene.app().run("UPDATE users SET long = long || 'x' WHERE id % 7 = 0");
         owner.sync();

@@ -7,18 +7,33 @@
 //! Sources: `heaptoast.c` (`heap_fetch_toast_slice`: how a value's pieces are found), `toast_internals.c`
 //! (`toast_save_datum`: how they are kept).
 
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
+
 use pgrx::pg_sys;
 
 use crate::pg::snapshot::Snapshot;
 
+/// Rows without long values after which the scans end.
+const PATIENCE: u32 = 16;
+/// Where rows come more slowly, because something is computed for each, the scans end after each.
+const SLOW: Duration = Duration::from_millis(1);
+
 /// The values beside two tables.
 ///
-/// Locks: ACCESS SHARE on the TOAST tables and their indexes, while it lives.
-pub struct Beside {
+/// Locks: ACCESS SHARE on the TOAST tables and their indexes, while it lives. A scan keeps a page of its
+/// index pinned, on which a VACUUM would have to wait: so it goes from value to value only while these
+/// follow soon.
+pub struct Beside<'s> {
     left: Pieces,
     right: Pieces,
     /// Those of the rows at hand that are to be compared.
     pairs: Vec<Pair>,
+    /// Rows since there were any.
+    idle: u32,
+    /// When the last ones were compared.
+    compared: Instant,
+    snapshot: PhantomData<&'s Snapshot>,
 }
 
 /// Two values of the same length and compression, and where they lie.
@@ -28,29 +43,48 @@ struct Pair {
     right: pg_sys::varatt_external,
 }
 
-impl Beside {
-    /// Reads under a snapshot that outlives it. Nothing is opened before a value asks for it.
-    pub fn new(snapshot: &Snapshot) -> Self {
+impl<'s> Beside<'s> {
+    /// Nothing is opened before a value asks for it.
+    pub fn new(snapshot: &'s Snapshot) -> Self {
         let pieces = || Pieces {
             // SAFETY: the context of the caller, who drops this before it is deleted.
-            memory: unsafe { pg_sys::CurrentMemoryContext },
+            outer: unsafe { pg_sys::CurrentMemoryContext },
             snapshot: Box::new(toast_snapshot(snapshot)),
             open: None,
         };
-        Self { left: pieces(), right: pieces(), pairs: Vec::new() }
+        Self {
+            left: pieces(),
+            right: pieces(),
+            pairs: Vec::new(),
+            idle: 0,
+            compared: Instant::now(),
+            snapshot: PhantomData,
+        }
     }
 
     /// Forgets the rows at hand.
     pub(super) fn next_rows(&mut self) {
         self.pairs.clear();
+        self.idle += 1;
+        if self.idle == PATIENCE {
+            self.rest();
+        }
+    }
+
+    /// Ends the scans: nothing is asked for soon.
+    pub fn rest(&mut self) {
+        // SAFETY: scans of ours, with the resource owner under which they began.
+        unsafe {
+            self.left.end();
+            self.right.end();
+        }
     }
 
     /// Two values of the rows at hand, of which at least one is kept elsewhere: false where they surely
     /// differ, true where [`Beside::same`] is to say it. None: they do not both lie beside their tables.
     ///
     /// # Safety
-    /// Values of rows that the snapshot sees, in tables that are locked; they stay where they are until
-    /// the next rows.
+    /// Values without fixed length that may be fetched now, which stay where they are until the next rows.
     pub(super) unsafe fn differ_or_wait(
         &mut self,
         values: [*mut pg_sys::varlena; 2],
@@ -70,9 +104,12 @@ impl Beside {
     /// # Safety
     /// As for the values.
     pub(super) unsafe fn same(&mut self) -> bool {
+        if self.pairs.is_empty() {
+            return true;
+        }
         self.pairs.sort_unstable_by_key(|pair| pair.left.va_valueid.to_u32());
-        let Self { left, right, pairs } = self;
-        pairs.iter().all(|pair| {
+        let Self { left, right, pairs, .. } = self;
+        let same = pairs.iter().all(|pair| {
             // SAFETY: as the caller says.
             let piecewise = unsafe { same_pieces((left, &pair.left), (right, &pair.right)) };
             piecewise.unwrap_or_else(|| {
@@ -80,7 +117,13 @@ impl Beside {
                 let [left, right] = pair.values.map(|value| unsafe { fetched(value) });
                 left == right
             })
-        })
+        });
+        let last = std::mem::replace(&mut self.compared, Instant::now());
+        self.idle = 0;
+        if self.compared - last > SLOW {
+            self.rest();
+        }
+        same
     }
 }
 
@@ -89,21 +132,31 @@ unsafe fn same_pieces(
     (left, ours): (&mut Pieces, &pg_sys::varatt_external),
     (right, theirs): (&mut Pieces, &pg_sys::varatt_external),
 ) -> Option<bool> {
-    let size = (ours.va_extinfo & pg_sys::VARLENA_EXTSIZE_MASK) as usize;
-    let (mut compared, mut number) = (0, 0);
-    while compared < size {
-        // SAFETY: a piece stays where it is until the next of its table is asked for.
-        let (ours, theirs) = unsafe { (left.piece(ours, number)?, right.piece(theirs, number)?) };
-        if ours.is_empty() || ours.len() != theirs.len() {
-            return None;
+    // SAFETY: errors unwind to the abort, which closes what is open. A piece stays where it is until the
+    // next of its table is asked for.
+    unsafe {
+        if !left.has_open(ours) || !right.has_open(theirs) {
+            // Both are free of pins while one waits for a lock.
+            left.close();
+            right.close();
+            left.open(ours);
+            right.open(theirs);
         }
-        if ours != theirs {
-            return Some(false);
+        let size = (ours.va_extinfo & pg_sys::VARLENA_EXTSIZE_MASK) as usize;
+        let (mut compared, mut number) = (0, 0);
+        while compared < size {
+            let (a, b) = (left.piece(ours, number)?, right.piece(theirs, number)?);
+            if a.is_empty() || a.len() != b.len() {
+                return None;
+            }
+            if a != b {
+                return Some(false);
+            }
+            compared += a.len();
+            number += 1;
         }
-        compared += ours.len();
-        number += 1;
+        (compared == size).then_some(true)
     }
-    (compared == size).then_some(true)
 }
 
 /// The bytes of a value with its header, which says whether they are compressed.
@@ -117,8 +170,8 @@ unsafe fn fetched<'v>(value: *mut pg_sys::varlena) -> &'v [u8] {
 
 /// The pieces of the values beside one table.
 struct Pieces {
-    /// What the scan needs lives here.
-    memory: pg_sys::MemoryContext,
+    /// Longer-lived than any row.
+    outer: pg_sys::MemoryContext,
     snapshot: Box<pg_sys::SnapshotData>,
     open: Option<Open>,
 }
@@ -127,6 +180,8 @@ struct Open {
     table: pg_sys::Relation,
     index: pg_sys::Relation,
     scan: Option<pg_sys::SysScanDesc>,
+    /// What the scan needs lives here.
+    memory: pg_sys::MemoryContext,
 }
 
 /// What a row of a TOAST table begins with; its bytes follow.
@@ -143,10 +198,9 @@ impl Pieces {
         value: &pg_sys::varatt_external,
         number: i32,
     ) -> Option<&'p [u8]> {
-        // SAFETY: errors unwind to the abort, which closes what is open.
+        // SAFETY: the context lives as long as the table is open.
         unsafe {
-            let outer = pg_sys::MemoryContextSwitchTo(self.memory);
-            self.open(value.va_toastrelid);
+            let outer = pg_sys::MemoryContextSwitchTo(self.open.as_ref()?.memory);
             let mut found = self.next(value.va_valueid, number);
             if found.is_none() && number == 0 {
                 self.begin(value.va_valueid);
@@ -202,33 +256,48 @@ impl Pieces {
 
     /// Ends the scan, if there is one: asked for more after its end, one would begin again.
     unsafe fn end(&mut self) {
-        if let Some(scan) = self.open.as_mut().and_then(|open| open.scan.take()) {
-            // SAFETY: a scan of `begin`.
-            unsafe { pg_sys::systable_endscan_ordered(scan) };
+        let Some(open) = &mut self.open else { return };
+        if let Some(scan) = open.scan.take() {
+            // SAFETY: a scan of `begin`; nothing else is kept in its memory.
+            unsafe {
+                pg_sys::systable_endscan_ordered(scan);
+                pg_sys::MemoryContextReset(open.memory);
+            }
         }
     }
 
-    /// Opens a TOAST table, if it is not open.
-    unsafe fn open(&mut self, table: pg_sys::Oid) {
-        // SAFETY: the table belongs to one that is locked.
+    unsafe fn has_open(&self, value: &pg_sys::varatt_external) -> bool {
+        // SAFETY: an open relation.
+        self.open.as_ref().is_some_and(|open| unsafe { (*open.table).rd_id == value.va_toastrelid })
+    }
+
+    /// Opens the TOAST table of a value.
+    unsafe fn open(&mut self, value: &pg_sys::varatt_external) {
+        // SAFETY: a value that may be fetched: what is opened is what that would open.
         unsafe {
-            if self.open.as_ref().is_some_and(|open| (*open.table).rd_id == table) {
-                return;
-            }
-            self.close();
             let mode = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-            let table = pg_sys::table_open(table, mode);
+            let table = pg_sys::table_open(value.va_toastrelid, mode);
             let indexes = pg_sys::RelationGetIndexList(table);
             for number in 0..pg_sys::list_length(indexes) {
                 let index = pg_sys::index_open(pg_sys::list_nth_oid(indexes, number), mode);
                 // Beside it there may be one that is being built.
-                if (*(*index).rd_index).indisvalid {
-                    self.open = Some(Open { table, index, scan: None });
-                    return;
+                if self.open.is_none() && (*(*index).rd_index).indisvalid {
+                    let memory = pg_sys::AllocSetContextCreateInternal(
+                        self.outer,
+                        c"bluegreen long values".as_ptr(),
+                        pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
+                        pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
+                        pg_sys::ALLOCSET_SMALL_MAXSIZE as usize,
+                    );
+                    self.open = Some(Open { table, index, scan: None, memory });
+                } else {
+                    pg_sys::index_close(index, mode);
                 }
-                pg_sys::index_close(index, mode);
             }
-            pg_sys::table_close(table, mode);
+            pg_sys::list_free(indexes);
+            if self.open.is_none() {
+                pg_sys::table_close(table, mode);
+            }
         }
     }
 
@@ -238,6 +307,7 @@ impl Pieces {
             self.end();
             if let Some(open) = self.open.take() {
                 let mode = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+                pg_sys::MemoryContextDelete(open.memory);
                 pg_sys::index_close(open.index, mode);
                 pg_sys::table_close(open.table, mode);
             }

@@ -125,9 +125,10 @@ impl<'r> Row<'r> {
     }
 
     /// Whether [`Row::image`] of both would be the same; `beside` reads what both tables keep elsewhere.
-    pub fn equals(&self, other: &Row<'_>, beside: &mut Beside) -> bool {
+    pub fn equals(&self, other: &Row<'_>, beside: &mut Beside<'_>) -> bool {
         beside.next_rows();
-        // SAFETY: the values live as long as the rows; what is fetched, as long as the row's memory.
+        // SAFETY: the values live as long as the rows, and may be fetched as those of any row that was
+        // read under a snapshot that is still registered; what is fetched lives as long as the row's memory.
         let same = self.same(other, |left, right, length| unsafe {
             beside
                 .differ_or_wait([left.cast_mut_ptr(), right.cast_mut_ptr()])

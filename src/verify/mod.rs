@@ -221,6 +221,7 @@ impl Pass {
                 self.blue_alone(&mut blue);
             }
             if self.pairing.behind() == Some(Half::Green) {
+                beside.rest();
                 self.pairing.alone(Half::Green, (green, place));
             } else {
                 self.meet((green, place), blue.next_row(), &mut beside);
@@ -274,7 +275,7 @@ impl Pass {
     }
 
     /// A row of green beside what comes next in blue.
-    fn meet(&mut self, green: (&Row<'_>, Place), blue: Option<Row<'_>>, beside: &mut Beside) {
+    fn meet(&mut self, green: (&Row<'_>, Place), blue: Option<Row<'_>>, beside: &mut Beside<'_>) {
         match blue {
             Some(row) => {
                 let place = row.place();

@@ -88,7 +88,12 @@ impl Pairing {
     }
 
     /// Two rows came side by side, each in its place.
-    pub fn meet(&mut self, green: (&Row<'_>, Place), blue: (&Row<'_>, Place), beside: &mut Beside) {
+    pub fn meet(
+        &mut self,
+        green: (&Row<'_>, Place),
+        blue: (&Row<'_>, Place),
+        beside: &mut Beside<'_>,
+    ) {
         if green.0.equals(blue.0, beside) {
             return self.same(1);
         }
