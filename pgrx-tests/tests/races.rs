@@ -440,3 +440,50 @@ fn a_cancel_under_any_lock_of_a_swap_gives_the_old_world_back_at_once() {
     scene.owner().run("CALL bg_run('users', 'finished')");
     assert_exact(&scene, "finished");
 }
+
+/// Waits until an errand waits for a deployment's lock.
+fn until_waiting_for_an_object(scene: &Scene, errand: &Errand) {
+    let mut admin = scene.admin();
+    let waiting = format!(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = {} AND locktype = 'object' AND NOT granted)",
+        errand.pid
+    );
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while admin.text(&waiting) != "t" {
+        assert!(!errand.is_done() && Instant::now() < deadline, "it does not wait");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_prepare_that_waits_for_the_end_of_a_deployment_begins_a_new_one() {
+    let scene = scene(50);
+    for (phase, verb, changes) in [
+        ("", "abort", "ADD COLUMN phone text"),
+        ("ready", "abort", "ADD COLUMN phone text"),
+        ("swapped", "finish", ""),
+    ] {
+        let mut owner = scene.owner();
+        let prepare = format!("SELECT bg_prepare('users', '{changes}')");
+        owner.run(&prepare);
+        if !phase.is_empty() {
+            owner.run(&format!("CALL bg_run('users', '{phase}')"));
+        }
+        let first = owner.int("SELECT id FROM bg_status()");
+        // It has the deployment, and tries to get the tables.
+        let mut reader = scene.app();
+        reader.run("BEGIN; SELECT FROM users LIMIT 1");
+        let end = scene.send("owner", &format!("SELECT bg_{verb}('users')"));
+        std::thread::sleep(Duration::from_millis(100));
+        let second = scene.send("owner", &prepare);
+        until_waiting_for_an_object(&scene, &second);
+        reader.run("COMMIT");
+        end.done();
+        let (_, said) = second.result();
+        assert_eq!(said.unwrap(), [[Some("prepared".to_owned())]], "{verb}");
+        assert!(owner.int("SELECT id FROM bg_status()") > first, "{verb}");
+        owner.run("CALL bg_run('users')");
+        assert_exact(&scene, verb);
+        owner.run("SELECT bg_abort('users')");
+    }
+}

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::deployment::Arguments;
 use crate::model::phase::{Event, Phase};
 use crate::pg::security;
+use crate::pg::statement;
 use crate::settings;
 
 /// The arguments that bg_check and bg_prepare share.
@@ -112,14 +113,16 @@ fn bg_swap(
     source: Option<pg_sys::Oid>,
     lock_timeout: Option<Interval>,
     retry_for: Option<Interval>,
+    fcinfo: pg_sys::FunctionCallInfo,
 ) -> std::result::Result<String, ErrorReport> {
     guard::require_read_committed("bg_swap")?;
+    let alone = statement::is_one_call(fcinfo);
     let settings = settings::read(time(lock_timeout), time(retry_for));
     let mut d = begin(source)?;
     if d.phase == Phase::Swapped {
         notice!("{} is swapped already", d.source.plain());
     } else {
-        exchange::exchange(&mut d, &settings, Event::Swapped, Misfits::Refuse)?;
+        exchange::exchange(&mut d, &settings, Event::Swapped, Misfits::Refuse, alone)?;
     }
     Ok(d.phase.to_string())
 }
@@ -130,8 +133,10 @@ fn bg_revert(
     misfits: Option<String>,
     lock_timeout: Option<Interval>,
     retry_for: Option<Interval>,
+    fcinfo: pg_sys::FunctionCallInfo,
 ) -> std::result::Result<String, ErrorReport> {
     guard::require_read_committed("bg_revert")?;
+    let alone = statement::is_one_call(fcinfo);
     let misfits = match misfits.as_deref() {
         None | Some("refuse") => Misfits::Refuse,
         Some("set_aside") => Misfits::SetAside,
@@ -146,7 +151,7 @@ fn bg_revert(
     if d.phase == Phase::Ready {
         notice!("{} is not swapped: the old table is live already", d.source.plain());
     } else {
-        exchange::exchange(&mut d, &settings, Event::Reverted, misfits)?;
+        exchange::exchange(&mut d, &settings, Event::Reverted, misfits, alone)?;
     }
     Ok(d.phase.to_string())
 }

@@ -37,12 +37,14 @@ const LEAST_RATE: f64 = 40.0;
 /// A backlog that is always drained under the lock.
 const LEAST_BACKLOG: i64 = 50;
 
-/// Exchanges the roles, in the caller's transaction. The deployment is locked and checked.
+/// Exchanges the roles, in the caller's transaction. The deployment is locked and checked; `alone` says that
+/// this call is all that the transaction does.
 pub fn exchange(
     d: &mut Deployment,
     settings: &Settings,
     event: Event,
     misfits: Misfits,
+    alone: bool,
 ) -> Result<()> {
     let call = if event == Event::Swapped { "bg_swap" } else { "bg_revert" };
     guard::require_read_committed(call)?;
@@ -60,7 +62,7 @@ pub fn exchange(
     guard::require_not_in_use(&all, call)?;
     let until = Instant::now() + settings.retry_for;
     if settings.wait_for_snapshots {
-        swap::wait_for_snapshots(d, guard::lock_table()?, &all, until)?;
+        swap::wait_for_snapshots(d, guard::lock_table()?, &all, until, alone)?;
     }
     let began = Instant::now();
     let mut locked = Laps::since(began);

@@ -52,7 +52,7 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
     guard::require_owner(request.caller, table.owner, &table.qualified().plain())?;
     name_target(&mut request)?;
     if let Some(known) = store::find(request.source)?.filter(|d| d.phase.is_open()) {
-        return again(&known, &table, &request, settings);
+        return again(&known, &table, request, settings);
     }
     if let Some(other) = store::open_by_name(&table.qualified())? {
         if other.restored {
@@ -78,7 +78,7 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
         .hint("Wait until it commits, then call again."));
     }
     if let Some(known) = store::find(request.source)?.filter(|d| d.phase.is_open()) {
-        return again(&known, &table, &request, settings);
+        return again(&known, &table, request, settings);
     }
     let changes = parse::parse_changes(&request.arguments.changes)?;
     let blue = schema::blue_name(&table.schema, &settings.schema_suffix)?;
@@ -137,19 +137,22 @@ fn definition(table: u32) -> Result<serde_json::Value> {
 }
 
 /// The same call again says so, and brings blue up to date where green's definition changed; another
-/// one names the difference.
+/// one names the difference. Where the deployment was ended meanwhile, the call begins a new one.
 fn again(
     known: &Deployment,
     table: &Table,
-    request: &Request,
+    request: Request,
     settings: &Settings,
 ) -> Result<(String, Option<String>)> {
     let name = known.source.plain();
     if known.arguments == request.arguments {
         let mut known = guard::lock(known.id)?;
+        if !known.phase.is_open() {
+            return prepare(request, settings);
+        }
         let changes = parse::parse_changes(&request.arguments.changes)?;
         if table.oid == known.green()
-            && let Some(what) = update::update(&mut known, table, request, &changes, settings)?
+            && let Some(what) = update::update(&mut known, table, &request, &changes, settings)?
         {
             let notice = format!(
                 "{name}: brought the offline table up to date ({what}); CALL bg_run(table) completes it"

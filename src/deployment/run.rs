@@ -288,7 +288,7 @@ impl Runner<'_> {
                     return Ok(Ok(d.phase));
                 }
                 let tried = xact::subtransaction(|| {
-                    exchange::exchange(d, &quick, Event::Swapped, Misfits::Refuse)?;
+                    exchange::exchange(d, &quick, Event::Swapped, Misfits::Refuse, false)?;
                     Ok(d.phase)
                 });
                 match tried {

@@ -27,7 +27,7 @@ pub mod security;
 pub mod settings;
 pub mod snapshot;
 pub mod spi;
-mod statement;
+pub mod statement;
 mod toast;
 pub mod work;
 pub mod worker;

@@ -4,8 +4,6 @@ use std::collections::HashSet;
 
 use pgrx::pg_sys;
 
-use crate::pg::statement;
-
 /// A registered snapshot: what one round of sync sees.
 pub struct Snapshot(pg_sys::Snapshot);
 
@@ -36,7 +34,7 @@ impl Drop for Snapshot {
 ///
 /// Like CREATE INDEX CONCURRENTLY it leaves out vacuum and other databases, with them the walsenders of
 /// standbys. The one that makes the first copy of a subscription is of this database, and counts. Those
-/// that [`announce`] themselves do not: two of them would wait for each other.
+/// that [`announce`] it do not: two of them would wait for each other.
 pub fn holders_older_than(class: u32, xid: u64) -> Vec<Holder> {
     if xid == 0 {
         return Vec::new();
@@ -86,14 +84,28 @@ fn tag(class: u32) -> pg_sys::LOCKTAG {
     }
 }
 
-/// Tells others, until the transaction ends, that its snapshot reads nothing any more: where the client's
-/// statement is one call of ours and the whole transaction. What we read ourselves has snapshots of its
-/// own.
-pub fn announce(class: u32, functions: &[&std::ffi::CStr]) {
-    if statement::is_one_call(functions) {
-        // SAFETY: takes a lock that nobody has in a mode that conflicts.
-        unsafe {
-            pg_sys::LockAcquire(&tag(class), pg_sys::ShareLock as pg_sys::LOCKMODE, false, false);
+/// While it lives, others know that our transaction reads nothing with its snapshot any more. For a call
+/// that is all of its transaction ([`statement::is_one_call`]), and only while it reads nothing itself: what
+/// it reads later has snapshots that can be too old for another.
+///
+/// [`statement::is_one_call`]: crate::pg::statement::is_one_call
+pub struct Announcement(pg_sys::LOCKTAG);
+
+/// Makes it; `class` is the OID of a table of ours.
+pub fn announce(class: u32) -> Announcement {
+    let tag = tag(class);
+    // SAFETY: takes a lock that nobody has in a mode that conflicts.
+    unsafe { pg_sys::LockAcquire(&tag, pg_sys::ShareLock as pg_sys::LOCKMODE, false, false) };
+    Announcement(tag)
+}
+
+impl Drop for Announcement {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: taken by us, with the resource owner that is current again here.
+            unsafe {
+                pg_sys::LockRelease(&self.0, pg_sys::ShareLock as pg_sys::LOCKMODE, false);
+            }
         }
     }
 }

@@ -1,18 +1,26 @@
 //! The statement that the client sent.
 
-use std::ffi::CStr;
-
 use pgrx::pg_sys;
 
-/// Whether it is `SELECT function(…)` and nothing else, one of these functions of our extension, and the
-/// whole transaction. Source: `pquery.c` (the active portal's plans).
-pub fn is_one_call(functions: &[&CStr]) -> bool {
-    // SAFETY: the active portal lives as long as its statement, which called us; its nodes are read only
-    // after their tags were looked at.
+/// Whether this call is all that its client's statement and transaction are: `SELECT function(…)`, without
+/// anything around it, beside it or before it that reads with the same snapshot afterwards. Source:
+/// `pquery.c` (the active portal's plans), `portalmem.c`.
+///
+/// An EXECUTE, and a cursor of a function, have portals with names of their own, and count for more; in the
+/// extended protocol another portal may have been bound, and wait to be executed or to go on.
+#[expect(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "doors are safe code and pass on what they got"
+)]
+pub fn is_one_call(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: PostgreSQL called us with it. The active portal lives as long as its statement, which called
+    // us; its nodes are read only after their tags were looked at.
     unsafe {
         let portal = pg_sys::ActivePortal;
         if pg_sys::IsTransactionBlock()
             || portal.is_null()
+            || *(*portal).name != 0
+            || !pg_sys::ThereAreNoReadyPortals()
             || pg_sys::list_length((*portal).stmts) != 1
         {
             return false;
@@ -32,18 +40,7 @@ pub fn is_one_call(functions: &[&CStr]) -> bool {
             return false;
         }
         let column: *mut pg_sys::TargetEntry = pg_sys::list_nth((*plan).targetlist, 0).cast();
-        let call: *mut pg_sys::FuncExpr = (*column).expr.cast();
-        (*call).xpr.type_ == pg_sys::NodeTag::T_FuncExpr && is_ours((*call).funcid, functions)
-    }
-}
-
-unsafe fn is_ours(function: pg_sys::Oid, functions: &[&CStr]) -> bool {
-    // SAFETY: catalog cache look-ups; the name is palloc'd or null.
-    unsafe {
-        let name = pg_sys::get_func_name(function);
-        let extension = pg_sys::get_extension_oid(c"pg_bluegreen".as_ptr(), true);
-        !name.is_null()
-            && functions.contains(&CStr::from_ptr(name))
-            && pg_sys::getExtensionOfObject(pg_sys::ProcedureRelationId, function) == extension
+        let called = (*(*fcinfo).flinfo).fn_expr;
+        !called.is_null() && called == (*column).expr.cast()
     }
 }

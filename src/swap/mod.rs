@@ -69,22 +69,25 @@ pub fn in_order(locks: &[(u32, Mode)], green: u32, ascending: bool) -> Vec<(u32,
 /// Waits until no snapshot of others is older than the last committed drain. They would read blue
 /// as it was before it, without an error.
 ///
-/// `class` is the OID of `bluegreen.deployment`.
+/// `class` is the OID of `bluegreen.deployment`; `alone` says that the call is all that its client's
+/// transaction does, so that other swaps need not wait for its snapshot while it waits.
 pub fn wait_for_snapshots(
     deployment: &Deployment,
     class: u32,
     relations: &[u32],
     until: Instant,
+    alone: bool,
 ) -> Result<()> {
     let xid = deployment.progress.drain_xid;
-    snapshot::announce(class, &[c"bg_swap", c"bg_revert"]);
+    let _announced = alone.then(|| snapshot::announce(class));
+    let look = || xact::with_memory(|| snapshot::holders_older_than(class, xid));
     // Most are gone in a moment, and each millisecond brings new changes to drain.
     let mut rest = Duration::from_millis(1);
     // Those who are there now: whoever comes later sees the drain, even if an old writer elsewhere
     // holds its xmin back.
-    let there = snapshot::holders_older_than(class, xid);
+    let there = look();
     loop {
-        let holders = snapshot::holders_older_than(class, xid);
+        let holders = look();
         if !holders.iter().any(|h| there.contains(h)) {
             return Ok(());
         }
