@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bluegreen_tests::cluster::{Cluster, Options};
-use story::{Errand, Person, Scene, longest_wait_of_a_reader};
+use story::{Person, Scene, longest_wait_of_a_reader};
 
 /// `lock_timeout` is 200 ms; a reader may wait that long, and a loaded machine adds to it.
 const SHORT: Duration = Duration::from_secs(1);
@@ -277,91 +277,4 @@ fn two_who_prepare_at_once_do_not_get_the_servers_own_errors() {
     // The same call twice: done already.
     same.done();
     second.run("SELECT bg_prepare('accounts')");
-}
-
-/// Users, swapped by a statement that goes on to read posts with the snapshot that it began with. It stands
-/// in its lock tries; ten posts are copied after it began.
-#[test]
-fn trap_38_a_swap_within_a_larger_statement_or_call_is_waited_for_by_another() {
-    let by = |body: &str| {
-        format!(
-            "CREATE FUNCTION by_another_way() RETURNS text LANGUAGE plpgsql AS $f$
-                 DECLARE phase text; BEGIN {body}; RETURN phase; END $f$"
-        )
-    };
-    let swap = "SELECT bg_swap('users', retry_for => '20 s')";
-    for (function, statement) in [
-        (
-            by(&format!("FOR phase IN {swap} LOOP END LOOP; phase = 'swapped'")),
-            "SELECT by_another_way() || look()",
-        ),
-        (by("EXECUTE 'EXECUTE p' INTO phase"), "SELECT by_another_way() || look()"),
-        (
-            "CREATE FUNCTION by_another_way() RETURNS regclass LANGUAGE plpgsql STABLE AS $f$ BEGIN
-                 PERFORM bg_swap('users', retry_for => '20 s');
-                 IF look() <> 15 THEN RAISE 'stale'; END IF;
-                 RETURN 'users'; END $f$"
-                .to_owned(),
-            "SELECT bg_swap(by_another_way()) || 15",
-        ),
-        (by("phase = ''"), "SELECT bg_swap('users', retry_for => '20 s') || look()"),
-    ] {
-        let scene = Scene::users(5);
-        scene.table("posts", "id bigint PRIMARY KEY");
-        scene.admin().run(&format!(
-            "INSERT INTO posts SELECT generate_series(1, 5); {function};
-             CREATE FUNCTION look() RETURNS int LANGUAGE plpgsql STABLE
-                 AS $$ BEGIN RETURN (SELECT count(*) FROM posts); END $$"
-        ));
-        let mut owner = scene.owner();
-        for table in ["users", "posts"] {
-            owner.run(&format!("SELECT bg_prepare('{table}', 'ADD COLUMN phone text')"));
-            owner.run(&format!("CALL bg_run('{table}')"));
-        }
-        scene.admin().run("INSERT INTO posts SELECT generate_series(6, 15)");
-        let mut reader = scene.app();
-        reader.run("BEGIN; SELECT FROM users LIMIT 1");
-        let mut first = scene.owner();
-        first.run(&format!("PREPARE p AS {swap}"));
-        let first = Errand::start(first, statement);
-        std::thread::sleep(Duration::from_millis(300));
-        owner.run("CALL bg_run('posts')");
-        let refusal = owner.refused("SELECT bg_swap('posts', retry_for => '300 ms')");
-        assert_eq!(refusal.code, "55P03", "{statement}: {refusal:?}");
-        assert!(refusal.everything().contains(&first.pid.to_string()), "{statement}: {refusal:?}");
-        reader.run("COMMIT");
-        let (_, said) = first.result();
-        assert_eq!(said.unwrap(), [[Some("swapped15".to_owned())]], "{statement}");
-        owner.run("SELECT bg_swap('posts')");
-    }
-}
-
-/// The last drain of users computes values from posts, and takes its time: posts must not be exchanged for
-/// a table that its snapshot sees as it was before.
-#[test]
-fn trap_38_a_swap_that_reads_another_table_in_its_drain_is_waited_for() {
-    let scene = Scene::users(5);
-    scene.table("posts", "id bigint PRIMARY KEY");
-    scene.admin().run(
-        "INSERT INTO posts SELECT generate_series(1, 5);
-         CREATE FUNCTION posts_of(name text) RETURNS int LANGUAGE plpgsql STABLE AS $$ BEGIN
-             IF name = 'slow' THEN PERFORM pg_sleep(3); END IF;
-             RETURN (SELECT count(*) FROM public.posts); END $$",
-    );
-    let mut owner = scene.owner();
-    owner.run(
-        r#"SELECT bg_prepare('users', 'ADD COLUMN posts int', forward => '{"posts": "public.posts_of(name)"}')"#,
-    );
-    owner.run("SELECT bg_prepare('posts', 'ADD COLUMN phone text')");
-    owner.run("CALL bg_run('users')");
-    owner.run("CALL bg_run('posts')");
-    scene.admin().run("INSERT INTO posts SELECT generate_series(6, 15)");
-    scene.app().run("UPDATE users SET name = 'slow' WHERE id = 3");
-    let first = scene.send("owner", "SELECT bg_swap('users')");
-    std::thread::sleep(Duration::from_secs(1));
-    assert!(!first.is_done(), "its drain takes three seconds");
-    owner.run("CALL bg_run('posts')");
-    owner.run("SELECT bg_swap('posts', retry_for => '20 s')");
-    first.done();
-    assert_eq!(owner.int("SELECT posts FROM users WHERE id = 3"), 15);
 }

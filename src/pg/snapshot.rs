@@ -72,13 +72,14 @@ fn holder(transaction: &pg_sys::VirtualTransactionId) -> Holder {
 
 /// The lock by which [`announce`] is seen. `class` is the OID of a table of ours.
 fn tag(class: u32) -> pg_sys::LOCKTAG {
-    // A lock tag of class "object", filled as SET_LOCKTAG_OBJECT does; no object has number 0.
+    // A lock tag of class "object", filled as SET_LOCKTAG_OBJECT does. Deployments, and what is not of one
+    // of them, have locks of part 0 (`pg/lock.rs`).
     pg_sys::LOCKTAG {
         // SAFETY: reads a global.
         locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
         locktag_field2: class,
         locktag_field3: 0,
-        locktag_field4: 0,
+        locktag_field4: 1,
         locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
         locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
     }
@@ -94,7 +95,7 @@ pub struct Announcement(pg_sys::LOCKTAG);
 /// Makes it; `class` is the OID of a table of ours.
 pub fn announce(class: u32) -> Announcement {
     let tag = tag(class);
-    // SAFETY: takes a lock that nobody has in a mode that conflicts.
+    // SAFETY: takes a lock that nobody ever has in another mode.
     unsafe { pg_sys::LockAcquire(&tag, pg_sys::ShareLock as pg_sys::LOCKMODE, false, false) };
     Announcement(tag)
 }

@@ -40,7 +40,7 @@ pub fn is_one_call(fcinfo: pg_sys::FunctionCallInfo) -> bool {
             return false;
         }
         let column: *mut pg_sys::TargetEntry = pg_sys::list_nth((*plan).targetlist, 0).cast();
-        let called = (*(*fcinfo).flinfo).fn_expr;
-        !called.is_null() && called == (*column).expr.cast()
+        let function = (*fcinfo).flinfo;
+        !function.is_null() && (*function).fn_expr == (*column).expr.cast()
     }
 }
