@@ -125,6 +125,10 @@ fn what_a_dropped_extension_leaves_is_named_by_the_next_deployment() {
     let refusal = owner.refused("SELECT bg_prepare('users', 'ADD COLUMN phone text')");
     assert_eq!(refusal.code, "42P07", "{refusal:?}");
     assert!(refusal.hint.contains("DROP TABLE public_blue.users"), "{refusal:?}");
+    // It can be the target of the next one, where it is.
+    admin.run("TRUNCATE public_blue.users; GRANT USAGE ON SCHEMA public_blue TO owner");
+    owner.run("SELECT bg_prepare('users', target => 'public_blue.users')");
+    owner.run("SELECT bg_abort('users')");
     admin.run("DROP TABLE public_blue.users");
     owner.make_ready("ADD COLUMN phone text");
     owner.swap();

@@ -283,7 +283,7 @@ pub fn build(
     {
         let _us = Identity::extension()?;
         if schema::check_blue(blue)? {
-            schema::require_free(blue, &table.name)?;
+            schema::require_free(blue, &table.name, request.target)?;
         }
         let owner = &table.owner_name;
         spi::run(&ddl::schema::create(&crossing), &[])?;

@@ -46,11 +46,12 @@ pub fn check_blue(blue: &Ident) -> Result<bool> {
     ))
 }
 
-/// Refuses a name in the blue schema that something has already: mostly the offline table of a
-/// deployment that was forgotten with its extension.
-pub fn require_free(blue: &Ident, name: &Ident) -> Result<()> {
+/// Refuses a name in the blue schema that something has already, other than the target itself: mostly the
+/// offline table of a deployment that was forgotten with its extension.
+pub fn require_free(blue: &Ident, name: &Ident, target: Option<u32>) -> Result<()> {
     let name = QualifiedName { schema: blue.clone(), name: name.clone() };
-    if catalog::relation_oid(&name)?.is_none() {
+    let there = catalog::relation_oid(&name)?;
+    if there.is_none() || there == target {
         return Ok(());
     }
     Err(Error::new(
