@@ -71,28 +71,41 @@ pub enum Hold {
     Shared,
 }
 
+/// The tag of an object lock, filled as SET_LOCKTAG_OBJECT does. `table` is the OID of a table of ours, whose
+/// object locks nobody else uses: `number` 0 is no deployment, and `part` keeps purposes apart.
+pub(super) fn tag(table: u32, number: u32, part: Part) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
+        // SAFETY: reads a global.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: table,
+        locktag_field3: number,
+        locktag_field4: part as u16,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    }
+}
+
+/// What an object lock of ours is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Work on a deployment; with number 0 on the blue schemas.
+    Work = 0,
+    /// [`super::snapshot::announce`], which blockers.sql looks for too.
+    Announcement = 1,
+}
+
 /// Takes the deployment's lock until the end of the transaction, waiting at most `wait`.
-/// `table` is the OID of `bluegreen.deployment`, whose object locks nobody else uses.
-/// It queues, so that it comes after the batch of a run that is under way.
+/// `table` is the OID of `bluegreen.deployment`. It queues, so that it comes after the batch of a run that is under way.
 pub fn deployment(table: u32, id: i64, hold: Hold, wait: Duration) -> Result<bool> {
     let locked = xact::subtransaction(|| {
         let _limited = limited(wait)?;
-        // SAFETY: a lock tag of class "object", filled as SET_LOCKTAG_OBJECT does.
-        unsafe {
-            let tag = pg_sys::LOCKTAG {
-                locktag_field1: pg_sys::MyDatabaseId.to_u32(),
-                locktag_field2: table,
-                locktag_field3: id as u32,
-                locktag_field4: 0,
-                locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
-                locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
-            };
-            let mode = match hold {
-                Hold::Alone => pg_sys::ExclusiveLock,
-                Hold::Shared => pg_sys::ShareLock,
-            };
-            pg_sys::LockAcquire(&tag, mode as pg_sys::LOCKMODE, false, false);
-        }
+        let tag = tag(table, id as u32, Part::Work);
+        let mode = match hold {
+            Hold::Alone => pg_sys::ExclusiveLock,
+            Hold::Shared => pg_sys::ShareLock,
+        };
+        // SAFETY: takes a lock.
+        unsafe { pg_sys::LockAcquire(&tag, mode as pg_sys::LOCKMODE, false, false) };
         Ok(())
     });
     match locked {

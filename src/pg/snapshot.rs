@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use pgrx::pg_sys;
 
+use crate::pg::lock;
+
 /// A registered snapshot: what one round of sync sees.
 pub struct Snapshot(pg_sys::Snapshot);
 
@@ -70,19 +72,9 @@ fn holder(transaction: &pg_sys::VirtualTransactionId) -> Holder {
     (backend, transaction.localTransactionId)
 }
 
-/// The lock by which [`announce`] is seen. `class` is the OID of a table of ours.
+/// The lock by which [`announce`] is seen. `class` is the OID of `bluegreen.deployment`.
 fn tag(class: u32) -> pg_sys::LOCKTAG {
-    // A lock tag of class "object", filled as SET_LOCKTAG_OBJECT does. Deployments, and what is not of one
-    // of them, have locks of part 0 (`pg/lock.rs`).
-    pg_sys::LOCKTAG {
-        // SAFETY: reads a global.
-        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: class,
-        locktag_field3: 0,
-        locktag_field4: 1,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
-        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
-    }
+    lock::tag(class, 0, lock::Part::Announcement)
 }
 
 /// While it lives, others know that our transaction reads nothing with its snapshot any more. For a call
@@ -92,7 +84,7 @@ fn tag(class: u32) -> pg_sys::LOCKTAG {
 /// [`statement::is_one_call`]: crate::pg::statement::is_one_call
 pub struct Announcement(pg_sys::LOCKTAG);
 
-/// Makes it; `class` is the OID of a table of ours.
+/// Makes it; `class` is the OID of `bluegreen.deployment`.
 pub fn announce(class: u32) -> Announcement {
     let tag = tag(class);
     // SAFETY: takes a lock that nobody ever has in another mode.

@@ -26,8 +26,8 @@ SELECT * FROM (
        AND a.pid <> pg_catalog.pg_backend_pid()
        -- Other swaps, which have announced that their snapshots read nothing (pg/snapshot.rs).
        AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks w
-                        WHERE w.pid = a.pid AND w.locktype = 'object' AND w.objid = 0 AND w.objsubid = 1 AND w.granted
-                          AND w.classid = 'bluegreen.deployment'::pg_catalog.regclass)
+                        WHERE w.pid = a.pid AND w.locktype = 'object' AND w.objid = 0 AND w.objsubid = 1
+                          AND w.granted AND w.classid = 'bluegreen.deployment'::pg_catalog.regclass)
     UNION ALL
     SELECT NULL, p.owner::text, NULL,
            pg_catalog.format('prepared transaction %L holds %s on %s', p.gid, l.mode,
