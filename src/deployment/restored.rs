@@ -4,7 +4,7 @@
 
 use crate::catalog::{self, dependent as reader};
 use crate::error::{Error, Result};
-use crate::ident::QualifiedName;
+use crate::ident::{QualifiedName, literal};
 use crate::model::dependent::CopyKind;
 use crate::model::deployment::{Deployment, Side};
 use crate::model::phase::Phase;
@@ -59,10 +59,9 @@ pub fn refusal(d: &Deployment) -> Error {
 
 /// How it is ended.
 pub fn next_step(d: &Deployment) -> String {
+    let table = literal(&d.source.plain());
     match d.phase {
-        Phase::Swapped => {
-            format!("SELECT bg_finish('{}') takes its remains away.", d.source.plain())
-        }
-        _ => format!("SELECT bg_abort('{}') takes its remains away.", d.source.plain()),
+        Phase::Swapped => format!("SELECT bg_finish({table}) takes its remains away."),
+        _ => format!("SELECT bg_abort({table}) takes its remains away."),
     }
 }
