@@ -24,6 +24,7 @@ mod session;
 mod stall;
 mod steps;
 mod table;
+mod warm;
 mod watch;
 
 use std::fs;

@@ -6,7 +6,7 @@ use postgres::Client;
 
 use super::ledger::{self, Sums};
 use super::table::Table;
-use super::{OWNER, session};
+use super::{OWNER, session, warm};
 use crate::cluster::{Cluster, Options, SUPERUSER};
 use crate::setup::command::say;
 
@@ -23,9 +23,17 @@ pub(super) struct Place {
 impl Place {
     /// Starts a cluster and fills a table.
     pub(super) fn fill(table: &'static Table, rows: i64) -> Result<Self> {
+        Self::fill_in(start_cluster()?, table, rows)
+    }
+
+    /// The same in a cluster with shared buffers for a large table.
+    pub(super) fn fill_large(table: &'static Table, rows: i64) -> Result<Self> {
+        Self::fill_in(start_cluster_with("4GB")?, table, rows)
+    }
+
+    fn fill_in(cluster: Cluster, table: &'static Table, rows: i64) -> Result<Self> {
         let rows = table.rows(rows);
         say(&format!("Filling {} with {rows} rows", table.name));
-        let cluster = start_cluster()?;
         let mut admin = cluster.connect(SUPERUSER, "postgres")?;
         table.create(&mut admin, rows)?;
         ledger::create(&mut admin)?;
@@ -39,7 +47,8 @@ impl Place {
     }
 
     /// The same state before each run: no dead rows, hints and visibility written, statistics new,
-    /// nothing to be written by a checkpoint, and the table in memory.
+    /// nothing to be written by a checkpoint, the table in memory, and memory at hand for what a run
+    /// writes.
     pub(super) fn settle(&mut self) -> Result<()> {
         let name = self.table.name;
         let warm = if self.prewarm {
@@ -55,7 +64,11 @@ impl Place {
         for sql in [&vacuum, "VACUUM public.ledger", "CHECKPOINT", &warm] {
             session::execute(&mut self.admin, sql)?;
         }
-        Ok(())
+        // A copy, its WAL, its indexes, and room.
+        let size = format!("SELECT 4 * pg_table_size('public.{name}')");
+        let bytes: i64 =
+            self.admin.query_one(&size, &[]).context("asking the table's size")?.get(0);
+        warm::memory(usize::try_from(bytes)?)
     }
 
     /// Begins a deployment that changes nothing, and brings it to `ready`.
@@ -84,8 +97,12 @@ impl Place {
 /// A cluster set up as a small production server: durable, with enough WAL to need no checkpoint in
 /// the middle of a run. Without autovacuum, which would come into some runs and not into others.
 pub(super) fn start_cluster() -> Result<Cluster> {
+    start_cluster_with("1GB")
+}
+
+fn start_cluster_with(shared_buffers: &str) -> Result<Cluster> {
     let options = Options::default()
-        .shared_buffers("1GB")
+        .shared_buffers(shared_buffers)
         .set("fsync", "on")
         .set("autovacuum", "off")
         .set("max_wal_size", "16GB")
