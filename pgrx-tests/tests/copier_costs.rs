@@ -186,3 +186,29 @@ fn copy_and_verification_do_not_push_out_what_others_read() {
         owner.run("SELECT bg_abort('users')");
     }
 }
+
+/// Blocks of blue that the purge would have read in its next transaction.
+fn blocks_of_the_next_purge(batch_time: &str) -> i64 {
+    let scene = Scene::empty();
+    scene.table("users", "id bigint PRIMARY KEY, filler char(2000)");
+    let mut admin = scene.admin();
+    admin.run(
+        "ALTER TABLE users ALTER COLUMN filler SET STORAGE PLAIN;
+         INSERT INTO users SELECT n, 'old' FROM generate_series(1, 20000) n",
+    );
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('users', '')");
+    owner.run("UPDATE users SET filler = 'new' WHERE id % 1000 = 0");
+    owner.run(&format!("SET bluegreen.batch_time = '{batch_time}'"));
+    owner.run("CALL bg_run('users')");
+    let purged = "SELECT count FROM bg_history WHERE step = 'purge'";
+    assert_eq!(admin.int(purged), 20);
+    scene.assert_same("TABLE users", "TABLE public_blue.users");
+    admin.int("SELECT (progress ->> 'purge_blocks')::bigint FROM bluegreen.deployment")
+}
+
+#[test]
+fn what_the_purge_reads_in_a_transaction_follows_the_clock() {
+    let (hasty, patient) = (blocks_of_the_next_purge("1ms"), blocks_of_the_next_purge("10s"));
+    assert!(hasty < 4096 && patient > 4096, "{hasty} {patient}");
+}

@@ -1,5 +1,7 @@
 //! Deleting from blue every key that the log holds.
 
+use std::time::Instant;
+
 use crate::backfill::copy;
 use crate::catalog;
 use crate::ddl::log;
@@ -14,19 +16,23 @@ use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg};
 use crate::pg::work::{self, Work};
 use crate::pg::xact;
+use crate::plan::batch;
 
-/// Blocks of blue in a range, at least: the keys are read again for each.
-const LEAST_BLOCKS: u32 = 16_384;
+/// Blocks of blue in the first range; then their number follows the clock.
+const FIRST_BLOCKS: u32 = 4096;
+/// Blocks of blue in a range for each block of the log, at least: the keys are read again for each range.
+const BLOCKS_PER_LOG_BLOCK: u32 = 4;
 
 /// Purges all of blue once more.
 pub fn whole(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
     deployment.progress.purge_next = 0;
-    while !step(deployment, settings)?.0 {}
+    while !step(deployment, settings)? {}
     Ok(())
 }
 
 /// Purges the next range of blue's blocks; true when it was the last.
-pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<(bool, u64)> {
+pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<bool> {
+    let began = Instant::now();
     let (blocks, log_blocks, truncated) = {
         let _us = Identity::extension()?;
         let log = catalog::relation_oid(&deployment.log())?;
@@ -44,10 +50,16 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<(bool, u
         // Every row that green has is younger than the TRUNCATE, and in the log.
         copy::empty_blue(deployment, settings)?;
         deployment.progress.purged = true;
-        return Ok((true, 0));
+        deployment.progress.purge_seconds += began.elapsed().as_secs_f64();
+        return Ok(true);
     }
     let from = deployment.progress.purge_next;
-    let range = LEAST_BLOCKS.max(u32::try_from(log_blocks).unwrap_or(u32::MAX).saturating_mul(4));
+    let least = u32::try_from(log_blocks).unwrap_or(u32::MAX).saturating_mul(BLOCKS_PER_LOG_BLOCK);
+    let range = match deployment.progress.purge_blocks {
+        0 => FIRST_BLOCKS,
+        blocks => blocks,
+    }
+    .max(least);
     let to = from.saturating_add(range);
     let to_name = deployment.blue_name();
     let statements = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &to_name };
@@ -72,8 +84,12 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<(bool, u
     }
     drop(snapshot);
     let done = logged.is_empty() || i64::from(to) >= blocks;
-    deployment.progress.purge_next = to;
-    deployment.progress.purged = done;
-    deployment.progress.drain_xid = xact::current_xid();
-    Ok((done, count))
+    let (progress, took) = (&mut deployment.progress, began.elapsed());
+    progress.purge_next = to;
+    progress.purge_blocks = batch::next_size(range, took, settings.batch_time);
+    progress.rows_purged += i64::try_from(count).unwrap_or(i64::MAX);
+    progress.purge_seconds += took.as_secs_f64();
+    progress.purged = done;
+    progress.drain_xid = xact::current_xid();
+    Ok(done)
 }

@@ -162,14 +162,10 @@ fn index_batch(
 ) -> Result<Batch> {
     let built = Batch { throttled: false, ..Batch::WORKED };
     if !d.progress.purged {
-        let (done, count) = purge::step(d, settings)?;
-        let count = i64::try_from(count).ok();
-        if done {
+        if purge::step(d, settings)? {
             index::lay_out(d)?;
             failpoint::reach("purge_done");
-        }
-        if done || count != Some(0) {
-            record(d, "purge", began.elapsed().as_secs_f64(), count, None)?;
+            record(d, "purge", d.progress.purge_seconds, Some(d.progress.rows_purged), None)?;
         }
         return Ok(Batch::WORKED);
     }

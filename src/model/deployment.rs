@@ -137,6 +137,12 @@ pub struct Progress {
     pub restarts: u32,
     /// The next block of blue to purge.
     pub purge_next: u32,
+    /// Blocks of blue of the next range to purge, 0 before the first.
+    pub purge_blocks: u32,
+    /// Rows that the purge has deleted.
+    pub rows_purged: i64,
+    /// Seconds spent purging.
+    pub purge_seconds: f64,
     /// The purge is complete.
     pub purged: bool,
     /// The indexes to build are written down as pieces.

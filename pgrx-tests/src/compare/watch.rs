@@ -24,7 +24,7 @@ const EVERY: Duration = Duration::from_millis(20);
 /// a VACUUM is left out: the server itself overlooks it when it asks what may be cleaned up.
 const HOLDERS: &str = "
     SELECT coalesce(a.leader_pid, a.pid), extract(epoch FROM a.xact_start)::float8,
-           extract(epoch FROM clock_timestamp() - a.xact_start)::float8,
+           extract(epoch FROM clock_timestamp())::float8,
            i.pid IS NOT NULL, n.pid IS NOT NULL, v.pid IS NOT NULL
       FROM pg_stat_activity a
       LEFT JOIN pg_stat_progress_create_index i ON i.pid = coalesce(a.leader_pid, a.pid)
@@ -33,7 +33,7 @@ const HOLDERS: &str = "
      WHERE (a.application_name = $1 OR a.application_name LIKE 'pg\\_bluegreen%')
        AND a.backend_xmin IS NOT NULL AND a.xact_start IS NOT NULL";
 
-/// The oldest snapshots, in seconds since their transactions began.
+/// The oldest snapshots, in seconds since the last look at which they were not held.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(super) struct Oldest {
     /// Of all.
@@ -42,6 +42,8 @@ pub(super) struct Oldest {
     pub(super) outside_index_builds: f64,
     /// Of transactions that ran ANALYZE; part of both.
     pub(super) analyze: f64,
+    /// Of all others: of ours those that copy, purge and sync.
+    pub(super) batches: f64,
 }
 
 /// What was seen.
@@ -99,15 +101,24 @@ fn look(client: &mut Client, table: &str, stopped: &AtomicBool) -> Result<Seen> 
     let mut swapped = None;
     // By the transaction: what one has done may be seen after its snapshot is old.
     let mut seen: BTreeMap<(i32, u64), Holder> = BTreeMap::new();
+    // Those of the last look, since when. A transaction may rest for long before its first snapshot.
+    let mut held: BTreeMap<(i32, u64), f64> = BTreeMap::new();
+    let mut looked = seconds_since_1970();
     while !stopped.load(Ordering::SeqCst) {
+        let looks = seconds_since_1970();
+        let before = std::mem::take(&mut held);
         for row in client.query(&holders, &[&SUBJECT]).context("looking")? {
             let began: f64 = row.get(1);
-            let holder = seen.entry((row.get(0), began.to_bits())).or_default();
-            holder.seconds = holder.seconds.max(row.get(2));
+            let transaction = (row.get(0), began.to_bits());
+            let since = before.get(&transaction).copied().unwrap_or(looked.max(began));
+            held.insert(transaction, since);
+            let holder = seen.entry(transaction).or_default();
+            holder.seconds = holder.seconds.max(row.get::<_, f64>(2) - since);
             holder.built_index |= row.get::<_, bool>(3);
             holder.analyzed |= row.get::<_, bool>(4);
             holder.vacuumed |= row.get::<_, bool>(5);
         }
+        looked = looks;
         let row = client.query_one(&meaning, &[&table]).context("looking")?;
         if let (Some(oid), Some(file)) = (row.get(0), row.get(1)) {
             let now = (oid, file);
@@ -120,6 +131,11 @@ fn look(client: &mut Client, table: &str, stopped: &AtomicBool) -> Result<Seen> 
     Ok(Seen { oldest: oldest(seen.into_values()), swapped })
 }
 
+fn seconds_since_1970() -> f64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0.0, |time| time.as_secs_f64())
+}
+
 fn oldest(holders: impl Iterator<Item = Holder>) -> Oldest {
     let mut oldest = Oldest::default();
     for Holder { seconds, built_index, analyzed, .. } in holders.filter(|h| !h.vacuumed) {
@@ -129,6 +145,9 @@ fn oldest(holders: impl Iterator<Item = Holder>) -> Oldest {
         }
         if analyzed {
             oldest.analyze = oldest.analyze.max(seconds);
+        }
+        if !built_index && !analyzed {
+            oldest.batches = oldest.batches.max(seconds);
         }
     }
     oldest
@@ -148,7 +167,7 @@ mod tests {
             Holder { seconds: 9.0, vacuumed: true, ..holder },
         ];
         let found = oldest(holders.into_iter());
-        let all = [found.all, found.outside_index_builds, found.analyze];
-        assert_eq!(all.map(|seconds| seconds.to_string()), ["3", "1", "1"]);
+        let all = [found.all, found.outside_index_builds, found.analyze, found.batches];
+        assert_eq!(all.map(|seconds| seconds.to_string()), ["3", "1", "1", "0.5"]);
     }
 }
