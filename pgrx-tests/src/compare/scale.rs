@@ -98,6 +98,7 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments, judge: &mut Judg
 
 fn one(place: &mut Place) -> Result<Run> {
     place.settle()?;
+    place.warm_memory()?;
     let mut subject = session::subject(&place.cluster, &[("bluegreen.copy_workers", "1")])?;
     let idle = memory::of_session(&mut subject)?;
     let memory = Memory::watch(place)?;

@@ -2,8 +2,9 @@
 //!
 //! A virtual machine's host may take back what its guest does not use (the balloon's "free page
 //! reporting"), and gives it again page by page as it is touched, which costs two to three times
-//! what it costs to write to it. A run that fills more of the kernel's cache than the one before it
-//! would pay for that, so each run begins after as much has been touched and let go again.
+//! what it costs to write to it. A run over ten times the rows pays more of that for each than the
+//! other, so both begin after as much has been touched and let go again. Where all runs are of one size it
+//! is left: what the host does with memory just let go costs more than it saves.
 
 use std::fs;
 use std::hint::black_box;
