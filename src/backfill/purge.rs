@@ -20,8 +20,9 @@ use crate::plan::batch;
 
 /// Blocks of blue in the first range; then their number follows the clock.
 const FIRST_BLOCKS: u32 = 4096;
-/// Blocks of blue in a range for each block of the log, at least: the keys are read again for each range.
-const BLOCKS_PER_LOG_BLOCK: u32 = 4;
+/// Blocks of blue in a range for each block of the log, at least: the keys are read again for each range,
+/// and where they alone take a batch's time the clock would let the ranges shrink.
+const BLOCKS_PER_LOG_BLOCK: u32 = 16;
 
 /// Purges all of blue once more.
 pub fn whole(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
