@@ -9,13 +9,13 @@ use crate::deployment::{guard, restored, store};
 use crate::error::Result;
 use crate::ident::Ident;
 use crate::model::changes::Change;
-use crate::model::deployment::Deployment;
+use crate::model::deployment::{Deployment, SequencePair};
 use crate::model::finding::Finding;
 use crate::model::settings::Settings;
-use crate::pg::parse;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
+use crate::pg::parse;
 use crate::shadow::schema;
 
 /// What is known of the table.
@@ -177,13 +177,20 @@ fn as_finding(name: &str, caught: xact::Caught) -> Result<Finding> {
     ))
 }
 
-/// Rows of a table that a blue name would collide with in the live schema.
-pub fn collisions(shadow: u32, green: u32, live_schema: u32) -> Result<Vec<Ident>> {
+/// Names of the shadow's indexes and sequences that others have where it goes in the swap, and of the old
+/// table's that the sequences have which stay in the blue schema.
+///
+/// `pairs` are the sequences whose tables change and whose schemas do not.
+pub fn collisions(
+    shadow: u32,
+    green: u32,
+    live_schema: u32,
+    pairs: &[SequencePair],
+) -> Result<Vec<Ident>> {
     #[derive(serde::Deserialize)]
     struct Named {
         name: Ident,
     }
-    // Indexes and owned sequences of the shadow whose names others have in the live schema.
     let sql = "WITH parts AS (
             SELECT i.indexrelid AS oid, i.indrelid AS owner FROM pg_catalog.pg_index i
              WHERE i.indrelid IN ($1, $2)
@@ -191,12 +198,17 @@ pub fn collisions(shadow: u32, green: u32, live_schema: u32) -> Result<Vec<Ident
             SELECT d.objid, d.refobjid FROM pg_catalog.pg_depend d
              WHERE d.classid = 'pg_catalog.pg_class'::regclass
                AND d.refclassid = 'pg_catalog.pg_class'::regclass
-               AND d.refobjid IN ($1, $2) AND d.deptype IN ('a', 'i'))
+               AND d.refobjid IN ($1, $2) AND d.deptype IN ('a', 'i')
+               AND d.objid <> ALL ($4::oid[]))
         SELECT DISTINCT c.relname::text AS name
           FROM parts p JOIN pg_catalog.pg_class c ON c.oid = p.oid
-          JOIN pg_catalog.pg_class o ON o.relname = c.relname AND o.relnamespace = $3 AND o.oid <> c.oid
-         WHERE p.owner = $1 AND c.relkind IN ('i', 'S')
-           AND o.oid NOT IN (SELECT g.oid FROM parts g WHERE g.owner = $2)";
-    let args = [Arg::Oid(shadow), Arg::Oid(green), Arg::Oid(live_schema)];
+          JOIN pg_catalog.pg_class o ON o.relname = c.relname AND o.oid <> c.oid
+         WHERE c.relkind IN ('i', 'S')
+           AND CASE p.owner WHEN $1 THEN o.relnamespace = $3
+                    AND o.oid NOT IN (SELECT g.oid FROM parts g WHERE g.owner = $2)
+               ELSE o.oid = ANY ($4::oid[]) AND o.relnamespace <> $3 END";
+    let stay = pairs.iter().flat_map(|p| [Some(p.live), p.spare]).flatten();
+    let stay: Vec<i64> = stay.map(i64::from).collect();
+    let args = [Arg::Oid(shadow), Arg::Oid(green), Arg::Oid(live_schema), Arg::Ints(&stay)];
     Ok(spi::rows::<Named>(sql, &args)?.into_iter().map(|n| n.name).collect())
 }

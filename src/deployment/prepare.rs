@@ -324,7 +324,7 @@ pub fn build(
     let _us = Identity::extension()?;
     let pairs = mappings.pairs;
     let sequences = sequences::decide(table.oid, shadow, &name, &pairs)?;
-    let taken = collisions(shadow, table.oid, table.schema_oid)?;
+    let taken = collisions(shadow, table.oid, table.schema_oid, &sequences)?;
     if let Some(first) = taken.first() {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,

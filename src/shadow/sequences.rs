@@ -3,14 +3,19 @@
 //! The live sequence object stays the live one for ever: a queued `nextval('users_id_seq')` has
 //! resolved its OID already. The tables exchange ownership records at the swap (`swap`).
 
-use crate::catalog;
+use crate::catalog::{self, Sequence};
 use crate::ddl;
-use crate::error::Result;
-use crate::ident::{Ident, QualifiedName};
+use crate::error::{Error, Result};
+use crate::ident::{Ident, QualifiedName, plain};
 use crate::model::deployment::SequencePair;
 use crate::pg::spi::{self, Arg};
 
 /// Finds the pairs. A serial of a hand-made target is pointed to the live sequence.
+///
+/// A column may own several sequences (a serial that was made an identity and kept its old one): the one
+/// that numbers it becomes the one that numbers its counterpart, each with the kind of its side; all other
+/// sequences that it owns go on being owned by it. One that belonged to an identity that the changes drop
+/// goes with the old table.
 pub fn decide(
     origin: u32,
     shadow: u32,
@@ -18,41 +23,97 @@ pub fn decide(
     pairs: &[(Ident, Ident)],
 ) -> Result<Vec<SequencePair>> {
     widen(origin, shadow, pairs)?;
-    let spare = catalog::sequences(shadow)?;
+    let (live, spare) = (catalog::sequences(origin)?, catalog::sequences(shadow)?);
     let columns = catalog::columns(shadow)?;
     let mut found = Vec::new();
-    for live in catalog::sequences(origin)? {
-        let Some((_, name)) = pairs.iter().find(|(o, _)| *o == live.column) else { continue };
-        let own = spare.iter().find(|s| s.column == *name);
-        let is_identity = columns.iter().any(|c| c.name == *name && !c.identity.is_empty());
-        if own.is_none() && !is_identity && !default_uses(shadow, live.oid)? {
-            continue;
-        }
-        let default = columns.iter().find(|c| c.name == *name).and_then(|c| c.default.clone());
-        let mut given_default = None;
-        if own.is_some_and(|s| s.kind == 'a') && !default_uses(shadow, live.oid)? {
-            spi::run(&ddl::sequence::feed(table, name, &live.qualified()), &[])?;
-            given_default = default;
-        }
-        // Only what the change makes different: the rest may be altered meanwhile.
-        let differing = |side: &[String], other: &[String]| {
-            let all = side.iter().zip(other).filter(|(a, b)| a != b).map(|(a, _)| a.as_str());
-            let all: Vec<_> = all.collect();
-            (!all.is_empty()).then(|| all.join(" "))
+    for (from, to) in pairs {
+        let owned: Vec<&Sequence> = live.iter().filter(|s| s.column == *from).collect();
+        let own: Vec<&Sequence> = spare.iter().filter(|s| s.column == *to).collect();
+        let own = numbering(&own, shadow)?;
+        // An identity that the changes add goes on where a sequence is that the column has already.
+        let numbers = match (numbering(&owned, origin)?, own) {
+            (None, Some(own)) if own.kind == 'i' => owned.first().copied(),
+            (numbers, _) => numbers,
         };
-        found.push(SequencePair {
-            origin_column: live.column.clone(),
-            shadow_column: name.clone(),
-            live: live.oid,
-            spare: own.map(|s| s.oid),
-            origin_kind: live.kind,
-            shadow_kind: own.map_or('a', |s| s.kind),
-            shadow_options: own.and_then(|s| differing(&s.options, &live.options)),
-            origin_options: own.and_then(|s| differing(&live.options, &s.options)),
-            given_default,
-        });
+        for sequence in owned {
+            let own = own.filter(|_| numbers.is_some_and(|n| n.oid == sequence.oid));
+            if own.is_none() && sequence.kind == 'i' && !default_uses(shadow, sequence.oid, None)? {
+                continue;
+            }
+            let default = columns.iter().find(|c| c.name == *to).and_then(|c| c.default.clone());
+            let mut given_default = None;
+            if own.is_some_and(|s| s.kind == 'a') {
+                spi::run(&ddl::sequence::feed(table, to, &sequence.qualified()), &[])?;
+                given_default = default;
+            }
+            found.push(pair(from, to, sequence, own, given_default));
+        }
     }
+    require_unused(&live, &found, origin)?;
     Ok(found)
+}
+
+/// The sequence that numbers a column: its identity's, or the one that its default calls.
+fn numbering<'s>(owned: &[&'s Sequence], table: u32) -> Result<Option<&'s Sequence>> {
+    if let Some(identity) = owned.iter().find(|s| s.kind == 'i') {
+        return Ok(Some(identity));
+    }
+    for sequence in owned {
+        if default_uses(table, sequence.oid, Some(sequence.attnum))? {
+            return Ok(Some(sequence));
+        }
+    }
+    Ok(None)
+}
+
+fn pair(
+    from: &Ident,
+    to: &Ident,
+    live: &Sequence,
+    own: Option<&Sequence>,
+    given_default: Option<String>,
+) -> SequencePair {
+    // Only what the change makes different: the rest may be altered meanwhile.
+    let differing = |side: &[String], other: &[String]| {
+        let all = side.iter().zip(other).filter(|(a, b)| a != b).map(|(a, _)| a.as_str());
+        let all: Vec<_> = all.collect();
+        (!all.is_empty()).then(|| all.join(" "))
+    };
+    SequencePair {
+        origin_column: from.clone(),
+        shadow_column: to.clone(),
+        live: live.oid,
+        spare: own.map(|s| s.oid),
+        origin_kind: live.kind,
+        shadow_kind: own.map_or('a', |s| s.kind),
+        shadow_options: own.and_then(|s| differing(&s.options, &live.options)),
+        origin_options: own.and_then(|s| differing(&live.options, &s.options)),
+        given_default,
+    }
+}
+
+/// A sequence that goes with the old table must not be used by anything that stays: bg_finish could not
+/// drop it, as a plain ALTER TABLE could not drop its column.
+fn require_unused(live: &[Sequence], pairs: &[SequencePair], origin: u32) -> Result<()> {
+    let goes = |s: &&Sequence| !pairs.iter().any(|p| p.live == s.oid);
+    for sequence in live.iter().filter(goes) {
+        let sql = "SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
+                     FROM pg_catalog.pg_depend d
+                     LEFT JOIN pg_catalog.pg_attrdef a
+                       ON d.classid = 'pg_catalog.pg_attrdef'::regclass AND a.oid = d.objid
+                    WHERE d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = $1
+                      AND d.deptype = 'n' AND a.adrelid IS DISTINCT FROM $2
+                    ORDER BY 1 LIMIT 1";
+        let user = spi::one::<String>(sql, &[Arg::Oid(sequence.oid), Arg::Oid(origin)])?;
+        let Some(user) = user else { continue };
+        let (name, column) = (sequence.qualified().plain(), plain(sequence.column.as_str()));
+        return Err(Error::new(
+            pgrx::PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+            format!("sequence {name} goes with what the changes drop of column {column}, and {user} depends on it"),
+        )
+        .hint("Change what uses the sequence first, or ALTER SEQUENCE … OWNED BY NONE to keep it."));
+    }
+    Ok(())
 }
 
 /// LIKE gives an identity column the bounds of its original in so many words, so that a change of its
@@ -73,12 +134,15 @@ fn widen(origin: u32, shadow: u32, pairs: &[(Ident, Ident)]) -> Result<()> {
     Ok(())
 }
 
-fn default_uses(table: u32, sequence: u32) -> Result<bool> {
+/// Whether a default of the table calls the sequence; only that of a column, if one is given.
+fn default_uses(table: u32, sequence: u32, column: Option<i16>) -> Result<bool> {
     let sql = "SELECT EXISTS (
         SELECT FROM pg_catalog.pg_depend d
           JOIN pg_catalog.pg_attrdef a ON a.oid = d.objid
          WHERE d.classid = 'pg_catalog.pg_attrdef'::regclass
            AND d.refclassid = 'pg_catalog.pg_class'::regclass
-           AND d.refobjid = $2 AND a.adrelid = $1)";
-    Ok(spi::one::<bool>(sql, &[Arg::Oid(table), Arg::Oid(sequence)])?.unwrap_or(false))
+           AND d.refobjid = $2 AND a.adrelid = $1 AND $3 IN (0, a.adnum))";
+    let column = column.map_or(0, i64::from);
+    let args = [Arg::Oid(table), Arg::Oid(sequence), Arg::Int(column)];
+    Ok(spi::one::<bool>(sql, &args)?.unwrap_or(false))
 }
