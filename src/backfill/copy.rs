@@ -11,6 +11,7 @@ use crate::failpoint;
 use crate::model::deployment::Deployment;
 use crate::model::settings::Settings;
 use crate::pg::bulk::{self, Inserted, Shared};
+use crate::pg::generated;
 use crate::pg::lock::{self, Hold, Mode};
 use crate::pg::log::{self, Entry};
 use crate::pg::security::Identity;
@@ -191,7 +192,9 @@ fn copy_blocks(
     to: u32,
     shared: Shared,
 ) -> Result<(u64, Option<String>)> {
-    match xact::subtransaction(|| write(deployment, &rows.copy(from, to), shared)) {
+    let stored = rows.mapping.stored();
+    let sql = rows.copy(from, to);
+    match generated::written(deployment.blue(), &stored, || write(deployment, &sql, shared)) {
         Ok(done) => Ok(done),
         Err(caught) if caught.is_data_error() => {
             if to - from > 1 {
@@ -215,7 +218,9 @@ fn copy_lines(
     to: u32,
     shared: Shared,
 ) -> Result<(u64, Option<String>)> {
-    match xact::subtransaction(|| write(deployment, &rows.copy_lines(block, from, to), shared)) {
+    let stored = rows.mapping.stored();
+    let sql = rows.copy_lines(block, from, to);
+    match generated::written(deployment.blue(), &stored, || write(deployment, &sql, shared)) {
         Ok(done) => Ok(done),
         Err(caught) if caught.is_data_error() => {
             if to - from > 1 {

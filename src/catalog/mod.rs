@@ -233,6 +233,13 @@ pub fn columns(oid: u32) -> Result<Vec<Column>> {
     spi::rows(include_str!("queries/columns.sql"), &[Arg::Oid(oid)])
 }
 
+/// The default or generation expression of a column as the server stores it.
+pub fn default_tree(oid: u32, column: i16) -> Result<Option<String>> {
+    let sql = "SELECT d.adbin::text FROM pg_catalog.pg_attrdef d
+                WHERE d.adrelid = $1 AND d.adnum = $2";
+    spi::one_kept(sql, &[Arg::Oid(oid), Arg::Int(column.into())])
+}
+
 /// Its indexes, primary key first.
 pub fn indexes(oid: u32) -> Result<Vec<Index>> {
     spi::rows(include_str!("queries/indexes.sql"), &[Arg::Oid(oid)])

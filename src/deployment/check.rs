@@ -15,7 +15,7 @@ use crate::model::settings::Settings;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
-use crate::pg::parse;
+use crate::pg::{generated, parse};
 use crate::shadow::schema;
 
 /// What is known of the table.
@@ -146,7 +146,7 @@ fn about_mapping(d: &Deployment) -> Vec<Finding> {
 fn try_first_block(d: &Deployment) -> Result<()> {
     let blue = d.blue_name();
     let rows = Rows { mapping: &d.plan.forward, from: &d.source, to: &blue };
-    let tried = xact::subtransaction(|| {
+    let tried = generated::written(d.shadow, &d.plan.forward.stored(), || {
         let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
         spi::run(&rows.copy(0, 1), &[])
     });

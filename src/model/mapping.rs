@@ -17,12 +17,17 @@ pub struct MappedColumn {
     pub from: Option<Ident>,
     /// The value may differ from one evaluation to the next.
     pub volatile: bool,
+    /// A generated column on both sides, whose stored value is taken over: `from` has it. Only
+    /// `pg::generated` can write it.
+    #[serde(default)]
+    pub stored: bool,
 }
 
 /// One direction of a deployment: read from one side, written to the other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mapping {
-    /// Every written column that has a value on the read side (generated columns are left out).
+    /// Every written column that has a value on the read side. Generated columns are left out where they
+    /// are computed anew.
     pub columns: Vec<MappedColumn>,
     /// Columns of the written side that only it has; sync never overwrites them.
     pub side_only: Vec<Ident>,
@@ -41,4 +46,11 @@ pub struct Mapping {
     pub fixed: Vec<Ident>,
     /// ON CONFLICT DO UPDATE works; otherwise rows are deleted and inserted.
     pub upsert: bool,
+}
+
+impl Mapping {
+    /// The written columns whose stored generated values are taken over.
+    pub fn stored(&self) -> Vec<&Ident> {
+        self.columns.iter().filter(|c| c.stored).map(|c| &c.column).collect()
+    }
 }

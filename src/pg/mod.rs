@@ -12,6 +12,7 @@ pub mod acl;
 pub mod beside;
 pub mod bulk;
 pub mod executor;
+pub mod generated;
 pub mod lock;
 pub mod log;
 #[cfg(feature = "pg15")]

@@ -11,6 +11,7 @@ use crate::model::mapping::{MappedColumn, Mapping};
 use crate::pg::parse::{self, Expression, Target, Volatility};
 use crate::pg::security::Identity;
 use crate::pg::xact;
+use crate::shadow::generated;
 
 /// The two sides with what the user said about them.
 pub struct Sides<'a> {
@@ -107,11 +108,36 @@ pub fn decide(sides: &Sides<'_>) -> Result<Mappings> {
         let _us = Identity::extension()?;
         (deferrable(sides.origin)?, deferrable(sides.shadow)?)
     };
-    Ok(Mappings {
-        forward: finish(forward, &origin, (&origin_key, &shadow_key), &shadow_deferrable)?,
-        reverse: finish(reverse, &shadow, (&shadow_key, &origin_key), &origin_deferrable)?,
-        pairs: names,
-    })
+    let alike = {
+        let _us = Identity::extension()?;
+        generated::alike(sides.origin, sides.shadow, &pairs)?
+    };
+    let there = alike.iter().filter(|a| a.uses.iter().all(|(o, s)| as_it_is(&forward, *s, *o)));
+    let there: Vec<_> = there.map(|a| stored(&a.origin, &a.shadow)).collect();
+    let back = alike.iter().filter(|a| a.uses.iter().all(|(o, s)| as_it_is(&reverse, *o, *s)));
+    let back: Vec<_> = back.map(|a| stored(&a.shadow, &a.origin)).collect();
+    let mut forward = finish(forward, &origin, (&origin_key, &shadow_key), &shadow_deferrable)?;
+    let mut reverse = finish(reverse, &shadow, (&shadow_key, &origin_key), &origin_deferrable)?;
+    forward.columns.extend(there);
+    reverse.columns.extend(back);
+    Ok(Mappings { forward, reverse, pairs: names })
+}
+
+/// The written column is the read one and nothing else.
+fn as_it_is(half: &Half, written: i16, read: i16) -> bool {
+    let mut mapped = half.mapped.iter();
+    mapped.any(|m| m.column.attnum == written && m.expression.is_column == Some(read))
+}
+
+/// A generated column whose stored value is taken over.
+fn stored(read: &Ident, written: &Ident) -> MappedColumn {
+    MappedColumn {
+        column: written.clone(),
+        expression: read.to_string(),
+        from: Some(read.clone()),
+        volatile: false,
+        stored: true,
+    }
 }
 
 /// Deferrable constraints with an index: name, and whether INITIALLY DEFERRED.
@@ -465,6 +491,7 @@ fn finish(
                 from: m.expression.is_column.and_then(column_read),
                 volatile: m.expression.volatility != Volatility::Immutable,
                 expression: m.expression.sql,
+                stored: false,
             })
             .collect(),
         side_only: half.side_only.into_iter().map(|c| c.name).collect(),

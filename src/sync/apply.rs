@@ -8,6 +8,7 @@ use crate::ddl::rows::{self, Conflict, Rows};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::Deployment;
+use crate::pg::generated;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg, Options};
@@ -45,6 +46,10 @@ const TOGETHER: &str = "rows collide that may fit together with the misfits";
 /// A batch's tools.
 struct Writer<'a> {
     rows: &'a Rows<'a>,
+    /// The table that is written.
+    table: u32,
+    /// Generated columns whose stored values are taken over.
+    stored: Vec<&'a Ident>,
     snapshot: &'a Snapshot,
     all_columns: Vec<Ident>,
     /// The batch was divided.
@@ -69,7 +74,9 @@ pub fn apply<'a>(
         .map(|c| c.column.clone())
         .chain(mapping.side_only.iter().cloned())
         .collect();
-    let writer = Writer { rows, snapshot, all_columns, parted: Cell::new(false) };
+    let (table, stored) = (deployment.blue(), mapping.stored());
+    let parted = Cell::new(false);
+    let writer = Writer { rows, table, stored, snapshot, all_columns, parted };
     // In a restricted operation nothing may be left to the end of the transaction.
     for constraint in &mapping.to_deferred {
         let name = QualifiedName { schema: rows.to.schema.clone(), name: constraint.clone() };
@@ -131,7 +138,7 @@ impl Writer<'_> {
         }
         let work = self.work(&items)?;
         let first = if self.rows.mapping.upsert { Conflict::Update } else { Conflict::Fail };
-        let caught = match xact::subtransaction(|| self.write(&work, first)) {
+        let caught = match self.written(|| self.write(&work, first)) {
             Ok(()) => return Ok(Vec::new()),
             Err(caught) if caught.is_data_error() => caught,
             Err(caught) => return caught.raise(),
@@ -173,7 +180,7 @@ impl Writer<'_> {
         }
         let conflict =
             if self.rows.mapping.to_deferrable { Conflict::Fail } else { Conflict::Skip };
-        match xact::subtransaction(|| {
+        match self.written(|| {
             let kept = self.take_out(work, true)?;
             self.put(work, kept.as_ref(), conflict)?;
             let missing = self.missing(work)?;
@@ -195,7 +202,7 @@ impl Writer<'_> {
         if item.goes.as_ref().is_some_and(|(to, _)| *to != item.id) {
             let stays_here = Item { goes: None, ..item.clone() };
             let work = self.work(&[&stays_here])?;
-            match xact::subtransaction(|| self.write(&work, Conflict::Fail)) {
+            match self.written(|| self.write(&work, Conflict::Fail)) {
                 Ok(()) => return Ok(Vec::new()),
                 Err(caught) if caught.is_data_error() => {}
                 Err(caught) => return caught.raise(),
@@ -210,6 +217,11 @@ impl Writer<'_> {
         spi::with_rows(&self.rows.present(), &[], self.options(&[&work]), |rows, _| {
             Ok(!rows.is_empty())
         })
+    }
+
+    /// Writes in a subtransaction; `work` may be called again.
+    fn written<T>(&self, work: impl FnMut() -> Result<T>) -> std::result::Result<T, xact::Caught> {
+        generated::written(self.table, &self.stored, work)
     }
 
     fn write(&self, work: &Work, conflict: Conflict) -> Result<()> {

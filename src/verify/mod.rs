@@ -9,8 +9,8 @@
 //!
 //! Where the mapping takes columns as they are, green is read without the executor too.
 //!
-//! Left out: columns that only blue has, columns whose mapping is volatile, columns that the server
-//! computes, and keys in the log, misfits too.
+//! Left out: columns that only blue has, columns whose mapping is volatile, generated columns that
+//! are computed anew, and keys in the log, misfits too.
 //!
 //! Invariants: what is held between chunks is bounded; a rewrite of either table begins the pass again.
 //! Locks: ACCESS SHARE on both tables, until the transaction ends.
