@@ -7,15 +7,20 @@ use serde::Serialize;
 
 use super::place::Place;
 use super::session::{self, SUBJECT, execute};
+use super::side::{Side, Sides};
 use crate::cluster::SUPERUSER;
 use crate::setup::command::{output, say};
 use crate::setup::{self, Tree, Workspace};
 
 /// Who rewrites the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Contender {
-    /// From bg_prepare to swapped, with one copy worker
+    /// As a user runs it: a column is added, every setting as it is
+    Ours,
+    /// The same with bluegreen.copy_workers = 2
+    OursWorkers2,
+    /// From bg_prepare without changes to swapped, with one copy worker
     Ours1,
     /// The same with two copy workers
     Ours2,
@@ -27,10 +32,45 @@ pub(super) enum Contender {
     Manual,
 }
 
+/// A contender and the build that it is of: only ours can be of another one than the clone's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Entrant {
+    pub(super) contender: Contender,
+    pub(super) side: Side,
+}
+
+impl Entrant {
+    /// Of the clone's build.
+    pub(super) fn here(contender: Contender) -> Self {
+        Self { contender, side: Side::Ours }
+    }
+
+    /// All of them, each of ours with its like of the other build behind it.
+    pub(super) fn all(contenders: &[Contender], sides: &Sides) -> Vec<Self> {
+        let mut all = Vec::new();
+        for &contender in contenders {
+            let every = sides.all();
+            let every = every.into_iter().filter(|side| *side == Side::Ours || contender.is_ours());
+            all.extend(every.map(|side| Self { contender, side }));
+        }
+        all
+    }
+
+    /// As it is printed.
+    pub(super) fn name(self, sides: &Sides) -> String {
+        match self.side {
+            Side::Ours => self.contender.word().to_owned(),
+            Side::Beside => format!("{}@{}", self.contender.word(), sides.name(self.side)),
+        }
+    }
+}
+
 impl Contender {
     /// As it is typed.
     pub(super) fn word(self) -> &'static str {
         match self {
+            Self::Ours => "ours",
+            Self::OursWorkers2 => "ours-workers2",
             Self::Ours1 => "ours1",
             Self::Ours2 => "ours2",
             Self::Floor => "floor",
@@ -40,7 +80,7 @@ impl Contender {
     }
 
     pub(super) fn is_ours(self) -> bool {
-        matches!(self, Self::Ours1 | Self::Ours2)
+        matches!(self, Self::Ours | Self::OursWorkers2 | Self::Ours1 | Self::Ours2)
     }
 
     /// Whether it can be had. What is missing is installed; what cannot be is said.
@@ -69,8 +109,10 @@ impl Contender {
     pub(super) fn subject(self, place: &Place) -> Result<Client> {
         match self {
             Self::Ours1 => session::subject(&place.cluster, &[("bluegreen.copy_workers", "1")]),
-            Self::Ours2 => session::subject(&place.cluster, &[("bluegreen.copy_workers", "2")]),
-            Self::Floor => session::subject(&place.cluster, &[]),
+            Self::OursWorkers2 | Self::Ours2 => {
+                session::subject(&place.cluster, &[("bluegreen.copy_workers", "2")])
+            }
+            Self::Ours | Self::Floor => session::subject(&place.cluster, &[]),
             Self::Repack | Self::Manual => session::subject_as(&place.cluster, SUPERUSER),
         }
     }
@@ -79,6 +121,11 @@ impl Contender {
     pub(super) fn rewrite(self, place: &Place, subject: &mut Client) -> Result<()> {
         let table = place.table.name;
         match self {
+            Self::Ours | Self::OursWorkers2 => {
+                let prepare = format!("SELECT bg_prepare('{table}', 'ADD COLUMN phone text')");
+                execute(subject, &prepare)?;
+                execute(subject, &format!("CALL bg_run('{table}', 'swapped')"))
+            }
             Self::Ours1 | Self::Ours2 => {
                 execute(subject, &format!("SELECT bg_prepare('{table}', '')"))?;
                 execute(subject, &format!("CALL bg_run('{table}', 'swapped')"))
@@ -98,10 +145,17 @@ impl Contender {
         }
     }
 
-    /// Removes what is left: the table is live under its name, and nothing is beside it.
+    /// Removes what is left: the table is live under its name, as it was defined, and nothing is
+    /// beside it.
     pub(super) fn tidy_up(self, place: &Place, subject: &mut Client) -> Result<()> {
         let table = place.table.name;
         match self {
+            // Back to the table without the column, so that it is the same for the next one.
+            Self::Ours | Self::OursWorkers2 => {
+                execute(subject, &format!("CALL bg_run('{table}', 'swapped')"))?;
+                execute(subject, &format!("SELECT bg_revert('{table}')"))?;
+                execute(subject, &format!("SELECT bg_abort('{table}')"))
+            }
             Self::Ours1 | Self::Ours2 => execute(subject, &format!("SELECT bg_finish('{table}')")),
             Self::Floor => execute(subject, &format!("DROP TABLE floor.{table}")),
             Self::Repack => Ok(()),

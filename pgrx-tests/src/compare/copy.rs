@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::judge::Judge;
 use super::place::Place;
 use super::session::{self, execute};
+use super::side::{BySide, Sides};
 use super::steps::Steps;
 use super::table::Name;
 use super::{Arguments, median, save};
@@ -34,41 +35,69 @@ struct Runs {
     rows: i64,
     ratio: f64,
     verify_ratio: f64,
-    pairs: Vec<Pair>,
+    /// The copy's time, and that of bg_verify, by that of the other commit.
+    beside: Option<[f64; 2]>,
+    pairs: Vec<BySide<Pair>>,
 }
 
 /// Runs the pairs on each table.
-pub(super) fn run(workspace: &Workspace, arguments: &Arguments, judge: &mut Judge) -> Result<()> {
+pub(super) fn run(
+    workspace: &Workspace,
+    arguments: &Arguments,
+    sides: &Sides,
+    judge: &mut Judge,
+) -> Result<()> {
     use Name::{Composite, Narrow, Users, Uuid, Wide};
     let mut all = Vec::new();
     for table in arguments.tables(&[Users, Narrow, Wide, Uuid, Composite]) {
-        let mut place = Place::fill(table.table(), arguments.rows(2_000_000))?;
-        println!("copy: {} rows of {}, no clients", place.rows, table.word());
+        let rows = arguments.rows(2_000_000);
+        let mut places = sides.in_turn(0, |side| Place::fill_on(side, table.table(), rows))?;
+        let rows = places.ours.rows;
+        println!("copy: {rows} rows of {}, no clients", table.word());
         let mut pairs = Vec::new();
-        for number in 0..arguments.pairs(5) {
-            let ((copy, verify), create_table_as);
-            if number % 2 == 0 {
-                (copy, verify) = ours(&mut place)?;
-                create_table_as = floor(&mut place)?;
-            } else {
-                create_table_as = floor(&mut place)?;
-                (copy, verify) = ours(&mut place)?;
-            }
-            println!(
-                "   copy {copy:>7.2} s, CREATE TABLE AS {create_table_as:>7.2} s: {:.3}; bg_verify {verify:.2} s: {:.3}",
-                copy / create_table_as,
-                verify / copy
-            );
-            pairs.push(Pair { copy, verify, create_table_as });
+        for number in 0..arguments.pairs(5) as usize {
+            pairs.push(sides.in_turn(number, |side| {
+                // Not in step with the sides' turns: each order comes with each side first.
+                let pair = pair(places.of(side), number / 2 % 2 == 0)?;
+                pair.print(sides.name(side));
+                Ok(pair)
+            })?);
         }
-        let ratio = median(pairs.iter().map(|pair| pair.copy / pair.create_table_as));
-        let verify_ratio = median(pairs.iter().map(|pair| pair.verify / pair.copy));
+        let ours = || pairs.iter().map(|pair| &pair.ours);
+        let ratio = median(ours().map(|pair| pair.copy / pair.create_table_as));
+        let verify_ratio = median(ours().map(|pair| pair.verify / pair.copy));
         let word = table.word();
         judge.at_most(&format!("copy ÷ CREATE TABLE AS of {word}"), ratio, GOAL, "");
         judge.at_most(&format!("bg_verify ÷ copy of {word}"), verify_ratio, VERIFY_GOAL, "");
-        all.push(Runs { table, rows: place.rows, ratio, verify_ratio, pairs });
+        let copies = sides.ratio(&format!("copy of {word}"), &pairs, |pair| pair.copy);
+        let verified = sides.ratio(&format!("bg_verify of {word}"), &pairs, |pair| pair.verify);
+        let beside = copies.zip(verified).map(<[f64; 2]>::from);
+        all.push(Runs { table, rows, ratio, verify_ratio, beside, pairs });
     }
     save(workspace, "copy", &all)
+}
+
+fn pair(place: &mut Place, copy_first: bool) -> Result<Pair> {
+    if copy_first {
+        let (copy, verify) = ours(place)?;
+        Ok(Pair { copy, verify, create_table_as: floor(place)? })
+    } else {
+        let create_table_as = floor(place)?;
+        let (copy, verify) = ours(place)?;
+        Ok(Pair { copy, verify, create_table_as })
+    }
+}
+
+impl Pair {
+    fn print(&self, name: &str) {
+        let Self { copy, verify, create_table_as } = self;
+        println!(
+            "   {name}: copy {copy:>7.2} s, CREATE TABLE AS {create_table_as:>7.2} s: {:.3}; \
+             bg_verify {verify:.2} s: {:.3}",
+            copy / create_table_as,
+            verify / copy
+        );
+    }
 }
 
 /// Seconds of the copy in a backfill that nobody disturbs, with one worker, and of bg_verify after

@@ -17,10 +17,13 @@ mod ledger;
 mod load;
 mod lock;
 mod memory;
+mod ours;
 mod picture;
 mod place;
+mod readers;
 mod scale;
 mod session;
+mod side;
 mod stall;
 mod steps;
 mod table;
@@ -39,6 +42,7 @@ use crate::setup::{self, Tree, Workspace};
 use contender::Contender;
 use judge::Judge;
 use load::Pace;
+use side::Sides;
 use table::Name;
 
 /// The role that owns the table and whose sessions are measured.
@@ -50,13 +54,13 @@ pub struct Arguments {
     /// Run this comparison only; may be given several times
     #[arg(long, value_enum)]
     only: Vec<Comparison>,
-    /// For change and copy: this table; may be given several times
+    /// For ours, change and copy: this table; may be given several times
     #[arg(long, value_enum)]
     table: Vec<Name>,
-    /// For change: under this load; may be given several times
+    /// For ours and change: under this load; may be given several times
     #[arg(long, value_enum)]
     load: Vec<Pace>,
-    /// For change: this contender; may be given several times
+    /// For ours and change: this contender; may be given several times
     #[arg(long, value_enum)]
     contender: Vec<Contender>,
     /// Repetitions; 5 when not given, 7 for capture
@@ -71,11 +75,17 @@ pub struct Arguments {
     /// Compare what is installed under target/server, without building the clone first
     #[arg(long)]
     installed: bool,
+    /// Build this commit too and measure both in turns: each figure also as ours ÷ that commit's.
+    /// For ours, change, copy, stall and lock
+    #[arg(long, value_name = "COMMIT")]
+    beside: Option<String>,
 }
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Comparison {
+    /// What a user runs, all settings as they are, beside the least that a rewrite must do and pg_repack
+    Ours,
     /// From bg_prepare to swapped, beside the least that a rewrite must do, pg_repack, and others
     Change,
     /// The copy alone, beside CREATE TABLE AS, on five kinds of tables
@@ -117,16 +127,28 @@ impl Arguments {
 }
 
 impl Comparison {
-    fn run(self, workspace: &Workspace, arguments: &Arguments, judge: &mut Judge) -> Result<()> {
+    /// Whether it can measure two builds in turns.
+    fn knows_beside(self) -> bool {
+        matches!(self, Self::Ours | Self::Change | Self::Copy | Self::Stall | Self::Lock)
+    }
+
+    fn run(
+        self,
+        workspace: &Workspace,
+        arguments: &Arguments,
+        sides: &Sides,
+        judge: &mut Judge,
+    ) -> Result<()> {
         match self {
-            Self::Change => change::run(workspace, arguments, judge),
-            Self::Copy => copy::run(workspace, arguments, judge),
+            Self::Ours => ours::run(workspace, arguments, sides, judge),
+            Self::Change => change::run(workspace, arguments, sides, judge),
+            Self::Copy => copy::run(workspace, arguments, sides, judge),
             Self::Scale => scale::run(workspace, arguments, judge),
             Self::Gentle => gentle::run(workspace, arguments, judge),
             Self::Capture => capture::run(workspace, arguments, judge),
             Self::Bulk => bulk::run(workspace, arguments, judge),
-            Self::Stall => stall::run(workspace, arguments, judge),
-            Self::Lock => lock::run(workspace, arguments, judge),
+            Self::Stall => stall::run(workspace, arguments, sides, judge),
+            Self::Lock => lock::run(workspace, arguments, sides, judge),
         }
     }
 }
@@ -138,13 +160,25 @@ fn given_or<T: Copy>(given: &[T], usual: &[T]) -> Vec<T> {
 /// Sets up what is missing and compares. An error when a goal was missed, a write was lost or a
 /// client got an error; goals are not judged by a quick run.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let mut comparisons = given_or(&arguments.only, Comparison::value_variants());
+    if arguments.beside.is_some() {
+        if let Some(other) = arguments.only.iter().find(|comparison| !comparison.knows_beside()) {
+            bail!("--beside is not for {}", format!("{other:?}").to_lowercase());
+        }
+        comparisons.retain(|comparison| comparison.knows_beside());
+    }
     if !arguments.installed {
         setup::install(workspace, Tree::Release)?;
     }
+    let beside = match &arguments.beside {
+        Some(commit) => Some(setup::install_beside(workspace, commit, arguments.installed)?),
+        None => None,
+    };
+    let sides = Sides::new(beside);
     let mut judge = Judge::new(arguments);
-    for comparison in given_or(&arguments.only, Comparison::value_variants()) {
+    for comparison in comparisons {
         // The others are still worth their time.
-        if let Err(error) = comparison.run(workspace, arguments, &mut judge) {
+        if let Err(error) = comparison.run(workspace, arguments, &sides, &mut judge) {
             judge.failed(&format!("{comparison:?}").to_lowercase(), &error);
         }
     }

@@ -50,7 +50,7 @@ fn paint(file: &Path, runs: &Runs, panels: &[&Run]) -> Painted {
     for (panel, run) in area.split_evenly((panels.len(), 1)).iter().zip(panels) {
         let title = format!(
             "{} ({:.1} s), {} rows of {}, load {}",
-            run.contender.word(),
+            run.name,
             run.seconds,
             runs.rows,
             runs.table.word(),

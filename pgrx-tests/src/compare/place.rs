@@ -5,10 +5,15 @@ use anyhow::{Context, Result};
 use postgres::Client;
 
 use super::ledger::{self, Sums};
+use super::side::Side;
 use super::table::Table;
 use super::{OWNER, session, warm};
 use crate::cluster::{Cluster, Options, SUPERUSER};
 use crate::setup::command::say;
+
+/// What a server as delivered is too small in for two million rows.
+pub(super) const AS_DELIVERED_BUT: [(&str, &str); 2] =
+    [("shared_buffers", "1GB"), ("max_wal_size", "16GB")];
 
 /// A cluster with a table.
 pub(super) struct Place {
@@ -23,12 +28,27 @@ pub(super) struct Place {
 impl Place {
     /// Starts a cluster and fills a table.
     pub(super) fn fill(table: &'static Table, rows: i64) -> Result<Self> {
-        Self::fill_in(start_cluster()?, table, rows)
+        Self::fill_on(Side::Ours, table, rows)
+    }
+
+    /// The same for one of the builds.
+    pub(super) fn fill_on(side: Side, table: &'static Table, rows: i64) -> Result<Self> {
+        Self::fill_in(start(usual("1GB").tree(side.tree()))?, table, rows)
+    }
+
+    /// The same in a cluster with the server's own settings but those of [`AS_DELIVERED_BUT`].
+    pub(super) fn fill_as_delivered(side: Side, table: &'static Table, rows: i64) -> Result<Self> {
+        // What a throwaway cluster sets otherwise.
+        let delivered = [("fsync", "on"), ("max_prepared_transactions", "0")];
+        let set = |options: Options, (name, value): &(&str, &str)| options.set(name, value);
+        let options = Options::default().tree(side.tree());
+        let options = delivered.iter().chain(&AS_DELIVERED_BUT).fold(options, set);
+        Self::fill_in(start(options)?, table, rows)
     }
 
     /// The same in a cluster with shared buffers for a large table.
     pub(super) fn fill_large(table: &'static Table, rows: i64) -> Result<Self> {
-        Self::fill_in(start_cluster_with("4GB")?, table, rows)
+        Self::fill_in(start(usual("4GB"))?, table, rows)
     }
 
     fn fill_in(cluster: Cluster, table: &'static Table, rows: i64) -> Result<Self> {
@@ -99,18 +119,17 @@ impl Place {
 
 /// A cluster set up as a small production server: durable, with enough WAL to need no checkpoint in
 /// the middle of a run. Without autovacuum, which would come into some runs and not into others.
-pub(super) fn start_cluster() -> Result<Cluster> {
-    start_cluster_with("1GB")
-}
-
-fn start_cluster_with(shared_buffers: &str) -> Result<Cluster> {
-    let options = Options::default()
+fn usual(shared_buffers: &str) -> Options {
+    Options::default()
         .shared_buffers(shared_buffers)
         .set("fsync", "on")
         .set("autovacuum", "off")
         .set("max_wal_size", "16GB")
         .set("checkpoint_timeout", "1h")
-        .set("maintenance_work_mem", "256MB");
+        .set("maintenance_work_mem", "256MB")
+}
+
+fn start(options: Options) -> Result<Cluster> {
     let cluster = Cluster::start(&options)?;
     cluster.install_extension("postgres")?;
     cluster.create_owner(OWNER)?;

@@ -1,6 +1,6 @@
-//! How long a swap makes clients wait: eight writers as fast as they can, and for each swap or
-//! revert the longest transaction in the second from its begin, less the longest in the three
-//! seconds before.
+//! How long a swap makes clients wait: eight writers as fast as they can, two readers in REPEATABLE
+//! READ beside them, and for each swap or revert the longest transaction of a writer in the second from
+//! its begin, less the longest in the three seconds before.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,9 +11,12 @@ use serde::Serialize;
 
 use super::judge::Judge;
 use super::latencies::Transactions;
+use super::ledger::Sums;
 use super::load::{Load, Mix, Pace};
 use super::place::Place;
+use super::readers::Readers;
 use super::session::{self, execute, set};
+use super::side::{BySide, Side, Sides};
 use super::table::Name;
 use super::{Arguments, median, save};
 use crate::setup::Workspace;
@@ -21,6 +24,10 @@ use crate::setup::command::say;
 
 /// Milliseconds that the median swap adds, at most.
 const GOAL: f64 = 20.0;
+/// Milliseconds that it adds more than that of another commit, at most.
+const GOAL_ADDED: f64 = 5.0;
+/// Until the clients are at their speed.
+const WARM_UP: Duration = Duration::from_secs(1);
 /// How long is looked before a swap, and from its begin.
 const BEFORE: Duration = Duration::from_secs(3);
 const AROUND: Duration = Duration::from_secs(1);
@@ -47,62 +54,123 @@ struct Stall {
     added_ms: f64,
     call_ms: f64,
     tries: usize,
+    /// Transactions of the writers.
+    per_second: f64,
 }
 
 /// All of them, as they are saved.
 #[derive(Debug, Serialize)]
 struct Runs {
     rows: i64,
-    per_second: f64,
-    median_ms: f64,
-    worst_ms: f64,
-    stalls: Vec<Stall>,
+    /// Transactions of the writers.
+    per_second: BySide<f64>,
+    median_ms: BySide<f64>,
+    worst_ms: BySide<f64>,
+    stalls: Vec<BySide<Stall>>,
 }
 
-/// Swaps and reverts in turn under the writers' eyes.
-pub(super) fn run(workspace: &Workspace, arguments: &Arguments, judge: &mut Judge) -> Result<()> {
-    let mut place = Place::fill(Name::Users.table(), arguments.rows(1_000_000))?;
+/// A deployment under the eyes of writers and readers.
+struct Stage {
+    place: Place,
+    subject: Client,
+    before: Sums,
+    patient: bool,
+}
+
+/// Swaps and reverts in turns under the writers' eyes.
+pub(super) fn run(
+    workspace: &Workspace,
+    arguments: &Arguments,
+    sides: &Sides,
+    judge: &mut Judge,
+) -> Result<()> {
+    let rows = arguments.rows(1_000_000);
+    let mut stages = sides.in_turn(0, |side| Stage::set(side, rows))?;
     let count = if arguments.quick { 4 } else { 20 };
-    println!("stall: {} rows of users, 8 writers, {count} swaps and reverts", place.rows);
-    place.settle()?;
-    let before = place.beyond_ledger()?;
-    let mut subject = session::subject(&place.cluster, &[])?;
-    place.deploy(&mut subject)?;
-
-    let load = Load::start(&place, Pace::Flat, Mix::Updates)?.context("no writers")?;
-    let began = SystemTime::now();
-    let mut swaps = Vec::new();
-    let mut patient = false;
+    println!("stall: {rows} rows of users, 8 writers, 2 readers, {count} swaps and reverts");
+    let mut stalls = Vec::new();
     for number in 0..count {
-        keep_in_step(&mut subject, BEFORE)?;
         let verb = if number % 2 == 0 { "bg_swap" } else { "bg_revert" };
-        swaps.push(exchange(&mut subject, verb, &mut patient)?);
+        // A swap and a revert in each order.
+        stalls.push(sides.in_turn(number / 2, |side| {
+            let stall = stages.of(side).exchange_under_load(verb)?;
+            stall.print(sides.name(side));
+            Ok(stall)
+        })?);
     }
-    keep_in_step(&mut subject, AROUND)?;
-    let ended = SystemTime::now();
-    let transactions = load.stop()?;
-    let lost = place.beyond_ledger()?.lost_since(before);
 
-    let stalls: Vec<Stall> =
-        swaps.iter().map(|swap| stall(&transactions, swap)).collect::<Result<_>>()?;
-    let median_ms = median(stalls.iter().map(|stall| stall.added_ms));
-    let worst_ms = stalls.iter().map(|stall| stall.added_ms).fold(f64::NEG_INFINITY, f64::max);
-    let per_second = transactions.between(began, ended)?.per_second;
-    for stall in &stalls {
+    let columns = sides.in_turn(0, |side| {
+        let of = |pair: &BySide<Stall>, figure: fn(&Stall) -> f64| match side {
+            Side::Ours => figure(&pair.ours),
+            Side::Beside => pair.beside.as_ref().map_or(f64::NAN, figure),
+        };
+        let added = || stalls.iter().map(|pair| of(pair, |stall| stall.added_ms));
+        let per_second = median(stalls.iter().map(|pair| of(pair, |stall| stall.per_second)));
+        let (middle, worst) = (median(added()), added().fold(f64::NEG_INFINITY, f64::max));
+        let name = sides.name(side);
         println!(
-            "   {:>9}: longest before {:>7.1} ms, around {:>7.1} ms: {:>+7.1} ms; {} tries, {:.0} ms",
-            stall.verb,
-            stall.longest_before_ms,
-            stall.longest_around_ms,
-            stall.added_ms,
-            stall.tries,
-            stall.call_ms
+            "stall, {name}: median {middle:+.1} ms, worst {worst:+.1} ms, at {per_second:.0} \
+             transactions a second"
+        );
+        let lost = stages.of(side).lost()?;
+        judge.never(&format!("stall, {name}: writes lost"), lost);
+        Ok([middle, worst, per_second])
+    })?;
+    let median_ms = columns.map(|column| column[0]);
+    let what = "what a swap adds to the longest transaction, median";
+    judge.at_most(what, median_ms.ours, GOAL, " ms");
+    sides.ratio("stall: the longest transaction around a swap", &stalls, |s| s.longest_around_ms);
+    sides.ratio("stall: transactions a second", &stalls, |stall| stall.per_second);
+    if let Some((theirs, name)) = median_ms.beside.zip(sides.beside()) {
+        let what = format!("{what}, less that of {name}");
+        judge.at_most(&what, median_ms.ours - theirs, GOAL_ADDED, " ms");
+    }
+    let (worst_ms, per_second) = (columns.map(|column| column[1]), columns.map(|c| c[2]));
+    save(workspace, "stall", &Runs { rows, per_second, median_ms, worst_ms, stalls })
+}
+
+impl Stage {
+    fn set(side: Side, rows: i64) -> Result<Self> {
+        let mut place = Place::fill_on(side, Name::Users.table(), rows)?;
+        place.settle()?;
+        let before = place.beyond_ledger()?;
+        let mut subject = session::subject(&place.cluster, &[])?;
+        place.deploy(&mut subject)?;
+        Ok(Self { place, subject, before, patient: false })
+    }
+
+    /// One swap or revert, while the other side rests.
+    fn exchange_under_load(&mut self, verb: &'static str) -> Result<Stall> {
+        let load = Load::start(&self.place, Pace::Flat, Mix::Updates)?.context("no writers")?;
+        let readers = Readers::start(&self.place)?;
+        let began = SystemTime::now();
+        // Clients that have just come are slow at first, which is not to count as before the swap.
+        keep_in_step(&mut self.subject, WARM_UP + BEFORE)?;
+        let swap = exchange(&mut self.subject, verb, &mut self.patient)?;
+        keep_in_step(&mut self.subject, AROUND)?;
+        let ended = SystemTime::now();
+        let transactions = load.stop()?;
+        readers.stop()?;
+        stall(&transactions, &swap, (began + WARM_UP, ended))
+    }
+
+    fn lost(&mut self) -> Result<u64> {
+        Ok(self.place.beyond_ledger()?.lost_since(self.before))
+    }
+}
+
+impl Stall {
+    fn print(&self, name: &str) {
+        println!(
+            "   {name}: {:>9}: longest before {:>7.1} ms, around {:>7.1} ms: {:>+7.1} ms; {} tries, {:.0} ms",
+            self.verb,
+            self.longest_before_ms,
+            self.longest_around_ms,
+            self.added_ms,
+            self.tries,
+            self.call_ms
         );
     }
-    println!("worst: {worst_ms:+.1} ms, at {per_second:.0} transactions a second");
-    judge.at_most("what a swap adds to the longest transaction, median", median_ms, GOAL, " ms");
-    judge.never("stall: writes lost", lost);
-    save(workspace, "stall", &Runs { rows: place.rows, per_second, median_ms, worst_ms, stalls })
 }
 
 /// Syncs now and then, so that not much is left to the swap; the last time at the end.
@@ -143,7 +211,11 @@ fn may_pass(error: &postgres::Error) -> bool {
         || code == Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE)
 }
 
-fn stall(transactions: &Transactions, swap: &Swap) -> Result<Stall> {
+fn stall(
+    transactions: &Transactions,
+    swap: &Swap,
+    (from, to): (SystemTime, SystemTime),
+) -> Result<Stall> {
     let &Swap { verb, began, ended, tries } = swap;
     let before = transactions.between(began - BEFORE, began)?;
     // What waited for a swap that took long ends after it.
@@ -156,5 +228,6 @@ fn stall(transactions: &Transactions, swap: &Swap) -> Result<Stall> {
         added_ms: around.longest_ms - before.longest_ms,
         call_ms: ended.duration_since(began).unwrap_or_default().as_secs_f64() * 1000.0,
         tries,
+        per_second: transactions.between(from, to)?.per_second,
     })
 }

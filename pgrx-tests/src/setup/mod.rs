@@ -5,6 +5,7 @@
 //! it but the packages is under `target/`: nothing of the system or of the user's own set-up is
 //! written.
 
+mod beside;
 pub mod command;
 mod extension;
 mod packages;
@@ -15,6 +16,7 @@ mod workspace;
 
 use anyhow::Result;
 
+pub use beside::install as install_beside;
 pub use repack::ensure as ensure_repack;
 pub use workspace::{MAJOR, Tree, Workspace};
 

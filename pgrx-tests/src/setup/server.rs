@@ -51,10 +51,21 @@ pub fn ensure(workspace: &Workspace, tree: Tree) -> Result<()> {
     fs::rename(&partial, &top).with_context(|| format!("moving {} into place", top.display()))
 }
 
-fn remove(dir: &Path) -> Result<()> {
+/// Removes a directory, if it is there.
+pub(super) fn remove(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("removing {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove_file(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", file.display()))
         }
         _ => Ok(()),
     }

@@ -31,7 +31,7 @@ pub fn ensure_cargo_pgrx(workspace: &Workspace) -> Result<()> {
 pub fn ensure_pgrx_home(workspace: &Workspace, tree: Tree) -> Result<()> {
     let home = workspace.pgrx_home(tree);
     // The release trees share a home, which builds against the first one's headers.
-    let tree = if tree == Tree::Failpoints { Tree::Release } else { tree };
+    let tree = if tree == Tree::PgTest { tree } else { Tree::Release };
     let path = toml_string(&workspace.pg_config(tree).to_string_lossy());
     let wanted = format!("[configs]\npg{MAJOR} = {path}\n");
     let file = home.join("config.toml");

@@ -23,6 +23,8 @@ pub enum Tree {
     Release,
     /// A release build with the feature `failpoints`.
     Failpoints,
+    /// The release build of another commit, which is measured beside the clone's.
+    Beside,
     /// What `cargo pgrx test` installs into: a debug build with the `#[pg_test]` functions.
     PgTest,
 }
@@ -31,7 +33,7 @@ impl Tree {
     /// The cargo features that the extension is built with for this tree.
     pub fn features(self) -> Option<&'static str> {
         match self {
-            Tree::Release | Tree::PgTest => None,
+            Tree::Release | Tree::Beside | Tree::PgTest => None,
             Tree::Failpoints => Some("failpoints"),
         }
     }
@@ -40,6 +42,7 @@ impl Tree {
         match self {
             Tree::Release => "",
             Tree::Failpoints => "-failpoints",
+            Tree::Beside => "-beside",
             Tree::PgTest => "-test",
         }
     }
@@ -98,7 +101,7 @@ impl Workspace {
     pub fn pgrx_home(&self, tree: Tree) -> PathBuf {
         let base = self.servers.clone().unwrap_or_else(|| self.target());
         match tree {
-            Tree::Release | Tree::Failpoints => base.join("pgrx"),
+            Tree::Release | Tree::Failpoints | Tree::Beside => base.join("pgrx"),
             Tree::PgTest => base.join("pgrx-test"),
         }
     }
