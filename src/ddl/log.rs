@@ -62,7 +62,7 @@ pub fn count(log: &QualifiedName) -> String {
 }
 
 /// The first `$1` events, or those of a window, in their order; before them the misfits, if wanted.
-/// Gives place, position, operation, key and old key; keys have `columns` columns.
+/// Gives place, position, transaction, operation, key and old key; keys have `columns` columns.
 pub fn events(
     log: &QualifiedName,
     columns: usize,
@@ -77,10 +77,10 @@ pub fn events(
         )
     });
     format!(
-        "SELECT ctid, position, op, {keys} FROM (
-             (SELECT ctid, position, op, {keys} FROM {log} WHERE op = 'M' AND {misfits})
+        "SELECT ctid, position, xmin, op, {keys} FROM (
+             (SELECT ctid, position, xmin, op, {keys} FROM {log} WHERE op = 'M' AND {misfits})
              UNION ALL
-             (SELECT ctid, position, op, {keys} FROM {log} WHERE op <> 'M'{within}
+             (SELECT ctid, position, xmin, op, {keys} FROM {log} WHERE op <> 'M'{within}
                ORDER BY position, n, ctid LIMIT $1)) l"
     )
 }
@@ -129,7 +129,7 @@ mod tests {
 
         let sql = events(&QualifiedName::new("bluegreen", "forward_1"), 2, true, Some(window));
 
-        let keys = "ctid, position, op, k1, k2, o1, o2";
+        let keys = "ctid, position, xmin, op, k1, k2, o1, o2";
         assert!(sql.contains(&format!(
             "SELECT {keys} FROM \"bluegreen\".\"forward_1\" WHERE op = 'M' AND true)"
         )));

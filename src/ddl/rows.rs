@@ -14,6 +14,9 @@ pub const KEPT: &str = "bluegreen_kept";
 /// Keys in blue's terms.
 pub const KEYS: &str = "bluegreen_keys";
 
+/// Versions of rows of the read table, with its columns' names.
+pub const VERSIONS: &str = "bluegreen_versions";
+
 /// Name of the column that says what became of a key.
 pub const KIND: &str = "bluegreen.kind";
 
@@ -40,6 +43,11 @@ pub fn mapped_name(i: usize) -> String {
 
 fn mapped_column(i: usize) -> Ident {
     Ident::new(mapped_name(i))
+}
+
+/// The value that a version has in column `i` of those that only the written table has, from 0.
+pub fn side_column(i: usize) -> String {
+    format!("bluegreen.s{}", i + 1)
 }
 
 /// Column `i` of a row of blue that was taken out, from 0.
@@ -168,6 +176,35 @@ impl Rows<'_> {
             .map(|i| format!("k.{}", mapped_column(i)))
             .collect();
         format!("SELECT {} FROM {} k", columns.join(", "), self.with_mapped_key(WORK, batch_key))
+    }
+
+    /// The same with the keys' numbers before them.
+    pub fn map_numbered_keys(&self) -> String {
+        let columns: Vec<_> = (0..self.mapping.key_expressions.len())
+            .map(|i| format!("k.{}", mapped_column(i)))
+            .collect();
+        format!(
+            "SELECT k.{}, {} FROM {} k",
+            Ident::new(ID),
+            columns.join(", "),
+            self.with_mapped_key(WORK, batch_key)
+        )
+    }
+
+    /// Writes a row for each of [`VERSIONS`]; `side` says that these have values of the columns that only
+    /// blue has.
+    pub fn write_versions(&self, side: bool) -> String {
+        let only = self.mapping.side_only.iter().enumerate().filter(|_| side);
+        let (names, values): (Vec<_>, Vec<_>) =
+            only.map(|(i, c)| (format!(", {c}"), format!(", g.{}", Ident::new(side_column(i))))).unzip();
+        format!(
+            "INSERT INTO {} ({}{}) OVERRIDING SYSTEM VALUE SELECT {}{} FROM {VERSIONS} AS g",
+            self.to,
+            self.columns(),
+            names.concat(),
+            self.expressions(),
+            values.concat(),
+        )
     }
 
     /// Deletes from blue's blocks `from..to` the rows whose key is in [`KEYS`].

@@ -163,7 +163,7 @@ fn under_lock(
         swap::refuse_first_copies(d)?;
     }
     laps.lap("check");
-    sync::drain(d, settings)?;
+    sync::last_drain(d, settings, guard::lock_table()?)?;
     refuse_misfits(d, misfits, call)?;
     let aside = match misfits {
         Misfits::SetAside => sync::set_aside(d)?,

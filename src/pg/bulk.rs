@@ -16,6 +16,8 @@ use pgrx::prelude::*;
 
 use crate::error::Result;
 use crate::pg::executor;
+use crate::pg::history::Entries;
+use crate::pg::log::Place;
 #[cfg(feature = "pg15")]
 use crate::pg::pages::Room;
 use crate::pg::ring;
@@ -90,19 +92,29 @@ unsafe fn run(
             pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
             return Inserted::ByServer(why);
         }
-        // Now a SELECT whose columns are those of the table, in order and type.
-        (*statement).commandType = pg_sys::CmdType::CMD_SELECT;
-        (*statement).planTree = (*(*statement).planTree).lefttree;
-        (*statement).resultRelations = std::ptr::null_mut();
-
-        let mut receiver = Receiver::new(relation, Moved::of(statement, relation), shared);
+        let moved = Moved::of(source(statement), relation);
+        let mut receiver = Receiver::new(relation, moved, shared, None);
         // The executor writes to it through this pointer, and so do we until it has ended.
         let target = &raw mut receiver;
         let none = std::ptr::null_mut();
         executor::run(statement, text, target.cast(), none, || (*target).flush());
-        let rows = receiver.finish();
+        let (rows, _) = receiver.finish();
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         Inserted::Rows(rows)
+    }
+}
+
+/// The plan below an insertion, made a SELECT whose columns are those of the table, in order and type.
+///
+/// # Safety
+/// The plan is an INSERT's, and ours alone.
+pub(super) unsafe fn source(statement: *mut pg_sys::PlannedStmt) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: as the caller says.
+    unsafe {
+        (*statement).commandType = pg_sys::CmdType::CMD_SELECT;
+        (*statement).planTree = (*(*statement).planTree).lefttree;
+        (*statement).resultRelations = std::ptr::null_mut();
+        statement
     }
 }
 
@@ -138,7 +150,7 @@ unsafe fn obstacle(relation: pg_sys::Relation) -> Option<&'static str> {
 
 /// Where the executor sends its rows. The first field is what the executor knows of it.
 #[repr(C)]
-struct Receiver {
+pub(super) struct Receiver {
     base: pg_sys::DestReceiver,
     relation: pg_sys::Relation,
     /// Only for what generated columns and constraints need.
@@ -159,6 +171,8 @@ struct Receiver {
     has_checks: bool,
     not_null: Vec<i32>,
     moved: Moved,
+    /// Where rows get their index entries at once, and their places are noted.
+    entries: Option<Entries>,
     /// Of the rows that are held.
     needs: Needs,
     slots: [*mut pg_sys::TupleTableSlot; MOST_ROWS],
@@ -168,7 +182,12 @@ struct Receiver {
 }
 
 impl Receiver {
-    unsafe fn new(relation: pg_sys::Relation, moved: Moved, shared: Shared) -> Self {
+    pub(super) unsafe fn new(
+        relation: pg_sys::Relation,
+        moved: Moved,
+        shared: Shared,
+        mut entries: Option<Entries>,
+    ) -> Self {
         // SAFETY: everything is made in the current memory context and resource owner, and given back
         // in `finish` or by the abort.
         unsafe {
@@ -177,6 +196,9 @@ impl Receiver {
                 pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
             (*result).type_ = pg_sys::NodeTag::T_ResultRelInfo;
             pg_sys::InitResultRelInfo(result, relation, 0, std::ptr::null_mut(), 0);
+            if let Some(entries) = &mut entries {
+                entries.open(result);
+            }
             let descriptor = (*relation).rd_att;
             let constraints = (*descriptor).constr;
             let has = |what: fn(&pg_sys::TupleConstr) -> bool| {
@@ -214,6 +236,7 @@ impl Receiver {
                 has_checks: has(|c| c.num_check > 0),
                 not_null: not_null_columns(descriptor),
                 moved,
+                entries,
                 needs: Needs::default(),
                 slots: [std::ptr::null_mut(); MOST_ROWS],
                 held: 0,
@@ -310,7 +333,7 @@ impl Receiver {
     }
 
     /// Writes what is held.
-    unsafe fn flush(&mut self) {
+    pub(super) unsafe fn flush(&mut self) {
         if self.held == 0 {
             return;
         }
@@ -323,6 +346,9 @@ impl Receiver {
             self.write();
             drop(passing);
             self.moved = moved;
+            if let Some(entries) = &mut self.entries {
+                entries.add(self.estate, &self.slots[..self.held]);
+            }
             pg_sys::MemoryContextSwitchTo(outer);
             for slot in &self.slots[..self.held] {
                 if let Some(clear) = (*(**slot).tts_ops).clear {
@@ -339,7 +365,10 @@ impl Receiver {
 
     #[cfg(feature = "pg15")]
     unsafe fn write(&mut self) {
-        if self.shared.is_some() {
+        if self.entries.is_some() {
+            // SAFETY: see `flush`.
+            unsafe { self.write_with(pg_sys::HEAP_INSERT_NO_LOGICAL) };
+        } else if self.shared.is_some() {
             let rows = &mut self.slots[..self.held];
             // SAFETY: see `flush`; the state is used for this relation only.
             unsafe { self.room.insert(self.relation, rows, self.command, self.bulk) };
@@ -353,8 +382,9 @@ impl Receiver {
     unsafe fn write(&mut self) {
         // With the free space map: the server adds up to 64 pages at once, and what a batch leaves of them
         // is found by the next one there.
+        let options = if self.entries.is_some() { pg_sys::HEAP_INSERT_NO_LOGICAL } else { 0 };
         // SAFETY: see `flush`.
-        unsafe { self.write_with(0) };
+        unsafe { self.write_with(options) };
     }
 
     unsafe fn write_with(&mut self, options: u32) {
@@ -371,8 +401,9 @@ impl Receiver {
         }
     }
 
-    /// Gives everything back; the number of rows written.
-    unsafe fn finish(self) -> u64 {
+    /// Gives everything back; the number of rows written, and their places where these were noted.
+    pub(super) unsafe fn finish(mut self) -> (u64, Vec<Place>) {
+        let entries = self.entries.take();
         // SAFETY: nothing is held any more; reverse order of `new`.
         unsafe {
             for slot in self.slots.into_iter().take_while(|slot| !slot.is_null()) {
@@ -380,10 +411,11 @@ impl Receiver {
             }
             pg_sys::ExecDropSingleTupleTableSlot(self.computed);
             ring::written(self.bulk);
+            let places = entries.map(|entries| entries.close()).unwrap_or_default();
             pg_sys::MemoryContextDelete(self.memory);
             pg_sys::FreeExecutorState(self.estate);
+            (self.rows, places)
         }
-        self.rows
     }
 }
 

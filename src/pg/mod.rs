@@ -13,6 +13,7 @@ pub mod beside;
 pub mod bulk;
 pub mod executor;
 pub mod generated;
+pub mod history;
 pub mod lock;
 pub mod log;
 #[cfg(feature = "pg15")]
@@ -28,8 +29,10 @@ pub mod security;
 pub mod settings;
 pub mod snapshot;
 pub mod spi;
+pub mod stamp;
 pub mod statement;
 mod toast;
+pub mod versions;
 pub mod work;
 pub mod worker;
 pub mod xact;

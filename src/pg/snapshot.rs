@@ -61,6 +61,57 @@ pub fn holders_older_than(class: u32, xid: u64) -> Vec<Holder> {
     holders.into_iter().filter(|holder| !announced.contains(holder)).collect()
 }
 
+/// The number of a transaction with its epoch; it is not newer than the next one.
+pub fn full(xid: pg_sys::TransactionId) -> u64 {
+    // SAFETY: reads shared memory under its own lock.
+    let next = unsafe { pg_sys::ReadNextFullTransactionId() }.value;
+    next - u64::from((next as u32).wrapping_sub(xid.into_inner()))
+}
+
+/// What `xl_btree_reuse_page` is: it says which table has a page whose former content nobody may need any
+/// more, and nothing else.
+#[repr(C)]
+struct ReusedPage {
+    space: u32,
+    database: u32,
+    table: u32,
+    block: u32,
+    /// Low half first, whatever the alignment.
+    horizon: [u32; 2],
+    #[cfg(not(feature = "pg15"))]
+    is_catalog: bool,
+}
+
+/// Makes standbys end, as patiently as they are set to, what reads there with a snapshot that does not see
+/// transaction `xid` as finished, before they replay what comes after this: as for a page that is used again.
+///
+/// Source: `nbtpage.c` (`_bt_log_reuse_page`: "this record only exists to provide a conflict point").
+pub fn end_older_on_standbys(xid: u64) {
+    const REUSE_PAGE: u8 = 0xD0;
+    // SAFETY: a record without pages, whose form is the server's; it is copied into the WAL.
+    unsafe {
+        let replicates = pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32;
+        if xid == 0 || !replicates {
+            return;
+        }
+        let record = ReusedPage {
+            space: pg_sys::MyDatabaseTableSpace.to_u32(),
+            database: pg_sys::MyDatabaseId.to_u32(),
+            table: pg_sys::RelationRelationId.to_u32(),
+            block: 0,
+            horizon: [xid as u32, (xid >> 32) as u32],
+            #[cfg(not(feature = "pg15"))]
+            is_catalog: false,
+        };
+        let size = std::mem::offset_of!(ReusedPage, horizon) + 8;
+        #[cfg(not(feature = "pg15"))]
+        let size = size + 1;
+        pg_sys::XLogBeginInsert();
+        pg_sys::XLogRegisterData((&raw const record).cast_mut().cast(), size as _);
+        pg_sys::XLogInsert(pg_sys::RmgrIds::RM_BTREE_ID as pg_sys::RmgrId, REUSE_PAGE);
+    }
+}
+
 /// A transaction: its backend, and its number there.
 pub type Holder = (i32, u32);
 

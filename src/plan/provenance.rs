@@ -45,34 +45,62 @@ pub enum Origin {
 /// A row that comes to a key replaces what was there: it has gone before. Only a `deferrable` key may
 /// be held by two rows for a while, in one statement; then an event means the one that came first.
 pub fn fold(events: &[Event], deferrable: bool) -> Vec<(usize, Origin)> {
-    let mut order = Vec::new();
-    let mut held: HashMap<usize, VecDeque<Origin>> = HashMap::new();
+    let mut story = Story { deferrable, ..Story::default() };
     for event in events {
+        story.tell(event);
+    }
+    story.order.iter().map(|key| (*key, story.last(*key).unwrap_or(Origin::Gone))).collect()
+}
+
+/// Where the row that has a key after each event comes from, by the key and the transaction of the event:
+/// of several events of one transaction, after the last.
+pub fn lineages(events: &[(Event, u32)], deferrable: bool) -> HashMap<(usize, u32), Origin> {
+    let mut story = Story { deferrable, ..Story::default() };
+    let mut lineages = HashMap::new();
+    for (event, by) in events {
+        story.tell(event);
+        lineages.insert((event.key, *by), story.last(event.key).unwrap_or(Origin::Gone));
+    }
+    lineages
+}
+
+/// Who holds which key, after some events.
+#[derive(Default)]
+struct Story {
+    deferrable: bool,
+    order: Vec<usize>,
+    held: HashMap<usize, VecDeque<Origin>>,
+}
+
+impl Story {
+    fn tell(&mut self, event: &Event) {
         for key in event.old.into_iter().chain([event.key]) {
-            held.entry(key).or_insert_with(|| {
-                order.push(key);
+            self.held.entry(key).or_insert_with(|| {
+                self.order.push(key);
                 VecDeque::from([Origin::From(key)])
             });
         }
         let arrives = match (event.operation, event.old) {
             (Operation::Insert, _) => Origin::Fresh,
-            (Operation::Update, None) => continue,
+            (Operation::Update, None) => return,
             (Operation::Delete, _) => {
-                held.entry(event.key).or_default().pop_front();
-                continue;
+                self.held.entry(event.key).or_default().pop_front();
+                return;
             }
             (Operation::Update, Some(old)) => {
-                held.entry(old).or_default().pop_front().unwrap_or(Origin::Fresh)
+                self.held.entry(old).or_default().pop_front().unwrap_or(Origin::Fresh)
             }
         };
-        let rows = held.entry(event.key).or_default();
-        if !deferrable {
+        let rows = self.held.entry(event.key).or_default();
+        if !self.deferrable {
             rows.clear();
         }
         rows.push_back(arrives);
     }
-    let last = |key: usize| held.get(&key).and_then(VecDeque::back).copied();
-    order.into_iter().map(|key| (key, last(key).unwrap_or(Origin::Gone))).collect()
+
+    fn last(&self, key: usize) -> Option<Origin> {
+        self.held.get(&key).and_then(VecDeque::back).copied()
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +142,20 @@ mod tests {
     fn rows_of_a_deferrable_key_may_change_places_at_once() {
         let fate = fold(&[rekey(1, 3), rekey(2, 2), rekey(3, 1)], true);
         assert_eq!(fate, vec![(1, Origin::From(3)), (3, Origin::From(1)), (2, Origin::From(2))]);
+    }
+
+    #[test]
+    fn each_version_of_a_row_comes_from_where_the_row_was_before() {
+        let events =
+            [(rekey(1, 2), 10), (update(2), 11), (delete(2), 12), (insert(2), 13), (insert(7), 13)];
+
+        let found = lineages(&events, false);
+
+        assert_eq!(found[&(2, 10)], Origin::From(1));
+        assert_eq!(found[&(2, 11)], Origin::From(1));
+        assert_eq!(found[&(2, 12)], Origin::Gone);
+        assert_eq!(found[&(2, 13)], Origin::Fresh);
+        assert_eq!(found[&(7, 13)], Origin::Fresh);
     }
 
     #[test]

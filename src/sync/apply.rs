@@ -31,6 +31,15 @@ impl Failed<'_> {
     }
 }
 
+/// How a row that blue has is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// It is updated, where the key allows it.
+    Updates,
+    /// It is deleted, and its new version inserted.
+    NewRows,
+}
+
 /// How a batch that fails is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Divide {
@@ -52,6 +61,8 @@ struct Writer<'a> {
     stored: Vec<&'a Ident>,
     snapshot: &'a Snapshot,
     all_columns: Vec<Ident>,
+    /// What a row does first that collides with one that blue has.
+    first: Conflict,
     /// The batch was divided.
     parted: Cell<bool>,
 }
@@ -65,6 +76,7 @@ pub fn apply<'a>(
     snapshot: &Snapshot,
     items: &'a [Item],
     suspects: &HashSet<usize>,
+    how: Writes,
 ) -> Result<Vec<Failed<'a>>> {
     let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
     let mapping = rows.mapping;
@@ -76,7 +88,11 @@ pub fn apply<'a>(
         .collect();
     let (table, stored) = (deployment.blue(), mapping.stored());
     let parted = Cell::new(false);
-    let writer = Writer { rows, table, stored, snapshot, all_columns, parted };
+    let first = match how {
+        Writes::Updates if mapping.upsert => Conflict::Update,
+        Writes::Updates | Writes::NewRows => Conflict::Fail,
+    };
+    let writer = Writer { rows, table, stored, snapshot, all_columns, first, parted };
     // In a restricted operation nothing may be left to the end of the transaction.
     for constraint in &mapping.to_deferred {
         let name = QualifiedName { schema: rows.to.schema.clone(), name: constraint.clone() };
@@ -137,8 +153,7 @@ impl Writer<'_> {
             return Ok(Vec::new());
         }
         let work = self.work(&items)?;
-        let first = if self.rows.mapping.upsert { Conflict::Update } else { Conflict::Fail };
-        let caught = match self.written(|| self.write(&work, first)) {
+        let caught = match self.written(|| self.write(&work, self.first)) {
             Ok(()) => return Ok(Vec::new()),
             Err(caught) if caught.is_data_error() => caught,
             Err(caught) => return caught.raise(),

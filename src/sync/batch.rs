@@ -43,6 +43,16 @@ pub struct Batch {
     places: Vec<Place>,
     /// Misfits that are tried again: key's number, misfit's number, place in the log.
     pub misfits: Vec<(usize, i64, Place)>,
+    /// The events and their transactions, in their order.
+    story: Vec<(Event, u32)>,
+    deferrable: bool,
+}
+
+impl Batch {
+    /// Where each version of a row comes from, by its key's number and the transaction that made it.
+    pub fn lineages(&self) -> HashMap<(usize, u32), Origin> {
+        provenance::lineages(&self.story, self.deferrable)
+    }
 }
 
 /// Whether there are misfits to be tried again.
@@ -85,9 +95,22 @@ pub fn with_events<T>(
 struct Entry {
     place: Place,
     position: i64,
+    by: u32,
     operation: u8,
     key: usize,
     old: Option<usize>,
+}
+
+impl Entry {
+    /// What it tells, and the transaction that does.
+    fn told(&self) -> (Event, u32) {
+        let operation = match self.operation {
+            b'I' => Operation::Insert,
+            b'D' => Operation::Delete,
+            _ => Operation::Update,
+        };
+        (Event { operation, key: self.key, old: self.old }, self.by)
+    }
 }
 
 fn read(rows: &Rows, key: &Key, limit: i64, whole: bool) -> Batch {
@@ -111,14 +134,15 @@ fn read(rows: &Rows, key: &Key, limit: i64, whole: bool) -> Batch {
     };
     let entries: Vec<Entry> = (0..rows.len())
         .map(|row| {
-            let operation: i8 = rows.get(row, 3).unwrap_or(b'U' as i8);
-            let has_old = rows.datum(row, 4 + columns).is_some();
+            let operation: i8 = rows.get(row, 4).unwrap_or(b'U' as i8);
+            let has_old = rows.datum(row, 5 + columns).is_some();
             Entry {
                 place: rows.datum(row, 1).map(log::place).unwrap_or_default(),
                 position: rows.get(row, 2).unwrap_or_default(),
+                by: rows.datum(row, 3).map(|xid| xid.value() as u32).unwrap_or_default(),
                 operation: operation as u8,
-                key: number(row, 4),
-                old: has_old.then(|| number(row, 4 + columns)),
+                key: number(row, 5),
+                old: has_old.then(|| number(row, 5 + columns)),
             }
         })
         .collect();
@@ -138,19 +162,8 @@ fn fold(entries: Vec<Entry>, values: &[KeyValues], deferrable: bool, last: bool)
             last || touched.contains(&m.key) || m.old.is_some_and(|old| touched.contains(&old))
         })
         .collect();
-    let story: Vec<Event> = misfits
-        .iter()
-        .chain(&events)
-        .map(|e| Event {
-            operation: match e.operation {
-                b'I' => Operation::Insert,
-                b'D' => Operation::Delete,
-                _ => Operation::Update,
-            },
-            key: e.key,
-            old: e.old,
-        })
-        .collect();
+    let told: Vec<(Event, u32)> = misfits.iter().chain(&events).map(Entry::told).collect();
+    let story: Vec<Event> = told.iter().map(|(event, _)| *event).collect();
     let fates = provenance::fold(&story, deferrable);
     let goes: HashMap<usize, usize> = fates
         .iter()
@@ -178,6 +191,8 @@ fn fold(entries: Vec<Entry>, values: &[KeyValues], deferrable: bool, last: bool)
         events: events.len() as i64,
         places: events.into_iter().map(|e| e.place).collect(),
         misfits: misfits.into_iter().map(|m| (m.key, m.position, m.place)).collect(),
+        story: told,
+        deferrable,
     }
 }
 

@@ -19,6 +19,7 @@
 
 mod apply;
 mod batch;
+mod history;
 mod misfit;
 
 pub use misfit::{Aside, log_again, set_aside};
@@ -36,7 +37,7 @@ use crate::model::zones::{Window, Zone, Zones, zone_blocks};
 use crate::pg::lock::{self, Mode};
 use crate::pg::log;
 use crate::pg::security::Identity;
-use crate::pg::snapshot::Snapshot;
+use crate::pg::snapshot::{self, Snapshot};
 use crate::pg::spi::{self, Arg, Options};
 use crate::pg::xact;
 use crate::plan::batch::next_size;
@@ -69,6 +70,8 @@ pub struct Round {
     pub in_step: bool,
     /// How long it took.
     pub took: Duration,
+    /// The newest transaction that ended a version which a snapshot of a standby may lack; 0 for none.
+    left_out: u64,
 }
 
 /// One round of a size that the clock gave. The caller holds the deployment's lock and commits.
@@ -76,7 +79,8 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
     let known = deployment.progress.sync_rows;
     let limit = if known > 0 { known } else { FIRST_ROWS };
     let window = deployment.progress.zones.window(limit);
-    let round = self::round(deployment, settings, limit, window, Misfits::Touched)?;
+    let scope = Scope { limit, window, again: Misfits::Touched, writes: Writes::AsNow };
+    let round = self::round(deployment, settings, scope)?;
     if round.read == limit {
         let size = u32::try_from(limit).unwrap_or(MOST_ROWS);
         let next = next_size(size, round.took, settings.batch_time).clamp(LEAST_ROWS, MOST_ROWS);
@@ -103,9 +107,30 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
         return Ok(Round { in_step: true, ..round });
     }
     // However long that takes: there was hardly anything else left to do.
-    let last = self::round(deployment, settings, limit, None, Misfits::All)?;
+    let scope = Scope { window: None, again: Misfits::All, ..scope };
+    let last = self::round(deployment, settings, scope)?;
     let (read, wrote) = (round.read + last.read, round.wrote || last.wrote);
     Ok(Round { read, wrote, in_step: last.complete, ..last })
+}
+
+/// What a round takes, and how it writes it.
+#[derive(Debug, Clone, Copy)]
+struct Scope {
+    /// Log rows at most.
+    limit: i64,
+    /// Of this part of the log only.
+    window: Option<Window>,
+    again: Misfits,
+    writes: Writes,
+}
+
+/// For whom a round writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    /// For those who see our transaction.
+    AsNow,
+    /// For all who do not, too; with the OID of `bluegreen.deployment`.
+    ForAllSnapshots(u32),
 }
 
 /// Which misfits a round tries again.
@@ -165,7 +190,13 @@ pub fn shorten_log(deployment: &mut Deployment, settings: &Settings) -> Result<(
     {
         return Ok(());
     }
-    let rest = round(deployment, settings, MOST_ROWS.into(), None, Misfits::Touched)?;
+    let scope = Scope {
+        limit: MOST_ROWS.into(),
+        window: None,
+        again: Misfits::Touched,
+        writes: Writes::AsNow,
+    };
+    let rest = round(deployment, settings, scope)?;
     let _us = Identity::extension()?;
     let log = deployment.log();
     if rest.complete && spi::one::<bool>(&ddl::log::is_empty(&log), &[])? == Some(true) {
@@ -175,14 +206,33 @@ pub fn shorten_log(deployment: &mut Deployment, settings: &Settings) -> Result<(
     Ok(())
 }
 
-/// Everything that is in the log now, whatever it takes: under the swap's lock, after a count.
-pub fn drain(deployment: &mut Deployment, settings: &Settings) -> Result<i64> {
-    let mut read = 0;
+/// Everything that is in the log now, whatever it takes.
+pub fn drain(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
+    drain_as(deployment, settings, Writes::AsNow).map(drop)
+}
+
+/// The same under the swap's lock, after a count. What it brings is seen by older snapshots as it was in
+/// green ([`history`]), unless the settings say that nobody minds; `class` is the OID of
+/// `bluegreen.deployment`.
+pub fn last_drain(deployment: &mut Deployment, settings: &Settings, class: u32) -> Result<()> {
+    if !settings.wait_for_snapshots {
+        return drain(deployment, settings);
+    }
+    // Snapshots of standbys, which nobody has waited for, have to see what was synced before.
+    let synced = deployment.progress.drain_xid;
+    let left_out = drain_as(deployment, settings, Writes::ForAllSnapshots(class))?;
+    snapshot::end_older_on_standbys(synced.max(left_out));
+    Ok(())
+}
+
+fn drain_as(deployment: &mut Deployment, settings: &Settings, writes: Writes) -> Result<u64> {
+    let scope = Scope { limit: MOST_ROWS.into(), window: None, again: Misfits::All, writes };
+    let mut left_out = 0;
     loop {
-        let round = round(deployment, settings, MOST_ROWS.into(), None, Misfits::All)?;
-        read += round.read;
+        let round = round(deployment, settings, scope)?;
+        left_out = round.left_out.max(left_out);
         if round.complete {
-            return Ok(read);
+            return Ok(left_out);
         }
     }
 }
@@ -202,29 +252,23 @@ pub fn backlog(deployment: &Deployment, limit: i64) -> Result<i64> {
     Ok(spi::one::<i64>(&sql, &[Arg::Int(limit)])?.unwrap_or(0))
 }
 
-fn round(
-    deployment: &mut Deployment,
-    settings: &Settings,
-    limit: i64,
-    window: Option<Window>,
-    again: Misfits,
-) -> Result<Round> {
+fn round(deployment: &mut Deployment, settings: &Settings, scope: Scope) -> Result<Round> {
     let began = Instant::now();
     lock::relation(deployment.green(), Mode::AccessShare);
     let snapshot = Snapshot::now();
     follow_truncate(deployment, settings, &snapshot)?;
-    let (mut limit, mut window) = (limit, window);
-    let (read, wrote) = loop {
-        match xact::subtransaction(|| attempt(deployment, &snapshot, limit, window, again)) {
+    let mut scope = scope;
+    let done = loop {
+        match xact::subtransaction(|| attempt(deployment, &snapshot, scope)) {
             Ok(done) => break done,
-            Err(caught) if caught.error.message == CUT && window.is_some() => {
+            Err(caught) if caught.error.message == CUT && scope.window.is_some() => {
                 // What it belongs together with is behind the window.
-                window = None;
+                scope.window = None;
                 deployment.progress.zones = Zones::default();
             }
             Err(caught) if caught.error.message == CUT => {
-                limit = (limit * 4).min(MOST_ROWS.into());
-                deployment.progress.sync_rows = limit;
+                scope.limit = (scope.limit * 4).min(MOST_ROWS.into());
+                deployment.progress.sync_rows = scope.limit;
             }
             Err(caught) => return caught.raise(),
         }
@@ -232,6 +276,7 @@ fn round(
     drop(snapshot);
     let took = began.elapsed();
     let progress = &mut deployment.progress;
+    let Attempt { read, wrote, left_out } = done;
     if read > 0 || wrote {
         progress.drain_xid = xact::current_xid();
     }
@@ -240,29 +285,37 @@ fn round(
         progress.sync_rate =
             if progress.sync_rate > 0.0 { (progress.sync_rate + rate) / 2.0 } else { rate };
     }
-    Ok(Round { read, wrote, complete: read < limit, in_step: false, took })
+    Ok(Round { read, wrote, complete: read < scope.limit, in_step: false, took, left_out })
 }
 
 /// The error by which a batch that was cut in an unfortunate place is rolled back.
 const CUT: &str = "the batch parts rows that exchange values";
 
-/// Log rows consumed, and whether rows were written to blue.
-fn attempt(
-    deployment: &Deployment,
-    snapshot: &Snapshot,
-    limit: i64,
-    window: Option<Window>,
-    again: Misfits,
-) -> Result<(i64, bool)> {
+/// What one try did.
+struct Attempt {
+    /// Log rows consumed.
+    read: i64,
+    /// Rows were written to blue.
+    wrote: bool,
+    /// As in [`Round`].
+    left_out: u64,
+}
+
+fn attempt(deployment: &Deployment, snapshot: &Snapshot, scope: Scope) -> Result<Attempt> {
+    let Scope { limit, window, again, writes } = scope;
     let all = again == Misfits::All;
     batch::with_events(deployment, snapshot, limit, window, all, |batch| {
         if batch.items.is_empty() && batch.events == 0 {
-            return Ok((0, false));
+            return Ok(Attempt { read: 0, wrote: false, left_out: 0 });
         }
         let blue = deployment.blue_name();
         let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
         let suspects = batch.misfits.iter().map(|(key, ..)| *key).collect();
-        let failed = apply::apply(deployment, &rows, snapshot, &batch.items, &suspects)?;
+        let how = match writes {
+            Writes::AsNow => apply::Writes::Updates,
+            Writes::ForAllSnapshots(_) => apply::Writes::NewRows,
+        };
+        let failed = apply::apply(deployment, &rows, snapshot, &batch.items, &suspects, how)?;
         failpoint::reach("sync_applied");
         // The other half of an exchange may be in the log behind the batch.
         let cut = window.is_some() || (batch.events == limit && limit < MOST_ROWS.into());
@@ -270,10 +323,20 @@ fn attempt(
             return Err(Error::internal(CUT));
         }
         let wrote = failed.len() < batch.items.len();
+        let history = match writes {
+            Writes::AsNow => None,
+            Writes::ForAllSnapshots(class) => {
+                Some(history::keep(deployment, &rows, &batch, &failed, class)?)
+            }
+        };
         misfit::record(deployment, &rows, &batch, failed)?;
         batch::consume(deployment, &batch)?;
         failpoint::reach("sync_consumed");
-        Ok((batch.events, wrote))
+        if let Some(history) = &history {
+            history.stamp();
+        }
+        let left_out = history.and_then(|history| history.left_out).map_or(0, snapshot::full);
+        Ok(Attempt { read: batch.events, wrote, left_out })
     })
 }
 

@@ -1,0 +1,125 @@
+//! Writing into rows which transactions made and ended them.
+//!
+//! Rows that our own transaction has written, with their index entries, are given the numbers of the
+//! transactions that made the same versions in another table. From then on a snapshot of any age sees in
+//! this table what it sees in the other.
+//!
+//! What was stamped stays when our transaction is rolled back. So it is the last thing that is done with
+//! these rows, and its order lets each beginning of it stand by itself, after a crash too: first what lies
+//! beside new rows, then old rows go, then new rows come. A row may be missing then, never be there twice.
+//!
+//! WAL: generic records, a page or a part of it each; they replay everywhere, and no decoder reads them. A
+//! transaction's own commit record lies before them, so that saying "committed" on the page is safe even
+//! where commits are asynchronous.
+//!
+//! Sources: `heapam.c` (`heap_insert`, `heap_delete`: which bits are set), `generic_xlog.c`.
+
+use std::collections::BTreeMap;
+
+use pgrx::pg_sys;
+
+use crate::pg::log::Place;
+use crate::pg::versions::{Begun, Ended};
+
+/// What is written into a row of our own transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stamp {
+    /// Nobody is to see it, in no snapshot: it is there in other versions.
+    Never,
+    /// It is seen by those who see that it was begun, and not that it was ended.
+    Seen {
+        /// Who made it.
+        begun: Begun,
+        /// Who ended it.
+        ended: Ended,
+    },
+}
+
+/// Stamps rows of a table, which the caller has locked against all others. The rows' pages are not marked
+/// all-visible: our transaction has written to each of them.
+pub fn stamp(table: u32, rows: impl IntoIterator<Item = (Place, Stamp)>) {
+    let mut blocks: BTreeMap<u32, Vec<(u16, Stamp)>> = BTreeMap::new();
+    for ((block, line), stamp) in rows {
+        blocks.entry(block).or_default().push((line, stamp));
+    }
+    if blocks.is_empty() {
+        return;
+    }
+    let mode = pg_sys::NoLock as pg_sys::LOCKMODE;
+    // SAFETY: the table is locked, and no page is changed by anybody else. Each buffer is locked while its
+    // copy is changed and given back; errors on the way unwind to the abort, which releases it.
+    unsafe {
+        let relation = pg_sys::table_open(pg_sys::Oid::from(table), mode);
+        let command = pg_sys::GetCurrentCommandId(true);
+        for (block, lines) in blocks {
+            let buffer = pg_sys::ReadBuffer(relation, block);
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32);
+            let state = pg_sys::GenericXLogStart(relation);
+            let page = pg_sys::GenericXLogRegisterBuffer(state, buffer, 0);
+            for (line, stamp) in lines {
+                let item = pg_sys::PageGetItemId(page, line);
+                let header: pg_sys::HeapTupleHeader =
+                    page.cast::<u8>().add((*item).lp_off() as usize).cast();
+                write(&mut *header, stamp, command);
+                if let Stamp::Seen { ended: Ended::By(xid), .. } = stamp {
+                    let known = &raw mut (*page.cast::<pg_sys::PageHeaderData>()).pd_prune_xid;
+                    if pg_sys::TransactionIdPrecedes(xid, *known) {
+                        *known = xid;
+                    }
+                }
+            }
+            pg_sys::GenericXLogFinish(state);
+            pg_sys::UnlockReleaseBuffer(buffer);
+        }
+        pg_sys::table_close(relation, mode);
+        pg_sys::CommandCounterIncrement();
+    }
+}
+
+/// Changes a tuple's header.
+fn write(header: &mut pg_sys::HeapTupleHeaderData, stamp: Stamp, command: pg_sys::CommandId) {
+    const BEGUN: u32 = pg_sys::HEAP_XMIN_COMMITTED | pg_sys::HEAP_XMIN_INVALID;
+    const ENDED: u32 = pg_sys::HEAP_XMAX_COMMITTED
+        | pg_sys::HEAP_XMAX_INVALID
+        | pg_sys::HEAP_XMAX_IS_MULTI
+        | pg_sys::HEAP_XMAX_EXCL_LOCK
+        | pg_sys::HEAP_XMAX_KEYSHR_LOCK
+        | pg_sys::HEAP_XMAX_LOCK_ONLY
+        | pg_sys::HEAP_COMBOCID;
+    let mut bits = u32::from(header.t_infomask);
+    // SAFETY: both views of the header's first fields are those of a tuple in a table.
+    let times = unsafe { &mut header.t_choice.t_heap };
+    let Stamp::Seen { begun, ended } = stamp else {
+        bits = bits & !BEGUN | pg_sys::HEAP_XMIN_INVALID;
+        times.t_xmin = pg_sys::InvalidTransactionId;
+        header.t_infomask = bits as u16;
+        return;
+    };
+    bits &= !(BEGUN | ENDED);
+    match begun {
+        Begun::By(xid) => {
+            times.t_xmin = xid;
+            bits |= pg_sys::HEAP_XMIN_COMMITTED;
+        }
+        Begun::Frozen => bits |= pg_sys::HEAP_XMIN_FROZEN,
+        Begun::Ours => {}
+    }
+    match ended {
+        Ended::Never => {
+            times.t_xmax = pg_sys::InvalidTransactionId;
+            bits |= pg_sys::HEAP_XMAX_INVALID;
+        }
+        Ended::By(xid) => {
+            times.t_xmax = xid;
+            bits |= pg_sys::HEAP_XMAX_COMMITTED;
+            header.t_infomask2 |= pg_sys::HEAP_KEYS_UPDATED as u16;
+        }
+        Ended::Ours => {
+            // SAFETY: inside a transaction, which has a number.
+            times.t_xmax = unsafe { pg_sys::GetCurrentTransactionId() };
+            times.t_field3.t_cid = command;
+            header.t_infomask2 |= pg_sys::HEAP_KEYS_UPDATED as u16;
+        }
+    }
+    header.t_infomask = bits as u16;
+}
