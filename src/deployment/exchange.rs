@@ -161,6 +161,7 @@ fn under_lock(
     relation::check_not_in_use(d.blue(), call)?;
     if settings.wait_for_snapshots {
         swap::refuse_first_copies(d)?;
+        swap::refuse_serializable_readers(d)?;
     }
     laps.lap("check");
     sync::last_drain(d, settings, guard::lock_table()?)?;

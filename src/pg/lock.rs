@@ -131,6 +131,47 @@ pub fn all_within(relations: &[(u32, Mode)], limit: Duration) -> Result<Instant>
     Ok(first.unwrap_or_else(Instant::now))
 }
 
+/// `predicate_internals.h`: what the server gives of its predicate locks.
+#[repr(C)]
+struct PredicateLocks {
+    count: std::ffi::c_int,
+    /// Database, relation, page and line pointer of each.
+    targets: *const [u32; 4],
+    transactions: *const std::ffi::c_void,
+}
+
+unsafe extern "C-unwind" {
+    // storage/predicate_internals.h is not among pgrx's headers; the symbol is exported by every server.
+    fn GetPredicateLockStatusData() -> *const PredicateLocks;
+}
+
+/// Whether a SERIALIZABLE transaction has read a table or one of its indexes. It may have committed: what it
+/// read counts as long as transactions run that overlap with it. The caller keeps new readers out.
+pub fn was_read_serializably(table: u32) -> bool {
+    // SAFETY: the list of indexes is a copy; what the server gives is allocated in the current memory
+    // context, with as many targets as it says.
+    unsafe {
+        let locks = pgrx::pg_sys::ffi::pg_guard_ffi_boundary(|| GetPredicateLockStatusData());
+        let count = usize::try_from((*locks).count).unwrap_or_default();
+        if count == 0 {
+            return false;
+        }
+        let mode = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        let relation = pg_sys::table_open(pg_sys::Oid::from(table), mode);
+        let indexes = pg_sys::RelationGetIndexList(relation);
+        let mut relations = vec![table];
+        for number in 0..pg_sys::list_length(indexes) {
+            relations.push(pg_sys::list_nth_oid(indexes, number).to_u32());
+        }
+        pg_sys::list_free(indexes);
+        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        let database = pg_sys::MyDatabaseId.to_u32();
+        std::slice::from_raw_parts((*locks).targets, count)
+            .iter()
+            .any(|[of, relation, ..]| *of == database && relations.contains(relation))
+    }
+}
+
 /// Growing tries: each in a subtransaction, from 10 ms up to `longest`, with rests between, until
 /// `until`. `attempt` gets the limit of the try. Nothing is held between tries.
 pub fn retry<T>(

@@ -1,6 +1,8 @@
 //! Snapshots, and waiting for those that others hold.
 
 use std::collections::HashSet;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use pgrx::pg_sys;
 
@@ -109,6 +111,50 @@ pub fn end_older_on_standbys(xid: u64) {
         pg_sys::XLogBeginInsert();
         pg_sys::XLogRegisterData((&raw const record).cast_mut().cast(), size as _);
         pg_sys::XLogInsert(pg_sys::RmgrIds::RM_BTREE_ID as pg_sys::RmgrId, REUSE_PAGE);
+    }
+}
+
+/// Whether transactions may have taken over older snapshots, which others have exported.
+///
+/// Such a snapshot is older than the transaction that has it. The server keeps a file for each snapshot that
+/// is exported, as long as the transaction that did it lives; so none was taken over while there is no file
+/// and none has come or gone. Source: `snapmgr.c` (`ExportSnapshot`, `ImportSnapshot`).
+pub struct Exports {
+    changed: Option<SystemTime>,
+    is_any: bool,
+}
+
+impl Exports {
+    /// In the data directory, where the server runs.
+    const DIRECTORY: &str = "pg_snapshots";
+    /// A file system may not tell moments apart that are nearer to each other.
+    const TICK: Duration = Duration::from_millis(50);
+
+    /// How it is now.
+    pub fn now() -> Self {
+        let changed = Self::changed();
+        let is_fresh = changed.and_then(|at| at.elapsed().ok()).is_none_or(|age| age < Self::TICK);
+        // One that cannot be read counts as full.
+        let is_any = std::fs::read_dir(Self::DIRECTORY)
+            .map_or(true, |mut files| files.any(|file| file.is_ok_and(|f| Self::is_ours(&f.path()))));
+        Self { changed, is_any: is_any || is_fresh }
+    }
+
+    /// Whether a snapshot may have been taken over since.
+    pub fn may_be_imported(&self) -> bool {
+        self.is_any || self.changed != Self::changed()
+    }
+
+    fn changed() -> Option<SystemTime> {
+        std::fs::metadata(Self::DIRECTORY).and_then(|d| d.modified()).ok()
+    }
+
+    /// Whether a file is not that of another database.
+    fn is_ours(file: &Path) -> bool {
+        // SAFETY: reads a global.
+        let ours = unsafe { pg_sys::MyDatabaseId }.to_u32().to_string();
+        let Ok(text) = std::fs::read_to_string(file) else { return true };
+        text.lines().find_map(|line| line.strip_prefix("dbid:")).is_none_or(|of| of == ours)
     }
 }
 

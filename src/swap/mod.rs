@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::ident::Ident;
 use crate::model::deployment::{Deployment, Side};
 use crate::pg::acl;
-use crate::pg::lock::Mode;
+use crate::pg::lock::{self, Mode};
 use crate::pg::relation;
 use crate::pg::security::{self, Identity};
 use crate::pg::snapshot;
@@ -83,12 +83,14 @@ pub fn wait_for_snapshots(
     let look = || xact::with_memory(|| snapshot::holders_older_than(class, xid));
     // Most are gone in a moment, and each millisecond brings new changes to drain.
     let mut rest = Duration::from_millis(1);
+    let exports = snapshot::Exports::now();
     // Those who are there now: whoever comes later sees the drain, even if an old writer elsewhere
-    // holds its xmin back.
+    // holds its xmin back; unless it has the snapshot of one who was there.
     let there = look();
     loop {
         let holders = look();
-        if !holders.iter().any(|h| there.contains(h)) {
+        let imported = exports.may_be_imported();
+        if !holders.iter().any(|h| imported || there.contains(h)) {
             return Ok(());
         }
         if Instant::now() >= until {
@@ -120,6 +122,22 @@ pub fn refuse_first_copies(deployment: &Deployment) -> Result<()> {
     Err(Error::new(
         pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
         format!("the first copy of a subscription is being made (walsender with pid {pids})"),
+    ))
+}
+
+/// Refuses, as for a lock that is not to be had, where a SERIALIZABLE transaction has read the live table:
+/// by what it read the server finds out who must not commit beside it, and that stays with the table which
+/// goes offline. The caller holds the locks.
+pub fn refuse_serializable_readers(deployment: &Deployment) -> Result<()> {
+    if !lock::was_read_serializably(deployment.green()) {
+        return Ok(());
+    }
+    Err(Error::new(
+        pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        format!(
+            "a SERIALIZABLE transaction that may still conflict with others has read {}",
+            deployment.source.plain()
+        ),
     ))
 }
 

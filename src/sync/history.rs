@@ -40,7 +40,7 @@ use crate::pg::spi::{self, Options};
 use crate::pg::stamp::{self, Stamp};
 use crate::pg::versions::{Begun, Ended, Version, Versions, Xid, is_older, newest};
 use crate::pg::work::{Column, Work};
-use crate::pg::xact;
+use crate::pg::xact::{self, Caught};
 use crate::plan::provenance::Origin;
 use crate::sync::apply::{self, Failed};
 use crate::sync::batch::{Batch, Item};
@@ -76,8 +76,27 @@ pub fn keep(
     if items.is_empty() {
         return Ok(History::default());
     }
-    let items = with_a_key_in_blue(deployment, rows, &items)?;
-    with_mapped_keys(deployment, rows, &items, |keys| {
+    let kept = |items: &[&Item]| {
+        xact::subtransaction(|| keep_items(deployment, rows, batch, items, &failed, class))
+    };
+    match kept(&items) {
+        Ok(history) => Ok(history),
+        Err(caught) if caught.is_data_error() => {
+            kept(&with_a_key_in_blue(deployment, rows, &items)?).or_else(Caught::raise)
+        }
+        Err(caught) => caught.raise(),
+    }
+}
+
+fn keep_items(
+    deployment: &Deployment,
+    rows: &Rows<'_>,
+    batch: &Batch,
+    items: &[&Item],
+    failed: &HashSet<usize>,
+    class: u32,
+) -> Result<History> {
+    with_mapped_keys(deployment, rows, items, |keys| {
         let mut green = Versions::open(deployment.green(), &rows.mapping.from_key.index)?;
         let mut blue = Versions::open(deployment.blue(), &rows.mapping.to_key.index)?;
         let own: Vec<(usize, Vec<Datum>)> = items
@@ -87,7 +106,7 @@ pub fn keep(
         let live = found(&mut green, &own)?;
         let there = found(&mut blue, keys)?;
         let round = Round { deployment, rows, batch, green: &green, blue: &blue, class };
-        round.require_seen(&live, &failed)?;
+        round.require_seen(&live, failed)?;
         let mut history = round.replaced(&there, &live);
         round.write_earlier(&mut history, &live, &there)?;
         Ok(history)
@@ -138,17 +157,9 @@ fn with_a_key_in_blue<'i>(
     rows: &Rows<'_>,
     items: &[&'i Item],
 ) -> Result<Vec<&'i Item>> {
-    let possible = |items: &[&'i Item]| {
-        xact::subtransaction(|| with_mapped_keys(deployment, rows, items, |_| Ok(())))
-    };
-    match possible(items) {
-        Ok(()) => return Ok(items.to_vec()),
-        Err(caught) if caught.is_data_error() => {}
-        Err(caught) => return caught.raise(),
-    }
     let mut left = Vec::new();
     for item in items {
-        match possible(&[item]) {
+        match xact::subtransaction(|| with_mapped_keys(deployment, rows, &[item], |_| Ok(()))) {
             Ok(()) => left.push(*item),
             Err(caught) if caught.is_data_error() => {}
             Err(caught) => return caught.raise(),
