@@ -18,7 +18,7 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
         found.push(Finding::note(
             "standby",
             facts.table.qualified().plain(),
-            "a REPEATABLE READ transaction on a hot standby that is older than the copy reads the table empty after the swap has been replayed",
+            "a query on a hot standby whose snapshot is older than the last sync is cancelled there when the swap is replayed",
             "End long transactions on standbys before the swap.",
         ));
     }

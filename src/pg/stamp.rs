@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
 
-use crate::pg::log::Place;
+use crate::pg::log::{Place, pointer};
 use crate::pg::versions::{Begun, Ended};
 
 /// What is written into a row of our own transaction.
@@ -32,6 +32,8 @@ pub enum Stamp {
         begun: Begun,
         /// Who ended it.
         ended: Ended,
+        /// The version that took its place, to which those come who wanted to change this one.
+        next: Option<Place>,
     },
 }
 
@@ -89,7 +91,7 @@ fn write(header: &mut pg_sys::HeapTupleHeaderData, stamp: Stamp, command: pg_sys
     let mut bits = u32::from(header.t_infomask);
     // SAFETY: both views of the header's first fields are those of a tuple in a table.
     let times = unsafe { &mut header.t_choice.t_heap };
-    let Stamp::Seen { begun, ended } = stamp else {
+    let Stamp::Seen { begun, ended, next } = stamp else {
         bits = bits & !BEGUN | pg_sys::HEAP_XMIN_INVALID;
         times.t_xmin = pg_sys::InvalidTransactionId;
         header.t_infomask = bits as u16;
@@ -112,14 +114,18 @@ fn write(header: &mut pg_sys::HeapTupleHeaderData, stamp: Stamp, command: pg_sys
         Ended::By(xid) => {
             times.t_xmax = xid;
             bits |= pg_sys::HEAP_XMAX_COMMITTED;
-            header.t_infomask2 |= pg_sys::HEAP_KEYS_UPDATED as u16;
         }
         Ended::Ours => {
             // SAFETY: inside a transaction, which has a number.
             times.t_xmax = unsafe { pg_sys::GetCurrentTransactionId() };
             times.t_field3.t_cid = command;
-            header.t_infomask2 |= pg_sys::HEAP_KEYS_UPDATED as u16;
         }
+    }
+    if ended != Ended::Never {
+        header.t_infomask2 |= pg_sys::HEAP_KEYS_UPDATED as u16;
+    }
+    if let Some(next) = next {
+        header.t_ctid = pointer(next);
     }
     header.t_infomask = bits as u16;
 }

@@ -51,11 +51,11 @@ pub struct History {
     blue: u32,
     toast: u32,
     /// Rows that are there in other versions.
-    replaced: Vec<(Place, Stamp)>,
+    replaced: Vec<Place>,
     /// Rows of the batch.
-    written: Vec<(Place, Stamp)>,
+    written: Vec<Row>,
     /// The same beside the table.
-    replaced_chunks: Vec<(Place, Stamp)>,
+    replaced_chunks: Vec<Place>,
     written_chunks: Vec<(Place, Stamp)>,
     /// The newest transaction that ended a version which was left out, because every snapshot of this
     /// server sees that it has ended: one of a standby may not.
@@ -119,12 +119,47 @@ impl History {
         // What lies beside a row before the row; what goes before what comes.
         stamp::stamp(self.toast, self.written_chunks.iter().copied());
         failpoint::reach("drain_chunks_stamped");
-        stamp::stamp(self.blue, self.replaced.iter().copied());
+        stamp::stamp(self.blue, self.replaced.iter().map(|place| (*place, Stamp::Never)));
         failpoint::reach("drain_old_stamped");
-        stamp::stamp(self.blue, self.written.iter().copied());
+        stamp::stamp(self.blue, self.stamps());
         failpoint::reach("drain_new_stamped");
-        stamp::stamp(self.toast, self.replaced_chunks.iter().copied());
+        stamp::stamp(self.toast, self.replaced_chunks.iter().map(|place| (*place, Stamp::Never)));
     }
+
+    /// Those of the rows; each version leads to the one that took its place under the same key.
+    fn stamps(&self) -> impl Iterator<Item = (Place, Stamp)> {
+        let mut made: HashMap<(usize, Xid), Place> = HashMap::new();
+        for row in &self.written {
+            if let Begun::By(xid) = row.by {
+                made.extend(row.keys.iter().map(|key| ((*key, xid), row.place)));
+            }
+        }
+        self.written.iter().map(move |row| {
+            let next = match row.ended {
+                Ended::By(xid) => row.keys.iter().find_map(|key| made.get(&(*key, xid)).copied()),
+                Ended::Ours | Ended::Never => None,
+            };
+            (row.place, Stamp::Seen { begun: row.begun, ended: row.ended, next })
+        })
+    }
+
+    fn add(&mut self, row: Row, chunks: Vec<Place>) {
+        let stamp = Stamp::Seen { begun: row.begun, ended: row.ended, next: None };
+        self.written_chunks.extend(chunks.into_iter().map(|place| (place, stamp)));
+        self.written.push(row);
+    }
+}
+
+/// A row of blue that stands for a version of green.
+struct Row {
+    place: Place,
+    /// As in [`Found`].
+    keys: Vec<usize>,
+    /// As it is stamped.
+    begun: Begun,
+    /// Who made the version.
+    by: Begun,
+    ended: Ended,
 }
 
 /// A version, and the keys of the batch under which it was found: several, if they are equal without being
@@ -250,23 +285,21 @@ impl Round<'_> {
             let version = &one.version;
             match (version.begun, version.ended) {
                 (Begun::Ours, Ended::Never) => {
-                    if let Some(begun) = one.keys.iter().find_map(|key| present.get(key)) {
-                        let stamp =
-                            Stamp::Seen { begun: self.aged(*begun), ended: Ended::Never };
-                        history.written.push((version.place, stamp));
-                        let chunks = self.blue.chunks(version).into_iter();
-                        history.written_chunks.extend(chunks.map(|place| (place, stamp)));
+                    if let Some(by) = one.keys.iter().find_map(|key| present.get(key)) {
+                        let (keys, ended) = (one.keys.clone(), Ended::Never);
+                        let (place, begun) = (version.place, self.aged(*by));
+                        let row = Row { place, keys, begun, by: *by, ended };
+                        history.add(row, self.blue.chunks(version));
                     }
                 }
                 // Written and taken out again, or left as it was.
                 (Begun::Ours, _) | (_, Ended::Never) => {}
                 (_, Ended::Ours) => {
-                    history.replaced.push((version.place, Stamp::Never));
-                    let chunks = self.blue.chunks(version).into_iter();
-                    history.replaced_chunks.extend(chunks.map(|place| (place, Stamp::Never)));
+                    history.replaced.push(version.place);
+                    history.replaced_chunks.extend(self.blue.chunks(version));
                 }
                 // Perhaps of a try that was rolled back.
-                (_, Ended::By(_)) => history.replaced.push((version.place, Stamp::Never)),
+                (_, Ended::By(_)) => history.replaced.push(version.place),
             }
         }
         history
@@ -323,19 +356,21 @@ impl Round<'_> {
             }
             Err(caught) => return caught.raise(),
         };
-        for (place, version) in written {
-            let stamp = Stamp::Seen { begun: self.aged(version.begun), ended: version.ended };
-            history.written.push((place, stamp));
-            if let Some(row) = self.blue.at(place)? {
-                let chunks = self.blue.chunks(&row).into_iter();
-                history.written_chunks.extend(chunks.map(|place| (place, stamp)));
-            }
+        for (place, one) in written {
+            let chunks = self.blue.at(place)?.map(|row| self.blue.chunks(&row)).unwrap_or_default();
+            let Version { begun: by, ended, .. } = one.version;
+            let (keys, begun) = (one.keys.clone(), self.aged(by));
+            history.add(Row { place, keys, begun, by, ended }, chunks);
         }
         Ok(())
     }
 
     /// Writes versions of green to blue; each with its place there.
-    fn write(&self, earlier: &[&Found], there: &[Found]) -> Result<Vec<(Place, Version)>> {
+    fn write<'f>(
+        &self,
+        earlier: &[&'f Found],
+        there: &[Found],
+    ) -> Result<Vec<(Place, &'f Found)>> {
         let (columns, side) = {
             let _us = Identity::extension()?;
             let columns = catalog::columns(self.deployment.green())?;
@@ -355,9 +390,9 @@ impl Round<'_> {
                 Some(before) => {
                     let before = self.blue.values(&before.version);
                     row.extend(side.iter().map(|c| before[c.attnum as usize - 1]));
-                    with_side.push(&row, one.version);
+                    with_side.push(&row, one);
                 }
-                None => alone.push(&row, one.version),
+                None => alone.push(&row, one),
             }
         }
         let _owner =
@@ -419,12 +454,12 @@ fn ended_by(version: &Version) -> Option<Xid> {
 }
 
 /// Versions that are written by one statement.
-struct Group {
+struct Group<'f> {
     work: Work,
-    versions: Vec<Version>,
+    versions: Vec<&'f Found>,
 }
 
-impl Group {
+impl<'f> Group<'f> {
     fn new(columns: &[catalog::Column], side: &[catalog::Column]) -> Result<Self> {
         let column = |c: &catalog::Column, name: String| Column {
             name,
@@ -437,12 +472,12 @@ impl Group {
         Ok(Self { work, versions: Vec::new() })
     }
 
-    fn push(&mut self, row: &[Option<Datum>], version: Version) {
+    fn push(&mut self, row: &[Option<Datum>], version: &'f Found) {
         self.work.push(row);
         self.versions.push(version);
     }
 
-    fn write(self, table: u32, sql: &str) -> Result<Vec<(Place, Version)>> {
+    fn write(self, table: u32, sql: &str) -> Result<Vec<(Place, &'f Found)>> {
         if self.versions.is_empty() {
             return Ok(Vec::new());
         }
