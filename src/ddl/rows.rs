@@ -195,8 +195,9 @@ impl Rows<'_> {
     /// blue has.
     pub fn write_versions(&self, side: bool) -> String {
         let only = self.mapping.side_only.iter().enumerate().filter(|_| side);
-        let (names, values): (Vec<_>, Vec<_>) =
-            only.map(|(i, c)| (format!(", {c}"), format!(", g.{}", Ident::new(side_column(i))))).unzip();
+        let (names, values): (Vec<_>, Vec<_>) = only
+            .map(|(i, c)| (format!(", {c}"), format!(", g.{}", Ident::new(side_column(i)))))
+            .unzip();
         format!(
             "INSERT INTO {} ({}{}) OVERRIDING SYSTEM VALUE SELECT {}{} FROM {VERSIONS} AS g",
             self.to,

@@ -135,8 +135,9 @@ impl Exports {
         let changed = Self::changed();
         let is_fresh = changed.and_then(|at| at.elapsed().ok()).is_none_or(|age| age < Self::TICK);
         // One that cannot be read counts as full.
-        let is_any = std::fs::read_dir(Self::DIRECTORY)
-            .map_or(true, |mut files| files.any(|file| file.is_ok_and(|f| Self::is_ours(&f.path()))));
+        let is_any = std::fs::read_dir(Self::DIRECTORY).map_or(true, |mut files| {
+            files.any(|file| file.is_ok_and(|f| Self::is_ours(&f.path())))
+        });
         Self { changed, is_any: is_any || is_fresh }
     }
 

@@ -130,13 +130,7 @@ impl Versions {
                 scan_key.sk_argument = *value;
             }
             let count = self.keys.len() as i32;
-            pg_sys::index_rescan(
-                self.scan,
-                self.keys.as_mut_ptr(),
-                count,
-                std::ptr::null_mut(),
-                0,
-            );
+            pg_sys::index_rescan(self.scan, self.keys.as_mut_ptr(), count, std::ptr::null_mut(), 0);
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
             while pg_sys::index_getnext_slot(self.scan, forward, self.slot) {
                 let held: *mut pg_sys::HeapTupleTableSlot = self.slot.cast();
@@ -376,9 +370,8 @@ unsafe fn ended(header: pg_sys::HeapTupleHeader) -> Result<Ended> {
 
 /// Whether the transaction that stands for the end of a tuple has only locked it.
 fn is_locked_only(bits: u32) -> bool {
-    let lock = pg_sys::HEAP_XMAX_SHR_LOCK
-        | pg_sys::HEAP_XMAX_EXCL_LOCK
-        | pg_sys::HEAP_XMAX_KEYSHR_LOCK;
+    let lock =
+        pg_sys::HEAP_XMAX_SHR_LOCK | pg_sys::HEAP_XMAX_EXCL_LOCK | pg_sys::HEAP_XMAX_KEYSHR_LOCK;
     bits & pg_sys::HEAP_XMAX_LOCK_ONLY != 0
         || bits & (pg_sys::HEAP_XMAX_IS_MULTI | lock) == pg_sys::HEAP_XMAX_EXCL_LOCK
 }

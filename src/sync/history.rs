@@ -314,12 +314,7 @@ impl Round<'_> {
     }
 
     /// Writes the versions that green's present ones have replaced.
-    fn write_earlier(
-        &self,
-        history: &mut History,
-        live: &[Found],
-        there: &[Found],
-    ) -> Result<()> {
+    fn write_earlier(&self, history: &mut History, live: &[Found], there: &[Found]) -> Result<()> {
         let (oldest, horizon) = (self.blue.oldest(), self.green.horizon());
         let mut earlier: Vec<&Found> = Vec::new();
         for one in live {
@@ -366,11 +361,7 @@ impl Round<'_> {
     }
 
     /// Writes versions of green to blue; each with its place there.
-    fn write<'f>(
-        &self,
-        earlier: &[&'f Found],
-        there: &[Found],
-    ) -> Result<Vec<(Place, &'f Found)>> {
+    fn write<'f>(&self, earlier: &[&'f Found], there: &[Found]) -> Result<Vec<(Place, &'f Found)>> {
         let (columns, side) = {
             let _us = Identity::extension()?;
             let columns = catalog::columns(self.deployment.green())?;
@@ -395,8 +386,7 @@ impl Round<'_> {
                 None => alone.push(&row, one),
             }
         }
-        let _owner =
-            Identity::table_owner(self.deployment.owner, &self.deployment.plan.session)?;
+        let _owner = Identity::table_owner(self.deployment.owner, &self.deployment.plan.session)?;
         let mut written = alone.write(self.deployment.blue(), &self.rows.write_versions(false))?;
         let sql = self.rows.write_versions(true);
         written.extend(with_side.write(self.deployment.blue(), &sql)?);

@@ -1,0 +1,253 @@
+//! What a swap leaves to snapshots that are younger than the last sync and older than the swap: each reads
+//! after it what it would have read in the old table.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod story;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use story::{Person, Scene};
+
+/// One test at a time: an open writer anywhere on the server makes younger snapshots look old.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// What is compared; `big` lies beside the table.
+const ROWS: &str =
+    "SELECT string_agg(format('%s %s %s %s', id, v, u, md5(big)), E'\\n' ORDER BY id) FROM t";
+
+/// The same through the key's index.
+const BY_INDEX: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off";
+
+/// A REPEATABLE READ transaction that has its snapshot, and what it has to read in `t`.
+struct Reader {
+    person: Person,
+    expected: String,
+}
+
+impl Reader {
+    fn begin(scene: &Scene) -> Self {
+        let mut person = scene.app();
+        person.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+        // Another table: it must be possible to lock `t`.
+        person.run("SELECT count(*) FROM pg_class");
+        Self { person, expected: scene.app().text(ROWS) }
+    }
+
+    fn check(&mut self, what: &str) {
+        assert_eq!(self.person.text(ROWS), self.expected, "after {what}");
+        self.person.run(BY_INDEX);
+        assert_eq!(self.person.text(ROWS), self.expected, "after {what}, through the index");
+    }
+}
+
+/// Twenty rows, whose columns that only the new table has were written after a swap, ready again.
+fn swapped_and_reverted() -> (Scene, MutexGuard<'static, ()>) {
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let scene = Scene::empty();
+    scene.table("t", "id int PRIMARY KEY, v int, u text UNIQUE, big text");
+    let mut admin = scene.admin();
+    admin.run(
+        "ALTER TABLE t ALTER big SET STORAGE EXTERNAL; CREATE INDEX t_v ON t (v) WHERE v > 0;
+         INSERT INTO t SELECT g, g, 'u' || g, repeat(md5(g::text), 300) FROM generate_series(1, 20) g",
+    );
+    let mut owner = scene.owner();
+    owner.run(
+        "SELECT bg_prepare('t', 'ADD COLUMN extra text NOT NULL DEFAULT ''default'', ALTER COLUMN v TYPE bigint')",
+    );
+    owner.run("CALL bg_run('t')");
+    owner.run("SELECT bg_swap('t')");
+    scene.app().run("UPDATE t SET extra = 'of ' || id");
+    owner.run("CALL bg_run('t')");
+    owner.run("SELECT bg_revert('t')");
+    owner.run("CALL bg_run('t')");
+    (scene, alone)
+}
+
+const STEPS: &[&str] = &[
+    "UPDATE t SET v = 1000 WHERE id = 1",
+    "UPDATE t SET v = 1001, big = big || 'x' WHERE id = 1",
+    "UPDATE t SET id = 102 WHERE id = 2",
+    "UPDATE t SET v = 5 WHERE id = 102",
+    "DELETE FROM t WHERE id = 3",
+    "INSERT INTO t VALUES (3, 33, 'another', 'short')",
+    "BEGIN; UPDATE t SET u = 'aside' WHERE id = 4; UPDATE t SET u = 'u4' WHERE id = 5;
+     UPDATE t SET u = 'u5' WHERE id = 4; COMMIT",
+    "BEGIN; SAVEPOINT a; UPDATE t SET v = v + 1 WHERE id = 6; ROLLBACK TO a;
+     UPDATE t SET v = v + 10 WHERE id = 6; SAVEPOINT b; UPDATE t SET v = v + 100 WHERE id = 6;
+     RELEASE b; COMMIT",
+    "BEGIN; INSERT INTO t VALUES (50, 1, 'passing', 'x'); DELETE FROM t WHERE id = 50; COMMIT",
+    "BEGIN; SELECT * FROM t WHERE id = 9 FOR UPDATE; COMMIT",
+    "UPDATE t SET id = 200 WHERE id = 7; UPDATE t SET id = 7 WHERE id = 8;
+     UPDATE t SET id = 8 WHERE id = 200",
+    "DELETE FROM t WHERE id = 102",
+];
+
+fn readers_through(scene: &Scene) -> Vec<(&'static str, Reader)> {
+    let mut readers = vec![("the last sync", Reader::begin(scene))];
+    for step in STEPS {
+        scene.app().run(step);
+        readers.push((step, Reader::begin(scene)));
+    }
+    readers
+}
+
+fn assert_whole(scene: &Scene) {
+    let mut admin = scene.admin();
+    admin.run(
+        "CREATE EXTENSION IF NOT EXISTS amcheck; CREATE EXTENSION IF NOT EXISTS pg_visibility",
+    );
+    for table in ["public.t", "public_blue.t"] {
+        admin.run(&format!(
+            "SELECT bt_index_parent_check(indexrelid, true, true) FROM pg_index
+              WHERE indrelid = '{table}'::regclass"
+        ));
+        for question in [
+            format!("SELECT count(*) FROM verify_heapam('{table}')"),
+            format!("SELECT count(*) FROM pg_check_visible('{table}')"),
+            format!("SELECT count(*) FROM pg_check_frozen('{table}')"),
+        ] {
+            assert_eq!(admin.int(&question), 0, "{question}");
+        }
+    }
+    assert_eq!(scene.owner().int("SELECT count(*) FROM bg_verify('t')"), 0);
+}
+
+#[test]
+fn each_snapshot_between_the_last_sync_and_the_swap_reads_on_as_before() {
+    let (scene, _alone) = swapped_and_reverted();
+    let mut readers = readers_through(&scene);
+
+    scene.owner().run("SELECT bg_swap('t')");
+
+    for (what, reader) in &mut readers {
+        reader.check(what);
+    }
+    // What only the new table has belongs to the row, whatever its key was.
+    let extra = "SELECT string_agg(id || ' ' || extra, ', ' ORDER BY id) FROM t
+                  WHERE extra <> 'of ' || id";
+    assert_eq!(readers[3].1.person.text(extra), "102 of 2");
+    assert_eq!(scene.app().text(extra), "3 default, 7 of 8, 8 of 7");
+    drop(readers);
+    assert_whole(&scene);
+    scene.admin().run("VACUUM (FREEZE) t");
+    assert_whole(&scene);
+}
+
+#[test]
+fn a_try_that_is_rolled_back_leaves_nothing_that_the_next_one_does_not_put_right() {
+    let (scene, _alone) = swapped_and_reverted();
+    let mut readers = readers_through(&scene);
+    let mut owner = scene.owner();
+    for _ in 0..2 {
+        owner.run("BEGIN; SELECT bg_swap('t'); ROLLBACK");
+    }
+    scene.app().run("UPDATE t SET v = 7, big = 'brief' WHERE id IN (1, 7, 12)");
+    readers.push(("a rolled back try and more updates", Reader::begin(&scene)));
+
+    owner.run("SELECT bg_swap('t')");
+
+    for (what, reader) in &mut readers {
+        reader.check(what);
+    }
+    drop(readers);
+    assert_whole(&scene);
+}
+
+#[test]
+fn a_sync_goes_on_after_a_try_that_was_rolled_back() {
+    let (scene, _alone) = swapped_and_reverted();
+    for step in STEPS {
+        scene.app().run(step);
+    }
+    let mut owner = scene.owner();
+    owner.run("BEGIN; SELECT bg_swap('t'); ROLLBACK");
+    scene.app().run("UPDATE t SET v = v + 1 WHERE id < 10");
+
+    owner.run("CALL bg_run('t')");
+
+    assert_whole(&scene);
+    owner.run("SELECT bg_swap('t')");
+    assert_whole(&scene);
+}
+
+#[test]
+fn the_callers_own_changes_are_seen_with_the_swap_and_not_before() {
+    let (scene, _alone) = swapped_and_reverted();
+    scene.app().run("UPDATE t SET v = 500 WHERE id = 1");
+    let mut before = Reader::begin(&scene);
+    let mut owner = scene.owner();
+    owner.run("BEGIN; UPDATE t SET v = v + 1 WHERE id IN (1, 2); DELETE FROM t WHERE id = 3");
+    owner.run("INSERT INTO t VALUES (300, 300, 'own', 'own')");
+    owner.run("SELECT bg_swap('t')");
+    let own = owner.text(ROWS);
+    owner.run("COMMIT");
+
+    before.check("changes of the swap's own transaction");
+    assert_eq!(scene.app().text(ROWS), own);
+    assert_eq!(scene.app().text("SELECT v::text FROM t WHERE id = 1"), "501");
+    drop(before);
+    assert_whole(&scene);
+}
+
+#[test]
+fn a_row_that_was_updated_since_fails_for_an_older_snapshot_and_is_found_by_a_younger_one() {
+    let (scene, _alone) = swapped_and_reverted();
+    scene.app().run("SELECT 1");
+    let mut old = Reader::begin(&scene);
+    scene.app().run("UPDATE t SET v = 77 WHERE id = 1");
+
+    scene.owner().run("SELECT bg_swap('t')");
+
+    let error = old.person.refused("UPDATE t SET v = v + 1 WHERE id = 1");
+    assert_eq!(error.code, "40001", "{error:?}");
+    drop(old);
+    scene.app().run("UPDATE t SET v = v + 1 WHERE id = 1");
+    assert_eq!(scene.app().text("SELECT v::text FROM t WHERE id = 1"), "78");
+}
+
+#[test]
+fn a_swap_waits_for_a_snapshot_that_was_taken_over_from_one_that_has_ended() {
+    let (scene, _alone) = swapped_and_reverted();
+    let mut first = scene.app();
+    first.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    let name = first.text("SELECT pg_export_snapshot()");
+    scene.app().run("UPDATE t SET v = 99");
+    let mut owner = scene.owner();
+    owner.run("CALL bg_run('t')");
+    let mut second = scene.app();
+    second.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    second.run(&format!("SET TRANSACTION SNAPSHOT '{name}'"));
+    second.run("SELECT 1");
+    first.run("COMMIT");
+
+    let error = owner.refused("SELECT bg_swap('t', retry_for => '300 ms')");
+
+    assert_eq!(error.code, "55P03", "{error:?}");
+    second.run("COMMIT");
+    owner.run("SELECT bg_swap('t')");
+}
+
+#[test]
+fn a_swap_does_not_happen_between_two_serializable_transactions_of_which_one_must_fail() {
+    let (scene, _alone) = swapped_and_reverted();
+    let (mut one, mut two) = (scene.app(), scene.app());
+    let mut owner = scene.owner();
+    for person in [&mut one, &mut two] {
+        person.run("BEGIN ISOLATION LEVEL SERIALIZABLE");
+        person.run("SELECT count(*) FROM pg_class");
+    }
+    scene.app().run("SELECT 1");
+    one.run("SELECT sum(v) FROM t WHERE id IN (1, 2)");
+    one.run("UPDATE t SET v = 0 WHERE id = 1");
+    one.run("COMMIT");
+
+    let error = owner.refused("SELECT bg_swap('t', retry_for => '300 ms')");
+
+    assert_eq!(error.code, "55P03", "{error:?}");
+    assert!(format!("{error:?}").contains("SERIALIZABLE"), "{error:?}");
+    two.run("SELECT sum(v) FROM t WHERE id IN (1, 2)");
+    let error = two.refused("UPDATE t SET v = 0 WHERE id = 2; COMMIT");
+    assert_eq!(error.code, "40001", "{error:?}");
+    two.run("ROLLBACK");
+    owner.run("SELECT bg_swap('t')");
+}
