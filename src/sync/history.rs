@@ -105,7 +105,8 @@ fn keep_items(
             .collect();
         let live = found(&mut green, &own)?;
         let there = found(&mut blue, keys)?;
-        let round = Round { deployment, rows, batch, green: &green, blue: &blue, class };
+        let oldest = blue.oldest();
+        let round = Round { deployment, rows, batch, green: &green, blue: &blue, oldest, class };
         round.require_seen(&live, failed)?;
         let mut history = round.replaced(&there, &live);
         round.write_earlier(&mut history, &live, &there)?;
@@ -233,6 +234,8 @@ struct Round<'a> {
     batch: &'a Batch,
     green: &'a Versions,
     blue: &'a Versions,
+    /// The oldest transaction that may stand in blue.
+    oldest: Xid,
     class: u32,
 }
 
@@ -308,14 +311,14 @@ impl Round<'_> {
     /// A transaction that is older than what may stand in blue, as it has to stand there.
     fn aged(&self, begun: Begun) -> Begun {
         match begun {
-            Begun::By(xid) if is_older(xid, self.blue.oldest()) => Begun::Frozen,
+            Begun::By(xid) if is_older(xid, self.oldest) => Begun::Frozen,
             other => other,
         }
     }
 
     /// Writes the versions that green's present ones have replaced.
     fn write_earlier(&self, history: &mut History, live: &[Found], there: &[Found]) -> Result<()> {
-        let (oldest, horizon) = (self.blue.oldest(), self.green.horizon());
+        let horizon = self.green.horizon();
         let mut earlier: Vec<&Found> = Vec::new();
         for one in live {
             let version = &one.version;
@@ -324,7 +327,7 @@ impl Round<'_> {
                 (Begun::By(a), Ended::By(b)) if a == b => {}
                 // Long values of a version that nobody here needs may be gone.
                 (_, Ended::By(xid))
-                    if is_older(xid, oldest)
+                    if is_older(xid, self.oldest)
                         || (is_older(xid, horizon) && version.has_external()) =>
                 {
                     history.left_out = newest([history.left_out, Some(xid)]);
@@ -352,7 +355,8 @@ impl Round<'_> {
             Err(caught) => return caught.raise(),
         };
         for (place, one) in written {
-            let chunks = self.blue.at(place)?.map(|row| self.blue.chunks(&row)).unwrap_or_default();
+            let row = if history.toast == 0 { None } else { self.blue.at(place)? };
+            let chunks = row.map(|row| self.blue.chunks(&row)).unwrap_or_default();
             let Version { begun: by, ended, .. } = one.version;
             let (keys, begun) = (one.keys.clone(), self.aged(by));
             history.add(Row { place, keys, begun, by, ended }, chunks);
