@@ -15,6 +15,7 @@ fn play(seed: u64, seconds: u64) {
         steps: u64::MAX,
         episode: None,
         aloud: false,
+        readers: chaos::READERS,
     };
     match chaos::play(&course) {
         Ok(diary) => print!("{diary}"),

@@ -34,6 +34,10 @@ pub struct Diary {
     pub verified: u64,
     /// How often the observer added up table and ledger under writers.
     pub looks: u64,
+    /// How often a reader in REPEATABLE READ did.
+    pub snapshots: u64,
+    /// Rows that others moved between the table's rows.
+    pub letters: u64,
     /// Episodes of which bg_prepare refused the changes.
     pub unprepared: u64,
 }
@@ -89,7 +93,7 @@ impl fmt::Display for Diary {
             f,
             "{} episodes, {} steps, {} deployments, {} processes killed or ended, {} server stops, \
              {} writes committed, {} rows verified, \
-             {} balances under load",
+             {} balances under load, {} by older snapshots, {} children moved",
             self.episodes,
             self.steps,
             self.deployments,
@@ -97,7 +101,9 @@ impl fmt::Display for Diary {
             self.faults.get(&Fault::Stop).copied().unwrap_or_default(),
             self.written,
             self.verified,
-            self.looks
+            self.looks,
+            self.snapshots,
+            self.letters
         )?;
         if self.unprepared > 0 {
             writeln!(f, "{} episodes whose changes were refused", self.unprepared)?;

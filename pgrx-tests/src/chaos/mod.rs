@@ -19,11 +19,15 @@
 mod diary;
 mod fault;
 mod invariant;
+mod likeness;
 mod observer;
 mod operator;
 mod plan;
+mod postman;
+mod reader;
 mod stage;
 mod table;
+mod watcher;
 
 use std::time::{Duration, Instant};
 
@@ -37,6 +41,10 @@ use crate::setup::command::say;
 use crate::setup::{self, Tree, Workspace};
 use plan::Episode;
 use stage::Stage;
+
+/// Whether there are readers in REPEATABLE READ where nothing else is said: off as long as what a swap
+/// brings in at last is not as old as it was written to snapshots from before.
+pub const READERS: bool = false;
 
 /// What `cargo chaos` is called with.
 #[derive(Debug, clap::Args)]
@@ -56,6 +64,9 @@ pub struct Arguments {
     /// Tell each action as it is done
     #[arg(long)]
     aloud: bool,
+    /// Let readers in REPEATABLE READ compare the table with the ledger, across swaps
+    #[arg(long, default_value_t = READERS, action = clap::ArgAction::Set)]
+    readers: bool,
     /// Use what is installed under target/server, without building the clone first
     #[arg(long)]
     installed: bool,
@@ -74,6 +85,8 @@ pub struct Course {
     pub episode: Option<u64>,
     /// Tell each action as it is done.
     pub aloud: bool,
+    /// Whether readers in REPEATABLE READ compare the table with the ledger.
+    pub readers: bool,
 }
 
 /// `cargo chaos`.
@@ -87,6 +100,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         steps: arguments.steps.unwrap_or(u64::MAX),
         episode: arguments.episode,
         aloud: arguments.aloud,
+        readers: arguments.readers,
     };
     say(&format!("Chaos with seed {}", course.seed));
     let begun = Instant::now();
@@ -115,15 +129,18 @@ pub fn play(course: &Course) -> Result<Diary> {
     let mut cluster = Cluster::start(&options)?;
     cluster.create_owner("owner")?;
     cluster.create_owner("app")?;
+    cluster.create_owner("reader")?;
+    let extensions = Workspace::find()?.extensions(Tree::Release);
+    let citext = extensions.join("citext.control").is_file();
     let mut log = ServerLog::new(cluster.log_file());
     let mut diary = Diary::new(course.aloud);
 
     let mut number = course.episode.unwrap_or(1);
     loop {
-        let episode = Episode::draw(course.seed, number);
+        let episode = Episode::draw(course.seed, number, citext);
         diary.episodes += 1;
         let more = |diary: &Diary| begun.elapsed() < course.time && diary.steps < course.steps;
-        if let Err(error) = act(&cluster, &episode, &mut log, &mut diary, more) {
+        if let Err(error) = act(&cluster, &episode, &mut log, &mut diary, course.readers, more) {
             cluster.keep_files();
             return Err(anyhow!(
                 "{error:#}\n\nseed {}, episode {number}, step {}; the last actions:\n{}\n{diary}\
@@ -147,9 +164,11 @@ fn act(
     episode: &Episode,
     log: &mut ServerLog,
     diary: &mut Diary,
+    readers: bool,
     more: impl FnMut(&Diary) -> bool,
 ) -> Result<()> {
-    let mut stage = Stage::open(cluster, episode, log, diary).context("opening the stage")?;
+    let mut stage =
+        Stage::open(cluster, episode, log, diary, readers).context("opening the stage")?;
     match stage.play(more) {
         Ok(()) => stage.close(),
         Err(error) => {

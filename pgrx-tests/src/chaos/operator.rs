@@ -90,7 +90,8 @@ impl Operator {
             .query_one("SELECT pg_catalog.pg_backend_pid()", &[])
             .context("asking for the session's number")?
             .get(0);
-        let mut settings = "SET application_name = 'operator'".to_owned();
+        let mut settings =
+            "SET application_name = 'operator'; SET search_path = public, ci".to_owned();
         for (name, value) in &act.settings {
             settings.push_str(&format!("; SET {name} = '{value}'"));
         }

@@ -9,6 +9,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use super::table::Table;
+use super::table::children::Children;
 use crate::journal::{Errors, Isolation, Voice, Workload};
 
 /// What an operator calls.
@@ -227,13 +228,13 @@ pub struct Episode {
 }
 
 impl Episode {
-    /// Draws the episode of that number.
-    pub fn draw(seed: u64, number: u64) -> Self {
+    /// Draws the episode of that number; `citext` says whether the server has that type.
+    pub fn draw(seed: u64, number: u64, citext: bool) -> Self {
         // One generator for each episode: any of them can be played alone.
         let mut random = StdRng::seed_from_u64(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let random = &mut random;
         let large = random.random_ratio(2, 5);
-        let table = Table::draw(random, large);
+        let table = Table::draw(random, large, citext);
         let workload = workload(random, &table);
         let steps = random.random_range(4..=11);
         let mut steps: Vec<Step> = (0..steps).map(|_| step(random)).collect();
@@ -287,7 +288,13 @@ impl Act {
 }
 
 fn workload(random: &mut StdRng, table: &Table) -> Workload {
-    let truncate = !table.referenced && random.random_ratio(1, 4);
+    let truncate = table.children.is_none() && random.random_ratio(1, 4);
+    let mut errors = Errors::of_a_new_definition()
+        .tolerating(&["40001", "40P01", "57014", "23514"])
+        .reconnecting();
+    if table.children.is_some_and(Children::forbid) {
+        errors = errors.tolerating(&["23503"]);
+    }
     Workload {
         writers: random.random_range(2..=4),
         voices: Voice::ALL.to_vec(),
@@ -298,9 +305,7 @@ fn workload(random: &mut StdRng, table: &Table) -> Workload {
         look: random.random_bool(0.5),
         isolation: Isolation::ALL.to_vec(),
         two_phase: Some(random.random_range(5..40)),
-        errors: Errors::of_a_new_definition()
-            .tolerating(&["40001", "40P01", "57014", "23514"])
-            .reconnecting(),
+        errors,
         seed: random.random(),
     }
 }
@@ -373,9 +378,9 @@ mod tests {
     #[test]
     fn the_same_seed_and_number_draw_the_same_episode() {
         for number in 1..50 {
-            let one = format!("{:?}", Episode::draw(7, number));
-            assert_eq!(one, format!("{:?}", Episode::draw(7, number)));
-            assert_ne!(one, format!("{:?}", Episode::draw(8, number)));
+            let one = format!("{:?}", Episode::draw(7, number, true));
+            assert_eq!(one, format!("{:?}", Episode::draw(7, number, true)));
+            assert_ne!(one, format!("{:?}", Episode::draw(8, number, true)));
         }
     }
 }

@@ -8,9 +8,12 @@ use anyhow::{Context, Result, bail, ensure};
 use super::diary::Diary;
 use super::fault::{Damage, Target};
 use super::invariant::{self, Status};
+use super::likeness;
 use super::observer::Observer;
 use super::operator::{Operator, Outcome, Refusal};
 use super::plan::{Act, Blow, Ending, Episode, Fault, Step, Verb};
+use super::postman::Postman;
+use super::reader::Reader;
 use crate::cluster::{Cluster, SUPERUSER, ServerLog};
 use crate::journal::{self, Writers};
 use crate::setup::command::output;
@@ -36,6 +39,8 @@ pub struct Stage<'a> {
     database: String,
     writers: Writers,
     observer: Observer,
+    reader: Option<Reader>,
+    postman: Option<Postman>,
     /// The definition of everything, before.
     dump: String,
     /// Whether somebody has added to the table meanwhile.
@@ -49,6 +54,7 @@ impl<'a> Stage<'a> {
         episode: &'a Episode,
         log: &'a mut ServerLog,
         diary: &'a mut Diary,
+        readers: bool,
     ) -> Result<Self> {
         let database = format!("chaos{}", episode.number);
         cluster
@@ -63,6 +69,10 @@ impl<'a> Stage<'a> {
                 .with_context(|| format!("making the table: {statement}"))?;
         }
         journal::open(&mut admin, &episode.table.schema, "app")?;
+        likeness::remember(&mut admin, &episode.table)?;
+        if let Some(statement) = &episode.table.afterwards {
+            admin.batch_execute(statement).with_context(|| statement.clone())?;
+        }
         let dump = dump(cluster, &database)?;
         let writers = Writers::start(
             &cluster.config("app", &database),
@@ -71,6 +81,15 @@ impl<'a> Stage<'a> {
         )?;
         let observer =
             Observer::start(&cluster.config(SUPERUSER, &database), &episode.table.schema)?;
+        let schema = &episode.table.schema;
+        // TRUNCATE empties a table for older snapshots too.
+        let reader = (readers && episode.workload.truncate.is_none())
+            .then(|| Reader::start(&cluster.config(SUPERUSER, &database), schema))
+            .transpose()?;
+        let postman = episode.table.children.map(|_| {
+            Postman::start(&cluster.config("app", &database), schema, episode.workload.seed)
+        });
+        let postman = postman.transpose()?;
         diary.note(format!(
             "episode {}: {} with {} rows, bg_prepare({}), {} writers",
             episode.number,
@@ -79,7 +98,28 @@ impl<'a> Stage<'a> {
             episode.table.arguments,
             episode.workload.writers
         ));
-        Ok(Self { cluster, episode, log, diary, database, writers, observer, dump, altered: false })
+        for (what, there) in [
+            ("caseless", format!("{:?}", episode.table.caseless)),
+            ("children", format!("{:?}", episode.table.children)),
+            ("event trigger", format!("{:?}", episode.table.trespasser)),
+        ] {
+            if there != "None" {
+                diary.note(format!("  {what}: {there}"));
+            }
+        }
+        Ok(Self {
+            cluster,
+            episode,
+            log,
+            diary,
+            database,
+            writers,
+            observer,
+            reader,
+            postman,
+            dump,
+            altered: false,
+        })
     }
 
     /// Plays all of it, `more` tells whether there is time for another step.
@@ -107,7 +147,9 @@ impl<'a> Stage<'a> {
     /// Lets the writers go home, and looks at everything once more.
     pub fn close(self) -> Result<()> {
         self.diary.looks += self.observer.looks();
-        drop(self.observer);
+        self.diary.snapshots += self.reader.as_ref().map_or(0, Reader::looks);
+        self.diary.letters += self.postman.as_ref().map_or(0, Postman::moved);
+        drop((self.observer, self.reader, self.postman));
         let report = self.writers.stop();
         self.diary.written += report.committed + report.unanswered;
         for (code, count) in &report.tolerated {
@@ -316,7 +358,9 @@ impl<'a> Stage<'a> {
         let still = self.writers.pause_within(Duration::from_secs(90));
         ensure!(still, "the writers do not come to an end: {}", self.activity()?);
         ensure!(!self.writers.any_gave_up(), "a writer has given up");
-        if let Some(problem) = self.observer.problem() {
+        let reader = self.reader.as_ref().and_then(Reader::problem);
+        let postman = self.postman.as_ref().and_then(Postman::problem);
+        if let Some(problem) = self.observer.problem().or(reader).or(postman) {
             bail!("{problem}");
         }
         let health = invariant::examine(self.cluster, &self.database, &self.episode.table)?;

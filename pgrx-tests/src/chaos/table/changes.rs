@@ -4,6 +4,7 @@ use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::Draft;
+use super::caseless::{self, MAPPED};
 use super::key::Key;
 
 /// What has been drawn to be changed.
@@ -52,7 +53,8 @@ impl Draft<'_> {
         for kind in self.kinds.clone() {
             let name = kind.name;
             match self.random.random_range(0..8) {
-                0 => {
+                // What depends on the other one would have to go with it.
+                0 if name != caseless::COLUMN => {
                     changes.actions.push(format!("DROP COLUMN {name}"));
                     changes.dropped.push(name);
                 }
@@ -113,6 +115,10 @@ impl Draft<'_> {
             first.push("ADD COLUMN extra_quotient numeric");
             let quotient = "1.0 / (hashtext(email) % 3000)";
             changes.forward.push(("extra_quotient", quotient.to_owned()));
+        }
+        if let Some(caseless) = self.caseless.as_ref().filter(|caseless| caseless.mapped) {
+            first.push("ADD COLUMN ci_mapped boolean");
+            changes.forward.push((MAPPED, caseless.mapping()));
         }
         if self.generated {
             others.push("DROP COLUMN small_email");

@@ -3,7 +3,7 @@
 use rand::Rng;
 use rand::seq::SliceRandom;
 
-use super::{Draft, LARGE};
+use super::{Draft, LARGE, note};
 use crate::journal::Shape;
 
 /// A table that is given to bg_prepare as it is.
@@ -42,8 +42,13 @@ impl Draft<'_> {
         let mut make = vec![
             "CREATE SEQUENCE public.number; CREATE TYPE public.mood AS ENUM ('happy', 'sad')"
                 .to_owned(),
-            format!("CREATE TABLE public.{name} ({})", columns.join(", ")),
+            note::make(),
         ];
+        let caseless = self.caseless.clone();
+        make.extend(caseless.iter().flat_map(|caseless| caseless.make_type()));
+        make.push(format!("CREATE TABLE public.{name} ({})", columns.join(", ")));
+        let table = format!("public.{name}");
+        make.extend(caseless.iter().flat_map(|caseless| caseless.add_columns(&table)));
         for column in key.split(", ") {
             make.push(format!("ALTER TABLE public.{name} ALTER COLUMN {column} SET NOT NULL"));
         }
@@ -66,6 +71,7 @@ impl Draft<'_> {
              GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO app, owner"
         ));
         make.extend(self.dependents(name));
+        make.extend(caseless.iter().flat_map(|caseless| caseless.dependents(&table)));
         make
     }
 
@@ -118,17 +124,8 @@ impl Draft<'_> {
             dependents
                 .push(format!("CREATE PUBLICATION feed FOR TABLE public.{name}{which}{what}"));
         }
-        if self.referenced {
-            dependents.push(format!(
-                "CREATE TABLE public.letters (
-                     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-                     email text REFERENCES public.{name} (email)
-                         ON UPDATE CASCADE ON DELETE CASCADE);
-                 CREATE INDEX ON public.letters (email);
-                 INSERT INTO public.letters (email)
-                     SELECT email FROM public.{name} ORDER BY email LIMIT 300;
-                 ALTER TABLE public.letters OWNER TO owner"
-            ));
+        if let Some(children) = self.children {
+            dependents.push(children.make(&format!("public.{name}")));
         }
         dependents
     }

@@ -4,19 +4,26 @@
 //! some type, and further columns of many types are computed from name and email address by whoever
 //! writes: so each row tells by itself whether its columns belong together.
 
+pub mod caseless;
 mod changes;
+pub mod children;
 mod key;
 mod kind;
 mod make;
+pub mod note;
+mod trespasser;
 
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use crate::journal::{Column, Schema, Shape};
+use caseless::Caseless;
 use changes::Changes;
+use children::Children;
 use key::Key;
 use kind::{KINDS, Kind};
+use trespasser::Trespasser;
 
 /// Rows of a large table before most of them are deleted.
 const LARGE: u32 = 40_000;
@@ -39,16 +46,26 @@ pub struct Table {
     pub name: String,
     /// The statements that make and fill it, as superuser in an empty database.
     pub make: Vec<String>,
+    /// What is made when the writers' own tables are there.
+    pub afterwards: Option<String>,
     /// As the writers see it.
     pub schema: Schema,
     /// What each row can be checked by.
     pub derived: Vec<Derived>,
+    /// The same of rows that were copied and synced; the writers do not know these columns.
+    pub mapped: Vec<Derived>,
+    /// What depends on the column whose type has an equality of its own.
+    pub caseless: Option<Caseless>,
+    /// An event trigger that does something to each new table.
+    pub trespasser: Option<Trespasser>,
     /// The arguments of bg_prepare behind the table.
     pub arguments: String,
     /// Whether a publication names it.
     pub published: bool,
-    /// Whether rows of another table point to it, so that it cannot be truncated.
-    pub referenced: bool,
+    /// Whether rows of another table point to it, so that it cannot be truncated, and how.
+    pub children: Option<Children>,
+    /// Whether the new table was made by hand.
+    pub by_hand: bool,
     /// Rows at the beginning, about.
     pub rows: u32,
 }
@@ -60,24 +77,31 @@ struct Draft<'a> {
     kinds: Vec<&'static Kind>,
     deferrable: bool,
     generated: bool,
-    referenced: bool,
+    caseless: Option<Caseless>,
+    children: Option<Children>,
     published: bool,
     large: bool,
 }
 
 impl Table {
-    /// Draws one; a large one has blocks enough for workers, though not more rows.
-    pub fn draw(random: &mut StdRng, large: bool) -> Self {
+    /// Draws one; a large one has blocks enough for workers, though not more rows. Its columns may be
+    /// of the type citext, where the server has it.
+    pub fn draw(random: &mut StdRng, large: bool, citext: bool) -> Self {
         let mut kinds: Vec<&Kind> = KINDS.iter().collect();
         kinds.shuffle(random);
         kinds.truncate(random.random_range(2..=8));
+        let caseless = Caseless::draw(random, citext);
+        kinds.extend(caseless.iter().map(Caseless::kind));
+        let trespasser = Trespasser::draw(random);
+        let children = Children::draw(random);
         let deferrable = random.random_ratio(1, 5);
         let mut draft = Draft {
             key: *Key::ALL.choose(random).unwrap_or(&Key::Identity),
             kinds,
             deferrable,
             generated: random.random_bool(0.5),
-            referenced: !deferrable && random.random_ratio(1, 4),
+            caseless,
+            children: (!deferrable && random.random_ratio(1, 3)).then_some(children),
             published: random.random_ratio(1, 3),
             large,
             random,
@@ -106,6 +130,7 @@ impl Table {
             format!("'{actions}'{}", changes.mappings())
         };
         let derived = draft.derived(&changes);
+        let mapped = draft.caseless.iter().filter(|caseless| caseless.mapped);
         Self {
             name: name.to_owned(),
             make,
@@ -116,9 +141,14 @@ impl Table {
                 deferrable,
             },
             derived,
+            mapped: mapped.map(|_| Derived::admin(caseless::MAPPED)).collect(),
+            caseless: draft.caseless,
+            afterwards: trespasser.map(Trespasser::make),
+            trespasser,
             arguments,
             published: draft.published,
-            referenced: draft.referenced,
+            children: draft.children,
+            by_hand,
             rows,
         }
     }
@@ -131,6 +161,13 @@ impl Table {
     /// The other table's name.
     pub fn blue(&self) -> String {
         format!("public_blue.{}", self.name)
+    }
+}
+
+impl Derived {
+    /// A column that says who is admin.
+    fn admin(column: &str) -> Self {
+        Self { before: column.to_owned(), after: column.to_owned(), value: caseless::is_admin() }
     }
 }
 
@@ -169,6 +206,9 @@ impl Draft<'_> {
             value: kind.value.to_owned(),
         };
         // A dropped column does not follow what is written after the swap.
-        self.kinds.iter().filter(|k| !changes.dropped.contains(&k.name)).map(derived).collect()
+        let kept = self.kinds.iter().filter(|k| !changes.dropped.contains(&k.name));
+        let generated = self.caseless.iter().filter(|caseless| caseless.generated);
+        let generated = generated.map(|_| Derived::admin(caseless::GENERATED));
+        kept.map(derived).chain(generated).collect()
     }
 }
