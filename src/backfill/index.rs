@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::backfill::allotment::Allotment;
 use crate::backfill::pieces::{self, Kind};
 use crate::backfill::purge;
-use crate::catalog;
+use crate::catalog::{self, tree};
 use crate::ddl::constraint;
 use crate::ddl::shadow::{self, BuildIndex};
 use crate::error::Result;
@@ -95,7 +95,8 @@ pub fn build(
                 security::set("maintenance_work_mem", &format!("{kb}kB"))?;
             }
         }
-        statements.1.build.iter().try_for_each(|sql| spi::run(sql, &[]).map(drop))
+        statements.1.build.iter().try_for_each(|sql| spi::run(sql, &[]).map(drop))?;
+        require_recorded(deployment, index)
     });
     if let Err(caught) = built {
         return Ok(Some(Err(caught)));
@@ -105,12 +106,18 @@ pub fn build(
     Ok(Some(Ok(format!("index {}", index.name.as_str()))))
 }
 
-/// The statements of an index, and the setting that puts it where it belongs.
+/// Refuses an index that is not what its text was made from.
+fn require_recorded(deployment: &Deployment, index: &RecordedIndex) -> Result<()> {
+    let name = QualifiedName { schema: deployment.blue_schema.clone(), name: index.name.clone() };
+    tree::require_index(&name, &index.meaning)
+}
+
+/// The statements of an index, and the settings that put it where it belongs and by which it is read.
 fn in_tablespace(
     deployment: &Deployment,
     index: &RecordedIndex,
 ) -> Result<(SettingsLevel, BuildIndex)> {
-    let level = SettingsLevel::open();
+    let level = security::search(&index.meaning.path)?;
     let tablespace = index.tablespace.as_ref().map_or("", |t| t.as_str());
     security::set("default_tablespace", tablespace)?;
     Ok((level, shadow::build_index(&deployment.blue_name(), index)))
@@ -152,17 +159,25 @@ fn complete(deployment: &mut Deployment, settings: &Settings) -> Result<Built> {
     if let Some(index) = deployment.plan.indexes.get(deployment.progress.indexes_built).cloned() {
         let (_level, statements) = in_tablespace(deployment, &index)?;
         if !statements.exclusive.is_empty() {
-            exclusively(deployment, settings, &statements.exclusive)?;
+            exclusively(deployment, settings, || {
+                statements.exclusive.iter().try_for_each(|sql| spi::run(sql, &[]).map(drop))?;
+                require_recorded(deployment, &index)
+            })?;
         }
         deployment.progress.indexes_built += 1;
         failpoint::reach("attach_done");
         return Ok(Built::Done(format!("attach {}", index.name.as_str())));
     }
     if !deployment.progress.constraints_added {
-        let not_valid = deployment.plan.not_valid.iter();
-        let statements: Vec<_> = not_valid.flat_map(|c| constraint::add(&blue, c)).collect();
-        if !statements.is_empty() {
-            exclusively(deployment, settings, &statements)?;
+        if !deployment.plan.not_valid.is_empty() {
+            exclusively(deployment, settings, || {
+                deployment.plan.not_valid.iter().try_for_each(|check| {
+                    let _path = security::search(&check.meaning.path)?;
+                    let statements = constraint::add(&blue, check);
+                    statements.iter().try_for_each(|sql| spi::run(sql, &[]).map(drop))?;
+                    tree::require_check(&blue, check)
+                })
+            })?;
         }
         deployment.progress.constraints_added = true;
     }
@@ -176,17 +191,18 @@ fn complete(deployment: &mut Deployment, settings: &Settings) -> Result<Built> {
     Ok(Built::Nothing)
 }
 
-/// Statements that keep blue's readers out, in short tries.
-fn exclusively(deployment: &Deployment, settings: &Settings, statements: &[String]) -> Result<()> {
+/// Does what keeps blue's readers out, in short tries.
+fn exclusively(
+    deployment: &Deployment,
+    settings: &Settings,
+    run: impl Fn() -> Result<()>,
+) -> Result<()> {
     let blue = deployment.blue();
     let until = Instant::now() + settings.retry_for;
     let done = lock::retry(settings.lock_timeout, until, |limit| {
         lock::all_within(&[(blue, Mode::AccessExclusive)], limit)?;
         failpoint::reach("attach_locked");
-        for statement in statements {
-            spi::run(statement, &[])?;
-        }
-        Ok(())
+        run()
     });
     match done {
         Ok(()) => Ok(()),

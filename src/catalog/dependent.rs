@@ -244,6 +244,17 @@ pub fn columns_used(catalog: &str, oid: u32, table: u32) -> Result<Vec<i16>> {
     Ok(rows.into_iter().map(|c| c.attnum).collect())
 }
 
+/// Schemas of types that columns of the shadow have and none of the origin has.
+pub fn schemas_of_new_types(origin: u32, shadow: u32) -> Result<Vec<Ident>> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: Ident,
+    }
+    let args = [Arg::Oid(origin), Arg::Oid(shadow)];
+    let query = include_str!("queries/dependent/schemas_of_new_types.sql");
+    Ok(spi::rows::<Named>(query, &args)?.into_iter().map(|row| row.name).collect())
+}
+
 /// Owner of a relation or a function.
 pub fn owner(oid: u32) -> Result<Option<u32>> {
     let sql = "SELECT coalesce((SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = $1),

@@ -4,6 +4,7 @@
 //! search_path, so every name that the server deparses is qualified.
 
 pub mod dependent;
+pub mod tree;
 
 use serde::Deserialize;
 
@@ -132,6 +133,8 @@ pub struct Index {
 /// A CHECK constraint.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Check {
+    /// OID.
+    pub oid: u32,
     /// What is needed to add it again.
     #[serde(flatten)]
     pub recorded: RecordedConstraint,

@@ -117,7 +117,7 @@ pub fn drop_triggers(table: &QualifiedName) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::deployment::RecordedConstraint;
+    use crate::model::deployment::{Meaning, RecordedConstraint};
 
     fn constraint(kind: &str) -> RecordedConstraint {
         RecordedConstraint {
@@ -127,6 +127,7 @@ mod tests {
             deferrable: true,
             deferred: false,
             comment: None,
+            meaning: Meaning::default(),
         }
     }
 
@@ -140,6 +141,7 @@ mod tests {
             constraint: Some(constraint("p")),
             comment: Some("it's".to_owned()),
             statistics: vec![],
+            meaning: Meaning::default(),
         };
         let statements = build_index(&QualifiedName::new("s", "t"), &index);
         assert_eq!(statements.build.len(), 1);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::catalog::{self, Table, dependent as reader};
+use crate::catalog::{self, Table, dependent as reader, tree};
 use crate::ddl::dependent as ddl;
 use crate::dependent::copies::{Exact, Made, Tables, drop_copy, is_rule_of, make_all};
 use crate::dependent::kind::{self, Scope};
@@ -11,7 +11,8 @@ use crate::dependent::{broken, cause, foreign_key, other, publication, require_f
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::changes::Change;
-use crate::model::dependent::{Copy, CopyKind, Dependents, Move, Said, Uses};
+use crate::model::dependent::{Copy, CopyKind, Dependents, Move, Said};
+use crate::model::tree::{Counterparts, written};
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
 
@@ -23,8 +24,8 @@ pub struct Adapted {
     site: Site,
     table: Table,
     copies: Vec<Copy>,
-    /// Rules of the table as they are on the origin, by OID.
-    rules: HashMap<u32, (Vec<String>, Uses)>,
+    /// Rules of the table as they are on the origin, by OID; without what takes them off.
+    rules: HashMap<u32, Said>,
     filters: publication::Filters,
     others: Vec<other::Other>,
     marks: Vec<(String, bool)>,
@@ -36,6 +37,8 @@ pub struct Adapted {
     dropped: Vec<Ident>,
     /// There are no changes.
     unchanged: bool,
+    /// The shadow is a table made by hand.
+    by_hand: bool,
 }
 
 /// Finds everything that hangs on the table. Runs as the extension.
@@ -68,15 +71,17 @@ pub fn discover(
     let family: Vec<u32> = std::iter::once(table.oid).chain(twins.iter().map(|t| t.oid)).collect();
     let scope = Scope { table: table.oid, twins };
     let mut copies = kind::discover(&scope)?;
-    {
-        let _path = site.live_path(None)?;
-        for copy in &mut copies {
-            let build = copy.schema.as_ref().map(|schema| site.build_schema(schema));
-            copy.statements = Some(kind::of(copy.kind).statements(copy.origin, build)?);
-        }
+    for copy in &mut copies {
+        let catalog = kind::of(copy.kind).catalog;
+        let parts = tree::parts(catalog, copy.origin, &Counterparts::default())?;
+        copy.path = tree::unnamed_schemas(&parts)?;
+        copy.tree = is_rule_of(copy, table.oid).then(|| written(&parts));
+        let _path = site.live_path(None, &copy.path)?;
+        let build = copy.schema.as_ref().map(|schema| site.build_schema(schema));
+        copy.statements = Some(kind::of(copy.kind).statements(copy.origin, build)?);
     }
     let marks = {
-        let _path = site.live_path(None)?;
+        let _path = site.live_path(None, &[])?;
         reader::marks(table.oid)?
     };
     let rules = copies
@@ -84,7 +89,8 @@ pub fn discover(
         .filter(|c| is_rule_of(c, table.oid))
         .map(|c| {
             let uses = uses::recorded(&kind::of(c.kind).needs(c.origin)?, &Made::new());
-            Ok((c.origin, (c.statements.clone().unwrap_or_default(), uses)))
+            let on = c.statements.clone().unwrap_or_default();
+            Ok((c.origin, Said { off: Vec::new(), on, uses, tree: c.tree.clone() }))
         })
         .collect::<Result<_>>()?;
     Ok(Adapted {
@@ -100,6 +106,7 @@ pub fn discover(
         cascade: changes.iter().any(Change::cascades),
         dropped: changes.iter().filter_map(Change::dropped_with_cascade).map(Ident::new).collect(),
         unchanged: changes.is_empty() && !by_hand,
+        by_hand,
     })
 }
 
@@ -142,11 +149,11 @@ impl Adapted {
         let made = self.put_up(shadow)?;
         change()?;
         {
-            let _path = self.site.build_path()?;
             for copy in &mut self.copies {
                 if let Some(oid) = made.get(&copy.origin)
                     && copy.statements.is_some()
                 {
+                    let _path = self.site.build_path(&copy.path)?;
                     let build = copy.schema.as_ref().map(|s| self.site.build_schema(s));
                     copy.statements = Some(kind::of(copy.kind).statements(*oid, build)?);
                 }
@@ -169,14 +176,26 @@ impl Adapted {
         self.take_down(&made, shadow)
     }
 
+    /// Where a column has got another type, operators of that type are found beside it.
+    fn search_new_types(&mut self, shadow: u32) -> Result<()> {
+        let schemas = reader::schemas_of_new_types(self.table.oid, shadow)?;
+        let others = self.others.iter_mut().map(other::Other::path);
+        for path in self.copies.iter_mut().map(|copy| &mut copy.path).chain(others) {
+            let new = schemas.iter().filter(|schema| !path.contains(schema)).cloned();
+            path.extend(new.collect::<Vec<_>>());
+        }
+        Ok(())
+    }
+
     fn put_up(&mut self, shadow: u32) -> Result<Made> {
+        self.search_new_types(shadow)?;
         self.site.open()?;
-        let tables = Tables { table: self.table.oid, shadow };
+        let tables = Tables::new(self.table.oid, shadow, self.by_hand)?;
         let exact = Exact::Compare(self.unchanged);
         let made = make_all(&mut self.copies, &self.site, &tables, self.cascade, exact)?;
         self.filters.make(&self.site, &self.table, self.cascade)?;
         for other in &mut self.others {
-            other.make(&self.site, &made, &self.table, shadow, self.cascade, self.unchanged)?;
+            other.make(&self.site, &made, &tables, self.cascade, self.unchanged)?;
         }
         Ok(made)
     }
@@ -197,7 +216,7 @@ impl Adapted {
     /// Puts the marks on the new table: before the changes, which may rename what they name. Row security
     /// is on before anyone may read blue.
     pub fn mark(&self) -> Result<()> {
-        let _path = self.site.build_path()?;
+        let _path = self.site.build_path(&[])?;
         for (statement, _) in &self.marks {
             if let Err(caught) = xact::subtransaction(|| spi::run(statement, &[])) {
                 let cause = cause(caught)?;
@@ -241,7 +260,7 @@ impl Adapted {
         session: &BTreeMap<String, String>,
     ) -> Result<Dependents> {
         let marks = {
-            let _path = self.site.build_path()?;
+            let _path = self.site.build_path(&[])?;
             reader::marks(oid)?
         };
         for copy in self.copies.iter().filter(|c| c.kind != CopyKind::Function) {
@@ -258,11 +277,17 @@ impl Adapted {
         let source = self.table.qualified();
         moves.extend(rules.into_iter().map(|rule| {
             let off = vec![ddl::drop_part("RULE", &rule.name, &source)];
-            let (original, uses) = self.rules.get(&rule.origin).cloned().unwrap_or_default();
+            let original = self.rules.get(&rule.origin).cloned().unwrap_or_default();
             Move {
                 part: Some((CopyKind::Rule, source.clone())),
-                origin: Said { off: off.clone(), on: original, uses },
-                shadow: rule.statements.map(|on| Said { off, on, uses: rule.uses }),
+                origin: Said { off: off.clone(), ..original },
+                shadow: rule.statements.map(|on| Said {
+                    off,
+                    on,
+                    uses: rule.uses,
+                    tree: rule.tree,
+                }),
+                path: rule.path,
                 title: rule.title,
                 table: None,
                 validate: None,

@@ -1,14 +1,18 @@
 //! The copies on blue: made when it is filled and has its indexes, filled themselves, taken off again.
 
-use crate::catalog::{self, dependent as reader};
+use std::collections::HashMap;
+
+use crate::catalog::{self, dependent as reader, tree};
 use crate::ddl::dependent as ddl;
 use crate::dependent::copies::{Exact, Tables, make_all};
 use crate::dependent::kind;
 use crate::dependent::site::Site;
+use crate::dependent::trees;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::dependent::{CopyKind, Twin};
 use crate::model::deployment::Deployment;
+use crate::model::tree::Counterparts;
 use crate::pg::security::{self, SettingsLevel};
 use crate::pg::spi::{self, Arg};
 use crate::pg::{relation, xact};
@@ -28,7 +32,8 @@ pub fn take_along(d: &Deployment, blue_of: impl Fn(&Ident) -> Result<Ident>) -> 
         let (offline, through) = (schema(&d.blue_schema)?, schema(&crossing)?);
         site.open()?;
         relation::set_schema(d.blue(), offline, through);
-        let tables = Tables { table: d.green(), shadow: d.blue() };
+        let by_hand = d.plan.target.is_some();
+        let tables = Tables::new(d.green(), d.blue(), by_hand)?;
         let made = make_all(&mut copies, &site, &tables, false, Exact::AsRecorded)?;
         relation::set_schema(d.blue(), through, offline);
         for copy in copies.iter().filter(|c| c.kind.is_twin()) {
@@ -51,7 +56,7 @@ pub fn take_along(d: &Deployment, blue_of: impl Fn(&Ident) -> Result<Ident>) -> 
         site.close()?;
     }
     let blue = Site::new(std::slice::from_ref(&d.blue_schema), &d.blue_schema);
-    let _path = blue.live_path(None)?;
+    let _path = blue.live_path(None, &[])?;
     for mark in &plan.marks {
         spi::run(mark, &[])?;
     }
@@ -101,31 +106,44 @@ pub fn refresh(twins: &mut [Twin]) -> Result<Option<String>> {
 pub fn mark_early(d: &Deployment) -> Result<()> {
     let green = Site::new(std::slice::from_ref(&d.source.schema), &d.crossing_schema());
     let marks = {
-        let _path = green.live_path(None)?;
+        let _path = green.live_path(None, &[])?;
         reader::marks(d.green())?
     };
     let blue = Site::new(std::slice::from_ref(&d.blue_schema), &d.crossing_schema());
-    let _path = blue.live_path(None)?;
+    let _path = blue.live_path(None, &[])?;
     for (statement, _) in marks.iter().filter(|(_, late)| !late) {
         spi::run(statement, &[])?;
     }
     Ok(())
 }
 
-/// Makes an index of green's on blue too. False where its columns have other names there.
+/// Makes an index of green's on blue too. False where its columns have other names there, or where it
+/// would be another one.
 pub fn copy_index(d: &Deployment, name: &Ident) -> Result<bool> {
     let site = Site::new(std::slice::from_ref(&d.source.schema), &d.blue_schema);
+    let live = QualifiedName { schema: d.source.schema.clone(), name: name.clone() };
+    let Some(index) = catalog::relation_oid(&live)? else { return Ok(false) };
+    let original = tree::parts(tree::INDEX, index, &Counterparts::default())?;
+    let last = tree::unnamed_schemas(&original)?;
     let statement = {
-        let _path = site.live_path(None)?;
-        let sql = "SELECT pg_catalog.pg_get_indexdef(i.indexrelid, 0, true)
-                     FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-                    WHERE i.indrelid = $1 AND c.relname = $2";
-        spi::one::<String>(sql, &[Arg::Oid(d.green()), Arg::Text(name.as_str())])?
+        let _path = site.live_path(None, &last)?;
+        spi::one::<String>("SELECT pg_catalog.pg_get_indexdef($1, 0, true)", &[Arg::Oid(index)])?
     };
     let Some(statement) = statement else { return Ok(false) };
+    let pairs: Vec<_> = d.plan.pairs.iter().map(|(o, s)| (s.clone(), o.clone())).collect();
+    let columns = trees::columns_by_name(d.green(), d.blue(), &pairs)?;
+    let known =
+        tree::counterparts(&HashMap::from([(d.green(), d.blue())]), [(d.blue(), columns)])?;
     let made = xact::subtransaction(|| {
-        let _path = site.build_path()?;
-        spi::run(&statement, &[])
+        {
+            let _path = site.build_path(&last)?;
+            spi::run(&statement, &[])?;
+        }
+        let copy = QualifiedName { schema: d.blue_schema.clone(), name: name.clone() };
+        let copy = catalog::relation_oid(&copy)?
+            .ok_or_else(|| Error::internal("the index was not made where it belongs"))?;
+        let title = format!("index {}", live.plain());
+        trees::prove(&title, &original, &tree::parts(tree::INDEX, copy, &known)?)
     });
     Ok(made.is_ok())
 }

@@ -3,12 +3,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::catalog::{self, dependent as reader};
+use crate::catalog::{self, dependent as reader, tree};
 use crate::dependent::kind::{self, Place};
 use crate::dependent::site::Site;
-use crate::dependent::{broken, cause, uses};
+use crate::dependent::{broken, cause, trees, uses};
 use crate::error::{Error, Result};
 use crate::model::dependent::{Copy, CopyKind};
+use crate::model::tree::{Columns, Counterparts, written};
 use crate::pg::{spi, xact};
 
 /// Copies by the OID of their originals.
@@ -35,6 +36,16 @@ pub(super) struct Tables {
     pub(super) table: u32,
     /// The shadow.
     pub(super) shadow: u32,
+    /// The shadow's columns, with those of the origin.
+    pub(super) columns: Columns,
+}
+
+impl Tables {
+    /// `by_hand`: the shadow is a table made by hand.
+    pub(super) fn new(table: u32, shadow: u32, by_hand: bool) -> Result<Self> {
+        let columns = trees::columns(table, shadow, by_hand)?;
+        Ok(Self { table, shadow, columns })
+    }
 }
 
 /// Makes all copies in order. The shadow stands in the crossing schema.
@@ -49,7 +60,7 @@ pub(super) fn make_all(
     let spare: Vec<u32> = catalog::sequences(tables.shadow)?.iter().map(|s| s.oid).collect();
     let mut dropped: HashSet<u32> = HashSet::new();
     let mut made = Made::from([(tables.table, tables.shadow)]);
-    let _path = site.build_path()?;
+    let mut known = tree::counterparts(&made, [(tables.shadow, tables.columns.clone())])?;
     for copy in copies.iter_mut() {
         let kind = kind::of(copy.kind);
         let before = kind.needs(copy.origin)?;
@@ -60,8 +71,10 @@ pub(super) fn make_all(
             dropped.insert(copy.origin);
             continue;
         };
-        let run =
-            xact::subtransaction(|| statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop)));
+        let run = xact::subtransaction(|| {
+            let _path = site.build_path(&copy.path)?;
+            statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
+        });
         if let Err(caught) = run {
             let cause = cause(caught)?;
             if !cascade {
@@ -89,6 +102,13 @@ pub(super) fn make_all(
                 copy.uses = uses::recorded(&after, &made);
             }
             Exact::AsRecorded => uses::require(&copy.title, &copy.uses, &after, &made)?,
+        }
+        tree::add(&mut known, copy.origin, oid)?;
+        let original = tree::parts(kind.catalog, copy.origin, &Counterparts::default())?;
+        trees::prove(&copy.title, &original, &tree::parts(kind.catalog, oid, &known)?)?;
+        if is_rule_of(copy, tables.table) {
+            let own = known.clone().with_own_numbers(tables.shadow);
+            copy.tree = Some(written(&tree::parts(kind.catalog, oid, &own)?));
         }
         (kind.rights)(copy.origin, oid)?;
     }

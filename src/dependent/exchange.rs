@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::catalog::{self, dependent as reader};
+use crate::catalog::{self, dependent as reader, tree};
 use crate::ddl::constraint;
 use crate::ddl::dependent as ddl;
 use crate::ddl::shadow;
@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::dependent::{CopyKind, Move, Said, Twin};
 use crate::model::deployment::{Deployment, Side};
+use crate::model::tree::{require, written};
 use crate::pg::lock;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
@@ -77,7 +78,7 @@ fn relations(d: &Deployment) -> Vec<u32> {
 
 fn say(d: &Deployment, moved: &Move, statements: &[String]) -> Result<()> {
     let site = Site::new(&d.plan.dependents.schemas, &d.crossing_schema());
-    let _path = site.live_path(moved.table.as_ref().map(|t| &t.schema))?;
+    let _path = site.live_path(moved.table.as_ref().map(|t| &t.schema), &moved.path)?;
     statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
 }
 
@@ -93,6 +94,8 @@ pub fn take_off(d: &Deployment) -> Result<()> {
 
 /// Puts it on the table that has gone live. `d` has still the phase of before.
 pub fn put_on(d: &Deployment) -> Result<()> {
+    let family = family(d, d.blue_side());
+    let mut known = None;
     for moved in &d.plan.dependents.moves {
         if let Some(said) = said(moved, d.blue_side()) {
             say(d, moved, &said.on)?;
@@ -101,7 +104,15 @@ pub fn put_on(d: &Deployment) -> Result<()> {
                 && let Some(part) = reader::part(kind::of(*kind).catalog, relation, &moved.names.0)?
             {
                 let found = kind::of(*kind).needs(part)?;
-                uses::require(&moved.title, &said.uses, &found, &family(d, d.blue_side()))?;
+                uses::require(&moved.title, &said.uses, &found, &family)?;
+                if let Some(recorded) = &said.tree {
+                    let known = match &mut known {
+                        Some(known) => known,
+                        none => none.insert(tree::counterparts(&family, [])?),
+                    };
+                    let found = tree::parts(kind::of(*kind).catalog, part, known)?;
+                    require(&moved.title, recorded, &written(&found))?;
+                }
             }
         }
     }

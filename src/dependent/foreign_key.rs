@@ -12,7 +12,7 @@ use crate::dependent::{broken, cause};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName, plain};
 use crate::model::changes::{Action, Change, ConstraintKind};
-use crate::model::dependent::{Move, Said, Uses};
+use crate::model::dependent::{Move, Said};
 use crate::pg::lock;
 use crate::pg::security::Identity;
 use crate::pg::spi;
@@ -121,7 +121,7 @@ pub(super) fn discover(
             referenced: &key.referenced,
         };
         let on = ddl::add_foreign_key(&key, &origin);
-        let origin = Said { off, on, uses: Uses::new() };
+        let origin = Said { off, on, ..Said::default() };
         let renamed = followed.name(&key, is_child).map(|name| ForeignKey { name, ..key.clone() });
         let shadow_said = match translate(&key, pairs, is_child, is_parent) {
             _ if renamed.is_none() => None,
@@ -139,7 +139,7 @@ pub(super) fn discover(
                 let off = vec![constraint::drop(&child, &key.name)];
                 let on = ddl::add_foreign_key(key, &ends);
                 match try_out(key, &ends, shadow, is_child, is_parent) {
-                    Ok(None) => Some(Said { off, on, uses: Uses::new() }),
+                    Ok(None) => Some(Said { off, on, ..Said::default() }),
                     Ok(Some(cause)) if !cascade => return Err(broken(&title(key), &cause)),
                     Ok(Some(_)) => None,
                     Err(error) => return Err(error),
@@ -155,6 +155,7 @@ pub(super) fn discover(
             validate: key.validated.then(|| child.clone()),
             part: None,
             names: (key.name.clone(), renamed.map(|k| k.name)),
+            path: Vec::new(),
         });
     }
     Ok(moves)
@@ -202,7 +203,7 @@ pub(super) fn added(
         let said = Said {
             off: vec![constraint::drop(&source, &key.name)],
             on: ddl::add_foreign_key(&key, &ends),
-            uses: Uses::new(),
+            ..Said::default()
         };
         moves.push(Move {
             title: format!("foreign key {} of {}", plain(key.name.as_str()), source.plain()),
@@ -212,6 +213,7 @@ pub(super) fn added(
             part: None,
             validate: key.validated.then(|| source.clone()),
             names: (key.name.clone(), Some(key.name)),
+            path: Vec::new(),
         });
     }
     Ok(moves)

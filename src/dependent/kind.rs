@@ -107,6 +107,8 @@ pub(super) fn twins(scope: &Scope, kind: CopyKind) -> Vec<Found> {
             populated: twin.populated,
             uses: Uses::new(),
             statements: None,
+            path: Vec::new(),
+            tree: None,
         },
     })
     .collect()
@@ -129,6 +131,8 @@ pub(super) fn parts(scope: &Scope, kind: CopyKind, query: &str) -> Result<Vec<Fo
             populated: false,
             uses: Uses::new(),
             statements: None,
+            path: Vec::new(),
+            tree: None,
         },
     });
     Ok(found.collect())

@@ -34,6 +34,7 @@ mod policy;
 mod publication;
 mod rule;
 mod site;
+mod trees;
 mod trigger;
 mod uses;
 mod view;

@@ -3,15 +3,16 @@
 
 use std::collections::HashMap;
 
-use crate::catalog::Table;
-use crate::catalog::dependent as reader;
+use crate::catalog::{dependent as reader, tree};
 use crate::ddl::dependent as ddl;
 use crate::ddl::schema;
+use crate::dependent::copies::Tables;
 use crate::dependent::site::Site;
-use crate::dependent::{broken, cause, kind, uses};
+use crate::dependent::{broken, cause, kind, trees, uses};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::dependent::{Move, Said, Uses};
+use crate::model::tree::{Counterparts, written};
 use crate::pg::spi;
 use crate::pg::xact;
 
@@ -33,13 +34,20 @@ pub(super) struct Other {
     before: Uses,
     /// The same over the shadow.
     after: Uses,
+    /// Its trees over the origin, and over the shadow.
+    trees: (String, Option<String>),
+    /// Schemas that are searched last.
+    path: Vec<Ident>,
 }
 
 /// Finds them.
 pub(super) fn discover(table: u32, family: &[u32], site: &Site) -> Result<Vec<Other>> {
     let mut others = Vec::new();
     for (n, found) in reader::others(table, family)?.into_iter().enumerate() {
-        let _path = site.live_path(Some(&found.schema))?;
+        let parts =
+            tree::parts(kind::of(found.kind).catalog, found.oid, &Counterparts::default())?;
+        let path = tree::unnamed_schemas(&parts)?;
+        let _path = site.live_path(Some(&found.schema), &path)?;
         let said = reader::say(found.kind, found.oid)?;
         let before = uses::recorded(&kind::of(found.kind).needs(found.oid)?, &HashMap::new());
         let original = kind::of(found.kind).statements(found.oid, None)?;
@@ -52,6 +60,8 @@ pub(super) fn discover(table: u32, family: &[u32], site: &Site) -> Result<Vec<Ot
             standing: false,
             before,
             after: Uses::new(),
+            trees: (written(&parts), None),
+            path,
             found,
         });
     }
@@ -73,8 +83,7 @@ impl Other {
         &mut self,
         site: &Site,
         made: &HashMap<u32, u32>,
-        table: &Table,
-        shadow: u32,
+        tables: &Tables,
         cascade: bool,
         exact: bool,
     ) -> Result<()> {
@@ -87,7 +96,7 @@ impl Other {
         spi::run(&ddl::create_trial(&trial, &self.table()), &[])?;
         self.standing = true;
         let tried = xact::subtransaction(|| {
-            let _path = site.trial_path(&self.trial, &self.found.schema)?;
+            let _path = site.trial_path(&self.trial, &self.found.schema, &self.path)?;
             self.make.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
         });
         if let Err(caught) = tried {
@@ -100,13 +109,26 @@ impl Other {
         }
         let (relation, oid) = self.standing()?;
         let mut family = made.clone();
-        family.extend([(table.oid, shadow), (self.found.relation, relation)]);
-        let before = kind::of(self.found.kind).needs(self.found.oid)?;
-        let after = kind::of(self.found.kind).needs(oid)?;
+        family.extend([(tables.table, tables.shadow), (self.found.relation, relation)]);
+        let kind = kind::of(self.found.kind);
+        let before = kind.needs(self.found.oid)?;
+        let after = kind.needs(oid)?;
         let owner = reader::owner(self.found.relation)?;
         uses::compare(&self.found.title, &before, &after, &family, owner, exact)?;
         self.after = uses::recorded(&after, &family);
+        let of_trial = tree::columns_in_order(self.found.relation)?;
+        let columns = [(tables.shadow, tables.columns.clone()), (relation, of_trial)];
+        let known = tree::counterparts(&family, columns)?;
+        let original = tree::parts(kind.catalog, self.found.oid, &Counterparts::default())?;
+        trees::prove(&self.found.title, &original, &tree::parts(kind.catalog, oid, &known)?)?;
+        let own = known.with_own_numbers(tables.shadow);
+        self.trees.1 = Some(written(&tree::parts(kind.catalog, oid, &own)?));
         Ok(())
+    }
+
+    /// Schemas that are searched last when it is said.
+    pub(super) fn path(&mut self) -> &mut Vec<Ident> {
+        &mut self.path
     }
 
     fn standing(&self) -> Result<(u32, u32)> {
@@ -139,7 +161,7 @@ impl Other {
         if self.shadow.is_some()
             && let Some(oid) = self.made()?
         {
-            let _path = site.trial_path(&self.trial, &self.found.schema)?;
+            let _path = site.trial_path(&self.trial, &self.found.schema, &self.path)?;
             self.make = kind::of(self.found.kind).statements(oid, None)?;
             self.shadow = Some(reader::say(self.found.kind, oid)?);
         }
@@ -165,19 +187,27 @@ impl Other {
         let table = self.table();
         let word = self.found.kind.word().to_uppercase();
         let drop = ddl::drop_part(&word, &self.found.name, &table);
-        let origin = match &self.shadow {
-            Some(_) => Said { off: Vec::new(), on: self.origin.clone(), uses: self.before },
+        let (over_origin, over_shadow) = self.trees;
+        let (off, on) = match &self.shadow {
+            Some(_) => (Vec::new(), self.origin),
             // Left behind by CASCADE: gone while the shadow is live.
-            None => Said { off: vec![drop], on: self.original.clone(), uses: self.before },
+            None => (vec![drop], self.original),
         };
+        let origin = Said { off, on, uses: self.before, tree: Some(over_origin) };
         Move {
             title: self.found.title.clone(),
             table: Some(table.clone()),
             origin,
-            shadow: self.shadow.map(|on| Said { off: Vec::new(), on, uses: self.after }),
+            shadow: self.shadow.map(|on| Said {
+                off: Vec::new(),
+                on,
+                uses: self.after,
+                tree: over_shadow,
+            }),
             part: Some((self.found.kind, table)),
             validate: None,
             names: (self.found.name, None),
+            path: self.path,
         }
     }
 }

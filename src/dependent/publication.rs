@@ -108,6 +108,7 @@ impl Filters {
                 off: vec![ddl::unpublish(&published.name, &source)],
                 on: vec![ddl::publish(&published.name, &source, columns, filter)],
                 uses: Uses::new(),
+                tree: None,
             };
             let listed = published.columns.is_some();
             let shadow = match &translated {
@@ -127,6 +128,7 @@ impl Filters {
                 validate: None,
                 part: None,
                 names: (published.name, None),
+                path: Vec::new(),
             });
         }
         Ok(moves)

@@ -52,22 +52,27 @@ impl Site {
         Ok(())
     }
 
-    /// While the guard lives, names mean the live objects. `first` stands in front.
-    pub fn live_path(&self, first: Option<&Ident>) -> Result<SettingsLevel> {
-        path(first.into_iter().chain(&self.live))
+    /// While the guard lives, names mean the live objects. `first` stands in front, `last` at the end.
+    pub fn live_path(&self, first: Option<&Ident>, last: &[Ident]) -> Result<SettingsLevel> {
+        path(first.into_iter().chain(&self.live).chain(last))
     }
 
     /// While the guard lives, names mean the copies where there are any. A copy stands directly before
     /// its original's schema, so that the order in which names are found stays the same.
-    pub fn build_path(&self) -> Result<SettingsLevel> {
-        path(self.pairs())
+    pub fn build_path(&self, last: &[Ident]) -> Result<SettingsLevel> {
+        path(self.pairs().chain(last))
     }
 
     /// The same for an object of `schema`, made on a table in `trial`: what `live_path` prints with
     /// that schema in front.
-    pub fn trial_path(&self, trial: &Ident, schema: &Ident) -> Result<SettingsLevel> {
+    pub fn trial_path(
+        &self,
+        trial: &Ident,
+        schema: &Ident,
+        last: &[Ident],
+    ) -> Result<SettingsLevel> {
         let copies = self.live.contains(schema).then(|| self.build_schema(schema));
-        path([trial].into_iter().chain(copies).chain([schema]).chain(self.pairs()))
+        path([trial].into_iter().chain(copies).chain([schema]).chain(self.pairs()).chain(last))
     }
 
     fn pairs(&self) -> impl Iterator<Item = &Ident> {

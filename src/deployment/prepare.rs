@@ -21,7 +21,7 @@ use crate::model::phase::Phase;
 use crate::model::settings::Settings;
 use crate::pg::lock::{self, Hold, Mode};
 use crate::pg::parse;
-use crate::pg::security::Identity;
+use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
 use crate::pg::{acl, relation, xact};
 use crate::plan::difference;
@@ -365,6 +365,9 @@ pub fn build(
     acl::replace(shadow, table.owner, rights::READ_ONLY, &like_green)?;
     let mut session = request.session.clone();
     session.remove("search_path");
+    if !mappings.path.is_empty() {
+        session.insert("search_path".to_owned(), security::search_path(&mappings.path));
+    }
     Ok(Deployment {
         id,
         source: table.qualified(),

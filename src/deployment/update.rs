@@ -227,6 +227,7 @@ fn require_same_rows(d: &Deployment, fresh: &Plan, definition: &Value) -> Result
     let same = before.forward == fresh.forward
         && before.reverse == fresh.reverse
         && before.pairs == fresh.pairs
+        && before.session.get("search_path") == fresh.session.get("search_path")
         && before.not_valid == fresh.not_valid
         && apart.is_empty();
     if same {

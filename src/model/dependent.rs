@@ -85,6 +85,13 @@ pub struct Copy {
     /// What makes it, with the names that the search_path of building resolves. None where the
     /// changes drop it with CASCADE.
     pub statements: Option<Vec<String>>,
+    /// Schemas that are searched last when it is deparsed and made: those of operators that its text
+    /// does not name.
+    #[serde(default)]
+    pub path: Vec<Ident>,
+    /// Its trees over the shadow; only of a rule of the table.
+    #[serde(default)]
+    pub tree: Option<String>,
 }
 
 /// What another object says about the table: taken off before the tables change places, put on
@@ -105,6 +112,9 @@ pub struct Move {
     pub part: Option<(CopyKind, QualifiedName)>,
     /// The object's names: while the origin is live, while the shadow is.
     pub names: (Ident, Option<Ident>),
+    /// Schemas that are searched last when it is said: those of operators that its text does not name.
+    #[serde(default)]
+    pub path: Vec<Ident>,
 }
 
 /// The two halves of a move.
@@ -116,6 +126,9 @@ pub struct Said {
     pub on: Vec<String>,
     /// What it depends on then, where other names are in it.
     pub uses: Uses,
+    /// The trees of it then; OIDs of the family are the origin's.
+    #[serde(default)]
+    pub tree: Option<String>,
 }
 
 /// A twin that was made: OIDs of both sides.

@@ -45,6 +45,21 @@ pub struct RecordedIndex {
     /// Statistics targets of its expression columns: (column number, target).
     #[serde(default)]
     pub statistics: Vec<(i16, i32)>,
+    /// What its text means.
+    #[serde(default)]
+    pub meaning: Meaning,
+}
+
+/// What a recorded text means.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meaning {
+    /// The schemas that are searched when it is read, behind pg_catalog: those of operators that it
+    /// does not name.
+    #[serde(default)]
+    pub path: Vec<Ident>,
+    /// Its trees as they are written down.
+    #[serde(default)]
+    pub tree: Option<String>,
 }
 
 /// A constraint as PostgreSQL deparses it.
@@ -62,6 +77,9 @@ pub struct RecordedConstraint {
     pub deferred: bool,
     /// Its comment.
     pub comment: Option<String>,
+    /// What its text means; of a constraint with an index the index says it.
+    #[serde(default)]
+    pub meaning: Meaning,
 }
 
 /// Sequences of a column that both sides have. The live object stays with the live table.

@@ -9,4 +9,5 @@ pub mod mapping;
 pub mod phase;
 pub mod pressure;
 pub mod settings;
+pub mod tree;
 pub mod zones;

@@ -12,6 +12,7 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::ident::Ident;
 use crate::model::settings::PARALLEL_MAINTENANCE;
 
 thread_local! {
@@ -36,6 +37,12 @@ const PINNED: &[(&str, &str)] = &[
     ("transform_null_equals", "off"),
     ("check_function_bodies", "off"),
     ("client_min_messages", "warning"),
+    // Constants are printed in one session and read in another.
+    ("DateStyle", "ISO, YMD"),
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "1"),
+    ("bytea_output", "hex"),
+    ("array_nulls", "on"),
 ];
 
 /// An identity with its settings; the caller's come back on drop.
@@ -189,6 +196,19 @@ impl SettingsLevel {
         // SAFETY: closed in `drop` or by the abort.
         Self(unsafe { pg_sys::NewGUCNestLevel() })
     }
+}
+
+/// While the guard lives, names are searched in pg_catalog and then in these schemas.
+pub fn search(schemas: &[Ident]) -> Result<SettingsLevel> {
+    let level = SettingsLevel::open();
+    set("search_path", &search_path(schemas))?;
+    Ok(level)
+}
+
+/// A search_path of pg_catalog and these schemas.
+pub fn search_path(schemas: &[Ident]) -> String {
+    let names: String = schemas.iter().map(|schema| format!("{schema}, ")).collect();
+    format!("pg_catalog, {names}pg_temp")
 }
 
 impl Drop for SettingsLevel {

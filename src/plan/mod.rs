@@ -3,4 +3,5 @@
 pub mod batch;
 pub mod difference;
 pub mod provenance;
+pub mod same_tree;
 pub mod throttle;

@@ -1,16 +1,18 @@
 //! Making the shadow table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use crate::catalog::{self, Table};
+use crate::catalog::{self, Table, tree};
 use crate::ddl;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName, plain};
 use crate::model::changes::Change;
 use crate::model::deployment::{RecordedConstraint, RecordedIndex};
+use crate::model::tree::{require, written};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
+use crate::shadow::meaning;
 
 /// Makes an empty copy of `green` in `schema`; returns its OID. Runs as the extension, but for CREATE
 /// TABLE itself: it evaluates index predicates of the user's.
@@ -36,7 +38,7 @@ pub fn like(green: &Table, schema: &Ident) -> Result<u32> {
     }
     let shadow = catalog::relation_oid(&table)?
         .ok_or_else(|| Error::internal("the shadow table was not made"))?;
-    unvalidate(green.oid, &table)?;
+    unvalidate(green.oid, shadow, &table)?;
     add_what_like_leaves_out(green, &table)?;
     rename_parts(green, shadow, schema)?;
     add_what_like_leaves_out_of_indexes(green.oid, &table)?;
@@ -200,20 +202,28 @@ pub fn apply(step: &Step, owner: u32, session: &BTreeMap<String, String>) -> Res
 pub fn take_off_not_valid(shadow: u32, table: &QualifiedName) -> Result<Vec<RecordedConstraint>> {
     let mut recorded = Vec::new();
     for check in catalog::checks(shadow)?.into_iter().filter(|c| !c.valid) {
-        let name = &check.recorded.name;
-        spi::run(&ddl::constraint::drop(table, name), &[])?;
-        recorded.push(check.recorded);
+        recorded.push(meaning::take_off_check(table, check)?);
     }
     Ok(recorded)
 }
 
 /// LIKE copies a constraint that is NOT VALID as valid.
-fn unvalidate(green: u32, table: &QualifiedName) -> Result<()> {
-    for check in catalog::checks(green)?.into_iter().filter(|c| !c.valid) {
-        let name = &check.recorded.name;
-        spi::run(&ddl::constraint::drop(table, name), &[])?;
-        for statement in ddl::constraint::add(table, &check.recorded) {
-            spi::run(&statement, &[])?;
+fn unvalidate(green: u32, shadow: u32, table: &QualifiedName) -> Result<()> {
+    let not_valid: Vec<_> = catalog::checks(green)?.into_iter().filter(|c| !c.valid).collect();
+    if not_valid.is_empty() {
+        return Ok(());
+    }
+    let copies = HashMap::from([(green, shadow)]);
+    let known = tree::counterparts(&copies, [(shadow, tree::columns_in_order(green)?)])?;
+    for check in not_valid {
+        let original = meaning::read_check(check)?;
+        spi::run(&ddl::constraint::drop(table, &original.name), &[])?;
+        meaning::add_check(table, &original)?;
+        let made = catalog::checks(shadow)?;
+        if let Some(copy) = made.iter().find(|c| c.recorded.name == original.name) {
+            let found = written(&tree::parts(tree::CONSTRAINT, copy.oid, &known)?);
+            let title = format!("constraint {}", plain(original.name.as_str()));
+            require(&title, original.meaning.tree.as_deref().unwrap_or_default(), &found)?;
         }
     }
     Ok(())
@@ -221,11 +231,12 @@ fn unvalidate(green: u32, table: &QualifiedName) -> Result<()> {
 
 /// Records the shadow's indexes as the server deparses them, and drops them for the copy.
 pub fn take_off_indexes(shadow: u32, table: &QualifiedName) -> Result<Vec<RecordedIndex>> {
-    let indexes = catalog::indexes(shadow)?;
-    for index in &indexes {
-        spi::run(&ddl::shadow::drop_index(table, &index.recorded), &[])?;
+    let mut indexes: Vec<_> =
+        catalog::indexes(shadow)?.into_iter().map(|index| index.recorded).collect();
+    for index in &mut indexes {
+        meaning::take_off_index(table, index)?;
     }
-    Ok(indexes.into_iter().map(|i| i.recorded).collect())
+    Ok(indexes)
 }
 
 /// Switches autovacuum of blue off until the swap; gives what was set before.

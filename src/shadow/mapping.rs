@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use crate::catalog::{self, Column};
+use crate::catalog::{self, Column, tree};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, plain};
 use crate::model::changes::{Action, Change};
 use crate::model::key::Key;
 use crate::model::mapping::{MappedColumn, Mapping};
-use crate::pg::parse::{self, Expression, Target, Volatility};
+use crate::pg::parse::{self, Expression, Search, Target, Volatility};
 use crate::pg::security::Identity;
 use crate::pg::xact;
 use crate::shadow::generated;
@@ -41,6 +41,9 @@ pub struct Mappings {
     pub reverse: Mapping,
     /// Corresponding columns: origin, shadow.
     pub pairs: Vec<(Ident, Ident)>,
+    /// The schemas that are searched behind pg_catalog where the expressions are run: those of
+    /// operators that their texts do not name.
+    pub path: Vec<Ident>,
 }
 
 /// Where an expression comes from.
@@ -75,20 +78,9 @@ pub fn decide(sides: &Sides<'_>) -> Result<Mappings> {
     let pairs = pair(&origin, &shadow, sides.by_hand);
     check_names(sides.forward, &shadow, "forward")?;
     check_names(sides.reverse, &origin, "reverse")?;
-    let forward = half(&shadow, sides.origin, sides.forward, |target| {
-        let from = pairs.iter().find(|(_, s)| s.attnum == target.attnum).map(|(o, _)| *o);
-        match from {
-            None => Ok(None),
-            Some(from) => forward_default(sides, from, target, &origin).map(Some),
-        }
-    })?;
-    let reverse = half(&origin, sides.shadow, sides.reverse, |target| {
-        let from = pairs.iter().find(|(o, _)| o.attnum == target.attnum).map(|(_, s)| *s);
-        match from {
-            None => Ok(None),
-            Some(from) => reverse_default(sides, from, target).map(|e| Some((e, How::Cast))),
-        }
-    })?;
+    let halves = |search| halves(sides, &pairs, (&origin, &shadow), search);
+    let path = unnamed_schemas(&halves(Search::Unknown)?)?;
+    let (forward, reverse) = halves(Search::Then(&path))?;
     refuse_lossy(&pairs, &forward, &reverse)?;
     for column in &forward.side_only {
         if column.not_null && !column.has_default && column.identity.is_empty() {
@@ -120,7 +112,7 @@ pub fn decide(sides: &Sides<'_>) -> Result<Mappings> {
     let mut reverse = finish(reverse, &shadow, (&shadow_key, &origin_key), &origin_deferrable)?;
     forward.columns.extend(there);
     reverse.columns.extend(back);
-    Ok(Mappings { forward, reverse, pairs: names })
+    Ok(Mappings { forward, reverse, pairs: names, path })
 }
 
 /// The written column is the read one and nothing else.
@@ -138,6 +130,40 @@ fn stored(read: &Ident, written: &Ident) -> MappedColumn {
         volatile: false,
         stored: true,
     }
+}
+
+/// Both directions, as they are read where `search` says.
+fn halves(
+    sides: &Sides<'_>,
+    pairs: &[(&Column, &Column)],
+    (origin, shadow): (&[Column], &[Column]),
+    search: Search<'_>,
+) -> Result<(Half, Half)> {
+    let forward = half(shadow, sides.origin, sides.forward, search, |target| {
+        let from = pairs.iter().find(|(_, s)| s.attnum == target.attnum).map(|(o, _)| *o);
+        match from {
+            None => Ok(None),
+            Some(from) => forward_default(sides, from, target, origin, search).map(Some),
+        }
+    })?;
+    let reverse = half(origin, sides.shadow, sides.reverse, search, |target| {
+        let from = pairs.iter().find(|(o, _)| o.attnum == target.attnum).map(|(_, s)| *s);
+        match from {
+            None => Ok(None),
+            Some(from) => {
+                reverse_default(sides, from, target, search).map(|e| Some((e, How::Cast)))
+            }
+        }
+    })?;
+    Ok((forward, reverse))
+}
+
+/// The schemas of operators that the texts of the expressions do not name.
+fn unnamed_schemas((forward, reverse): &(Half, Half)) -> Result<Vec<Ident>> {
+    let all = forward.mapped.iter().chain(&reverse.mapped);
+    let operators: Vec<u32> = all.flat_map(|m| m.expression.unnamed.clone()).collect();
+    let _us = Identity::extension()?;
+    tree::schemas_of(&operators)
 }
 
 /// Deferrable constraints with an index: name, and whether INITIALLY DEFERRED.
@@ -205,6 +231,7 @@ fn half(
     columns: &[Column],
     read: u32,
     given: &Map<String, Value>,
+    search: Search<'_>,
     default: impl Fn(&Column) -> Result<Option<(Expression, How)>>,
 ) -> Result<Half> {
     let mut half = Half { mapped: Vec::new(), side_only: Vec::new() };
@@ -214,7 +241,8 @@ fn half(
         }
         let found = match given.get(column.name.as_str()).and_then(Value::as_str) {
             Some(text) => {
-                let expression = parse::parse_mapping_as(text, read.into(), None, &target(column))?;
+                let to = target(column);
+                let expression = parse::parse_mapping_as(text, read.into(), None, &to, search)?;
                 Some((expression, How::Given))
             }
             None => default(column)?,
@@ -237,19 +265,21 @@ fn forward_default(
     from: &Column,
     to: &Column,
     origin: &[Column],
+    search: Search<'_>,
 ) -> Result<(Expression, How)> {
     if let Some((using, names)) = using(sides.changes, from, origin) {
+        let read = sides.origin.into();
         let expression =
-            parse::parse_mapping_as(&using, sides.origin.into(), Some(&names), &target(to))?;
+            parse::parse_mapping_as(&using, read, Some(&names), &target(to), search)?;
         let text = format!("CAST({} AS {})", from.name, to.type_sql);
         let cast = xact::subtransaction(|| {
-            parse::parse_mapping_as(&text, sides.origin.into(), None, &target(to))
+            parse::parse_mapping_as(&text, read, None, &target(to), search)
         });
         let only_a_cast = cast.is_ok_and(|cast| cast.sql == expression.sql);
         let how = if only_a_cast { How::Cast } else { How::Using };
         return Ok((expression, how));
     }
-    let cast = parse::cast_expression(sides.origin.into(), from.attnum, &target(to))?;
+    let cast = parse::cast_expression(sides.origin.into(), from.attnum, &target(to), search)?;
     cast.map(|e| (e, How::Cast)).ok_or_else(|| {
         Error::new(
             pgrx::PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
@@ -299,14 +329,20 @@ fn using(
     None
 }
 
-fn reverse_default(sides: &Sides<'_>, from: &Column, to: &Column) -> Result<Expression> {
-    if let Some(cast) = parse::cast_expression(sides.shadow.into(), from.attnum, &target(to))? {
+fn reverse_default(
+    sides: &Sides<'_>,
+    from: &Column,
+    to: &Column,
+    search: Search<'_>,
+) -> Result<Expression> {
+    let read = sides.shadow.into();
+    if let Some(cast) = parse::cast_expression(read, from.attnum, &target(to), search)? {
         return Ok(cast);
     }
     // The way back of a change with USING is often a cast that must be written: text to integer.
     let text = format!("CAST({} AS {})", from.name, to.type_sql);
     let parsed = xact::subtransaction(|| {
-        parse::parse_mapping_as(&text, sides.shadow.into(), None, &target(to))
+        parse::parse_mapping_as(&text, read, None, &target(to), search)
     });
     match parsed {
         Ok(expression) => Ok(expression),

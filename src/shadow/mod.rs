@@ -12,6 +12,7 @@
 pub mod create;
 mod generated;
 pub mod mapping;
+pub mod meaning;
 pub mod remove;
 pub mod schema;
 pub mod sequences;

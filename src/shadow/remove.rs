@@ -8,9 +8,9 @@ use crate::ident::QualifiedName;
 use crate::model::deployment::Deployment;
 use crate::pg::acl;
 use crate::pg::relation;
-use crate::pg::security::Identity;
+use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
-use crate::shadow::schema;
+use crate::shadow::{meaning, schema};
 
 /// Gives a hand-made target back as it came: empty, with its indexes, under its own name.
 pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
@@ -23,6 +23,7 @@ pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
     }
     for index in plan.indexes.iter().skip(deployment.progress.indexes_built) {
         let statements = ddl::shadow::build_index(&blue, index);
+        let _path = security::search(&index.meaning.path)?;
         // It may be built already, and only lack its constraint.
         let name = QualifiedName { schema: blue.schema.clone(), name: index.name.clone() };
         if catalog::relation_oid(&name)?.is_none() {
@@ -32,9 +33,7 @@ pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
     }
     if !deployment.progress.constraints_added {
         for constraint in &plan.not_valid {
-            for statement in ddl::constraint::add(&blue, constraint) {
-                spi::run(&statement, &[])?;
-            }
+            meaning::add_check(&blue, constraint)?;
         }
     }
     for pair in &plan.sequences {

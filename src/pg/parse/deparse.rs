@@ -1,16 +1,17 @@
 //! Expression trees written down as SQL that means the same everywhere.
 
-use super::expression::{self, Open};
+use super::expression::{self, Open, Search};
 use super::raw;
 use super::settings::Settings;
 use crate::error::{Error, Result};
+use crate::model::tree::{Counterparts, Item, another};
+use crate::pg::{security, xact};
 use pgrx::pg_sys::{self, CoercionForm};
 use std::ffi::CStr;
 use std::ptr;
 
 /// What the text of names and constants depends on. All but pg_catalog's names come out qualified.
-const SETTINGS: [(&CStr, &CStr); 9] = [
-    (c"search_path", c"pg_catalog"),
+const SETTINGS: [(&CStr, &CStr); 8] = [
     (c"DateStyle", c"ISO"),
     (c"IntervalStyle", c"postgres"),
     (c"extra_float_digits", c"1"),
@@ -21,12 +22,21 @@ const SETTINGS: [(&CStr, &CStr); 9] = [
     (c"transform_null_equals", c"off"),
 ];
 
-/// The server's deparse of an expression over the relation, read back for certainty.
+/// The server's deparse of an expression over the relation, read back: it has to be the same tree.
 ///
 /// # Safety
 /// The expression's only variables are those of range table entry 1, the open relation.
-pub(super) unsafe fn sql(open: &Open, expr: *mut pg_sys::Node, what: &str) -> Result<String> {
+pub(super) unsafe fn sql(
+    open: &Open,
+    expr: *mut pg_sys::Node,
+    what: &str,
+    search: Search<'_>,
+) -> Result<String> {
     let _settings = Settings::set(&SETTINGS);
+    let _path = security::search(match search {
+        Search::Unknown => &[],
+        Search::Then(schemas) => schemas,
+    })?;
     let (relation, name) = open.oid_and_name();
     // SAFETY: the relation is open, so its name and OID are good; the deparse is a terminated
     // string in the current context.
@@ -38,18 +48,37 @@ pub(super) unsafe fn sql(open: &Open, expr: *mut pg_sys::Node, what: &str) -> Re
             .map_err(|_| Error::internal(format!("the deparse of the {what} is not UTF-8")))?
             .to_owned()
     };
-    // SAFETY: as above; the second tree is looked at and forgotten.
-    let same = unsafe {
-        let (_, again) = expression::transform(&sql, what, open, None)?;
-        (pg_sys::exprType(again) == pg_sys::exprType(expr)
-            || pg_sys::exprType(again) == pg_sys::UNKNOWNOID)
-            && columns(again, what)? == columns(expr, what)?
-    };
-    if same {
-        Ok(sql)
-    } else {
-        Err(Error::internal(format!("the {what} does not read back as it was written: {sql}")))
+    if matches!(search, Search::Unknown) {
+        return Ok(sql);
     }
+    // SAFETY: as above; the second tree is written down before its memory goes.
+    let again = xact::subtransaction(|| unsafe {
+        let (pstate, again) = expression::transform(&sql, what, open, None)?;
+        pg_sys::assign_expr_collations(pstate, again);
+        Ok(tree(open, again)?.to_string())
+    });
+    // SAFETY: as above.
+    let before = unsafe { tree(open, expr)? }.to_string();
+    let cause = match again {
+        Ok(again) if again == before => return Ok(sql),
+        Ok(_) => format!("It would be read from: {sql}"),
+        Err(caught) if caught.class() == "42" => caught.error.message,
+        Err(caught) => return caught.raise(),
+    };
+    Err(another(what).detail(cause).hint(
+        "Name the operator in it: NOT (a OPERATOR(schema.=) b) for IS DISTINCT FROM, NULLIF, CASE a WHEN and the like; or write a function for it.",
+    ))
+}
+
+/// The tree of an expression over the relation, as it is compared.
+///
+/// # Safety
+/// As [`sql`].
+pub(super) unsafe fn tree(open: &Open, expr: *mut pg_sys::Node) -> Result<Item> {
+    let (relation, _) = open.oid_and_name();
+    // SAFETY: the server writes any tree of its own as a terminated string.
+    let written = unsafe { CStr::from_ptr(pg_sys::nodeToString(expr.cast())) }.to_string_lossy();
+    Item::read(&written, relation.to_u32(), &Counterparts::default())
 }
 
 /// The attnums that an expression reads, ascending.

@@ -15,8 +15,8 @@ use std::ptr;
 /// An expression over the columns of one relation, as the server writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expression {
-    /// The server's deparse under `search_path = pg_catalog`, with the relation's real column names,
-    /// bare. It means the same under every search_path that does not hide pg_catalog, as a
+    /// The server's deparse under the search_path of [`Search`], with the relation's real column names,
+    /// bare. It is read as the same tree under that search_path, as a
     /// target of a SELECT from this relation alone; in parentheses it can stand anywhere else.
     /// A backslash in its strings is itself: run it with `standard_conforming_strings = on`.
     pub sql: String,
@@ -30,6 +30,17 @@ pub struct Expression {
     pub volatility: Volatility,
     /// The column, if it is just that, at most seen as another type with the same bits.
     pub is_column: Option<i16>,
+    /// Operators that the text does not name: those of IS DISTINCT FROM and the like.
+    pub unnamed: Vec<u32>,
+}
+
+/// Where names are searched when an expression that was written down is read.
+#[derive(Debug, Clone, Copy)]
+pub enum Search<'a> {
+    /// Not known yet: what is written is not proved to be read as the same.
+    Unknown,
+    /// In pg_catalog, then in these schemas.
+    Then(&'a [Ident]),
 }
 
 /// How much the value may change between calls.
@@ -86,7 +97,7 @@ pub fn parse_mapping(
                 expr
             };
             let typmod = pg_sys::exprTypmod(expr);
-            finish(&open, pstate, expr, typmod, "mapping")
+            finish(&open, pstate, expr, typmod, "mapping", Search::Then(&[]))
         }
     })
 }
@@ -101,6 +112,7 @@ pub fn parse_mapping_as(
     relation: pg_sys::Oid,
     names: Option<&[(i16, String)]>,
     target: &Target<'_>,
+    search: Search<'_>,
 ) -> Result<Expression> {
     arena::with(|| {
         let what = target.what();
@@ -119,7 +131,7 @@ pub fn parse_mapping_as(
                 )
                 .hint("Rewrite the mapping or cast it.")
             })?;
-            finish(&open, pstate, assigned, target.typmod, &what)
+            finish(&open, pstate, assigned, target.typmod, &what, search)
         }
     })
 }
@@ -133,6 +145,7 @@ pub fn cast_expression(
     relation: pg_sys::Oid,
     column: i16,
     target: &Target<'_>,
+    search: Search<'_>,
 ) -> Result<Option<Expression>> {
     arena::with(|| {
         let what = target.what();
@@ -142,7 +155,7 @@ pub fn cast_expression(
             let var = open.variable(column)?;
             let (pstate, _) = open.parse_state();
             match assign(pstate, var.cast(), target, &what)? {
-                Some(expr) => finish(&open, pstate, expr, target.typmod, &what).map(Some),
+                Some(expr) => finish(&open, pstate, expr, target.typmod, &what, search).map(Some),
                 None => Ok(None),
             }
         }
@@ -330,6 +343,7 @@ unsafe fn finish(
     expr: *mut pg_sys::Node,
     typmod: i32,
     what: &str,
+    search: Search<'_>,
 ) -> Result<Expression> {
     // SAFETY: the caller's promise.
     unsafe {
@@ -342,7 +356,8 @@ unsafe fn finish(
             Volatility::Immutable
         };
         Ok(Expression {
-            sql: deparse::sql(open, expr, what)?,
+            sql: deparse::sql(open, expr, what, search)?,
+            unnamed: deparse::tree(open, expr)?.unnamed(),
             columns: deparse::columns(expr, what)?,
             type_oid: pg_sys::exprType(expr),
             typmod,

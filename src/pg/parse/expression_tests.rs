@@ -4,7 +4,7 @@
 mod tests {
     use crate::error::Error;
     use crate::pg::parse::{
-        Expression, Target, Volatility, cast_expression, parse_mapping, parse_mapping_as,
+        Expression, Search, Target, Volatility, cast_expression, parse_mapping, parse_mapping_as,
     };
     use pgrx::pg_sys::panic::CaughtError;
     use pgrx::prelude::*;
@@ -65,14 +65,14 @@ mod tests {
     }
 
     fn cast(column: i16, relation: pg_sys::Oid, type_name: &str) -> Option<Expression> {
-        match cast_expression(relation, column, &target(type_name)) {
+        match cast_expression(relation, column, &target(type_name), Search::Then(&[])) {
             Ok(expression) => expression,
             Err(error) => unreachable!("{type_name}: {error:?}"),
         }
     }
 
     fn assigned(text: &str, relation: pg_sys::Oid, type_name: &str) -> Expression {
-        match parse_mapping_as(text, relation, None, &target(type_name)) {
+        match parse_mapping_as(text, relation, None, &target(type_name), Search::Then(&[])) {
             Ok(expression) => expression,
             Err(error) => unreachable!("{text} to {type_name}: {error:?}"),
         }
@@ -390,7 +390,7 @@ mod tests {
     #[pg_test]
     fn an_impossible_assignment_names_both_types() {
         let users = users();
-        let error = parse_mapping_as("name", users, None, &target("numeric(5,1)"));
+        let error = parse_mapping_as("name", users, None, &target("numeric(5,1)"), Search::Then(&[]));
         assert_eq!(
             error.map_err(|error| (error.code, error.message)),
             Err((
@@ -398,7 +398,7 @@ mod tests {
                 "mapping for column \"c\" is of type text, column is of type numeric(5,1)".into()
             ))
         );
-        let error = parse_mapping_as("tags", users, None, &target("varchar(3)[]"));
+        let error = parse_mapping_as("tags", users, None, &target("varchar(3)[]"), Search::Then(&[]));
         assert_eq!(
             error.map_err(|error| error.code),
             Err(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED)
@@ -417,7 +417,7 @@ mod tests {
         );
         assert_eq!(sql(3, "int"), None);
         assert_eq!(sql(2, "mood"), None);
-        let gone = cast_expression(users, 1, &target("int"));
+        let gone = cast_expression(users, 1, &target("int"), Search::Then(&[]));
         assert_eq!(gone.map_err(|e| e.code), Err(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR));
     }
 

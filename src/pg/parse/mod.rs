@@ -27,5 +27,5 @@ mod settings;
 
 pub use changes::parse_changes;
 pub use expression::{
-    Expression, Target, Volatility, cast_expression, parse_mapping, parse_mapping_as,
+    Expression, Search, Target, Volatility, cast_expression, parse_mapping, parse_mapping_as,
 };
