@@ -234,7 +234,10 @@ fn everything_means_the_same(of: &Type) {
     let before = plain(operators(&scene));
     assert_meant(&scene, of, "before");
     let mut owner = scene.owner();
-    assert_eq!(owner.list("SELECT message FROM bg_check('users') WHERE severity = 'error'"), [""; 0]);
+    assert_eq!(
+        owner.list("SELECT message FROM bg_check('users') WHERE severity = 'error'"),
+        [""; 0]
+    );
     owner.run("SELECT bg_prepare('users')");
     assert_meant(&scene, of, "prepared");
     owner.sync();

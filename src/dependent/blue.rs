@@ -132,8 +132,7 @@ pub fn copy_index(d: &Deployment, name: &Ident) -> Result<bool> {
     let Some(statement) = statement else { return Ok(false) };
     let pairs: Vec<_> = d.plan.pairs.iter().map(|(o, s)| (s.clone(), o.clone())).collect();
     let columns = trees::columns_by_name(d.green(), d.blue(), &pairs)?;
-    let known =
-        tree::counterparts(&HashMap::from([(d.green(), d.blue())]), [(d.blue(), columns)])?;
+    let known = tree::counterparts(&HashMap::from([(d.green(), d.blue())]), [(d.blue(), columns)])?;
     let made = xact::subtransaction(|| {
         {
             let _path = site.build_path(&last)?;

@@ -44,8 +44,7 @@ pub(super) struct Other {
 pub(super) fn discover(table: u32, family: &[u32], site: &Site) -> Result<Vec<Other>> {
     let mut others = Vec::new();
     for (n, found) in reader::others(table, family)?.into_iter().enumerate() {
-        let parts =
-            tree::parts(kind::of(found.kind).catalog, found.oid, &Counterparts::default())?;
+        let parts = tree::parts(kind::of(found.kind).catalog, found.oid, &Counterparts::default())?;
         let path = tree::unnamed_schemas(&parts)?;
         let _path = site.live_path(Some(&found.schema), &path)?;
         let said = reader::say(found.kind, found.oid)?;

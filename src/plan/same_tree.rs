@@ -153,7 +153,9 @@ mod tests {
     }
 
     fn var(number: i16, type_oid: u32) -> String {
-        format!("{{VAR :varno 1 :varattno {number} :vartype {type_oid} :varcollid 0 :varlevelsup 0}}")
+        format!(
+            "{{VAR :varno 1 :varattno {number} :vartype {type_oid} :varcollid 0 :varlevelsup 0}}"
+        )
     }
 
     fn constant(type_oid: u32) -> String {
@@ -216,7 +218,9 @@ mod tests {
     #[test]
     fn an_array_that_is_cast_is_an_array_of_casts() {
         let elements = |elements: String, type_oid: u32| {
-            format!("{{ARRAYEXPR :array_typeid {type_oid} :elements ({elements}) :multidims false}}")
+            format!(
+                "{{ARRAYEXPR :array_typeid {type_oid} :elements ({elements}) :multidims false}}"
+            )
         };
         let place = "{CASETESTEXPR :typeId 1043 :collation 0}";
         let one = tree(&format!(
@@ -232,7 +236,10 @@ mod tests {
     fn parts_must_be_the_same_ones() {
         let part = |name: &str| Part { part: name.to_owned(), tree: tree(&var(1, 23)) };
         let (using, check) = (part("USING"), part("WITH CHECK"));
-        assert_eq!(compare(&[using.clone(), check.clone()], &[check.clone(), using.clone()]), Ok(vec![]));
+        assert_eq!(
+            compare(&[using.clone(), check.clone()], &[check.clone(), using.clone()]),
+            Ok(vec![])
+        );
         assert!(compare(&[using.clone()], &[using.clone(), check.clone()]).is_err());
         assert!(compare(&[using.clone(), check], &[using]).is_err());
     }

@@ -269,8 +269,7 @@ fn forward_default(
 ) -> Result<(Expression, How)> {
     if let Some((using, names)) = using(sides.changes, from, origin) {
         let read = sides.origin.into();
-        let expression =
-            parse::parse_mapping_as(&using, read, Some(&names), &target(to), search)?;
+        let expression = parse::parse_mapping_as(&using, read, Some(&names), &target(to), search)?;
         let text = format!("CAST({} AS {})", from.name, to.type_sql);
         let cast = xact::subtransaction(|| {
             parse::parse_mapping_as(&text, read, None, &target(to), search)
@@ -341,9 +340,8 @@ fn reverse_default(
     }
     // The way back of a change with USING is often a cast that must be written: text to integer.
     let text = format!("CAST({} AS {})", from.name, to.type_sql);
-    let parsed = xact::subtransaction(|| {
-        parse::parse_mapping_as(&text, read, None, &target(to), search)
-    });
+    let parsed =
+        xact::subtransaction(|| parse::parse_mapping_as(&text, read, None, &target(to), search));
     match parsed {
         Ok(expression) => Ok(expression),
         Err(caught) if xact::sqlstate(caught.error.code).starts_with("42") => Err(Error::new(

@@ -26,7 +26,8 @@ pub fn take_off_index(table: &QualifiedName, index: &mut RecordedIndex) -> Resul
         if let Some(text) = spi::one(definition, &[Arg::Oid(oid)])? {
             index.definition = text;
         }
-        let definition = "SELECT pg_catalog.pg_get_constraintdef(k.oid) FROM pg_catalog.pg_constraint k
+        let definition =
+            "SELECT pg_catalog.pg_get_constraintdef(k.oid) FROM pg_catalog.pg_constraint k
                            WHERE k.conindid = $1 AND k.contype = 'x'";
         if let Some(constraint) = &mut index.constraint
             && let Some(text) = spi::one(definition, &[Arg::Oid(oid)])?

@@ -418,7 +418,9 @@ impl Reader<'_> {
         match node.field("constvalue") {
             Some(Value::Datum(bytes)) if type_oid < FIRST_OF_USERS => {
                 let value = match held_oid(bytes) {
-                    Some(oid) if type_oid == REGCLASS => self.counterparts.relation(oid).to_string(),
+                    Some(oid) if type_oid == REGCLASS => {
+                        self.counterparts.relation(oid).to_string()
+                    }
                     Some(oid) if type_oid == REGTYPE => self.counterparts.type_of(oid).to_string(),
                     Some(oid) if REGPROC.contains(&type_oid) => {
                         self.counterparts.function(oid).to_string()

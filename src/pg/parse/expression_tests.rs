@@ -390,7 +390,8 @@ mod tests {
     #[pg_test]
     fn an_impossible_assignment_names_both_types() {
         let users = users();
-        let error = parse_mapping_as("name", users, None, &target("numeric(5,1)"), Search::Then(&[]));
+        let error =
+            parse_mapping_as("name", users, None, &target("numeric(5,1)"), Search::Then(&[]));
         assert_eq!(
             error.map_err(|error| (error.code, error.message)),
             Err((
@@ -398,7 +399,8 @@ mod tests {
                 "mapping for column \"c\" is of type text, column is of type numeric(5,1)".into()
             ))
         );
-        let error = parse_mapping_as("tags", users, None, &target("varchar(3)[]"), Search::Then(&[]));
+        let error =
+            parse_mapping_as("tags", users, None, &target("varchar(3)[]"), Search::Then(&[]));
         assert_eq!(
             error.map_err(|error| error.code),
             Err(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED)
