@@ -18,6 +18,10 @@ const ROWS: &str =
 /// The same through the key's index.
 const BY_INDEX: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off";
 
+/// What only the new table has belongs to the row, whatever its key was.
+const EXTRA: &str = "SELECT string_agg(id || ' ' || extra, ', ' ORDER BY id) FROM t
+    WHERE extra <> 'of ' || id";
+
 /// A REPEATABLE READ transaction that has its snapshot, and what it has to read in `t`.
 struct Reader {
     person: Person,
@@ -122,11 +126,8 @@ fn each_snapshot_between_the_last_sync_and_the_swap_reads_on_as_before() {
     for (what, reader) in &mut readers {
         reader.check(what);
     }
-    // What only the new table has belongs to the row, whatever its key was.
-    let extra = "SELECT string_agg(id || ' ' || extra, ', ' ORDER BY id) FROM t
-                  WHERE extra <> 'of ' || id";
-    assert_eq!(readers[3].1.person.text(extra), "102 of 2");
-    assert_eq!(scene.app().text(extra), "3 default, 7 of 8, 8 of 7");
+    assert_eq!(readers[3].1.person.text(EXTRA), "102 of 2");
+    assert_eq!(scene.app().text(EXTRA), "3 default, 7 of 8, 8 of 7");
     drop(readers);
     assert_whole(&scene);
     scene.admin().run("VACUUM (FREEZE) t");
@@ -149,6 +150,8 @@ fn a_try_that_is_rolled_back_leaves_nothing_that_the_next_one_does_not_put_right
     for (what, reader) in &mut readers {
         reader.check(what);
     }
+    assert_eq!(readers[3].1.person.text(EXTRA), "102 of 2");
+    assert_eq!(scene.app().text(EXTRA), "3 default, 7 of 8, 8 of 7");
     drop(readers);
     assert_whole(&scene);
 }
@@ -167,6 +170,7 @@ fn a_sync_goes_on_after_a_try_that_was_rolled_back() {
 
     assert_whole(&scene);
     owner.run("SELECT bg_swap('t')");
+    assert_eq!(scene.app().text(EXTRA), "3 default, 7 of 8, 8 of 7");
     assert_whole(&scene);
 }
 
@@ -186,6 +190,25 @@ fn the_callers_own_changes_are_seen_with_the_swap_and_not_before() {
     assert_eq!(scene.app().text(ROWS), own);
     assert_eq!(scene.app().text("SELECT v::text FROM t WHERE id = 1"), "501");
     drop(before);
+    assert_whole(&scene);
+}
+
+#[test]
+fn the_callers_own_changes_go_with_a_try_that_is_rolled_back() {
+    let (scene, _alone) = swapped_and_reverted();
+    let before = scene.app().text(ROWS);
+    let mut owner = scene.owner();
+    for _ in 0..2 {
+        owner.run(
+            "BEGIN; UPDATE t SET id = 100 WHERE id = 1; UPDATE t SET v = 0 WHERE id = 2;
+             DELETE FROM t WHERE id = 3; SELECT bg_swap('t'); ROLLBACK",
+        );
+    }
+
+    owner.run("SELECT bg_swap('t')");
+
+    assert_eq!(scene.app().text(ROWS), before);
+    assert_eq!(scene.app().int("SELECT count(*) FROM t WHERE extra = 'of ' || id"), 20);
     assert_whole(&scene);
 }
 

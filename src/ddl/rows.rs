@@ -191,6 +191,17 @@ impl Rows<'_> {
         )
     }
 
+    /// The numbers of keys of [`WORK`] that blue has, and the transactions that made its rows.
+    pub fn made_by(&self) -> String {
+        format!(
+            "SELECT k.{}, t.xmin FROM {} k JOIN ONLY {} AS t ON {}",
+            Ident::new(ID),
+            self.with_mapped_key(WORK, batch_key),
+            self.to,
+            Self::join(&self.mapping.to_key, "t", "k", mapped_column)
+        )
+    }
+
     /// Writes a row for each of [`VERSIONS`]; `side` says that these have values of the columns that only
     /// blue has.
     pub fn write_versions(&self, side: bool) -> String {

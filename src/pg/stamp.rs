@@ -5,8 +5,8 @@
 //! this table what it sees in the other.
 //!
 //! What was stamped stays when our transaction is rolled back. So it is the last thing that is done with
-//! these rows, and its order lets each beginning of it stand by itself, after a crash too: first what lies
-//! beside new rows, then old rows go, then new rows come. A row may be missing then, never be there twice.
+//! these rows; and rows that belong together, as the old one and the new one of a key, are stamped by one
+//! record of the WAL, so that they are as before or as after it, also when the server crashes in between.
 //!
 //! WAL: generic records, a page or a part of it each; they replay everywhere, and no decoder reads them. A
 //! transaction's own commit record lies before them, so that saying "committed" on the page is safe even
@@ -14,7 +14,7 @@
 //!
 //! Sources: `heapam.c` (`heap_insert`, `heap_delete`: which bits are set), `generic_xlog.c`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgrx::pg_sys;
 
@@ -37,49 +37,108 @@ pub enum Stamp {
     },
 }
 
+/// As many pages as a generic record has at most.
+const MOST_PAGES: usize = pg_sys::MAX_GENERIC_XLOG_PAGES as usize;
+
+/// Rows of a table that are stamped at once, by their blocks.
+type Pages = BTreeMap<u32, Vec<(u16, Stamp)>>;
+
 /// Stamps rows of a table, which the caller has locked against all others. The rows' pages are not marked
 /// all-visible: our transaction has written to each of them.
 pub fn stamp(table: u32, rows: impl IntoIterator<Item = (Place, Stamp)>) {
-    let mut blocks: BTreeMap<u32, Vec<(u16, Stamp)>> = BTreeMap::new();
+    stamp_together(table, rows.into_iter().map(|row| vec![row]));
+}
+
+/// The same for groups of rows, each of which is stamped by one record, unless it has more pages than that
+/// can have: then what nobody is to see goes first, so that a row may be missing if the server crashes in
+/// between, and none is there twice.
+pub fn stamp_together(table: u32, groups: impl IntoIterator<Item = Vec<(Place, Stamp)>>) {
+    let mut pages = Pages::new();
+    let mut records: Vec<Pages> = Vec::new();
+    for group in groups {
+        let blocks: BTreeSet<u32> = group.iter().map(|((block, _), _)| *block).collect();
+        let new = blocks.iter().filter(|block| !pages.contains_key(block)).count();
+        if pages.len() + new > MOST_PAGES {
+            records.push(std::mem::take(&mut pages));
+        }
+        if blocks.len() <= MOST_PAGES {
+            add(&mut pages, group);
+            continue;
+        }
+        let (first, then): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|(_, stamp)| *stamp == Stamp::Never);
+        for rows in [first, then] {
+            let mut each = Pages::new();
+            add(&mut each, rows);
+            records.extend(each.into_iter().map(|page| Pages::from([page])));
+        }
+    }
+    records.push(pages);
+    records.retain(|record| !record.is_empty());
+    if !records.is_empty() {
+        write_records(table, records);
+    }
+}
+
+fn add(pages: &mut Pages, rows: Vec<(Place, Stamp)>) {
     for ((block, line), stamp) in rows {
-        blocks.entry(block).or_default().push((line, stamp));
+        pages.entry(block).or_default().push((line, stamp));
     }
-    if blocks.is_empty() {
-        return;
-    }
+}
+
+fn write_records(table: u32, records: Vec<Pages>) {
     let mode = pg_sys::NoLock as pg_sys::LOCKMODE;
-    // SAFETY: the table is locked, and no page is changed by anybody else. Each buffer is locked while its
-    // copy is changed and given back; errors on the way unwind to the abort, which releases it.
+    // SAFETY: the table is locked, and no page is changed by anybody else. Buffers are locked in the order
+    // of their blocks while their copies are changed, and given back; errors on the way unwind to the abort,
+    // which releases them.
     unsafe {
         let relation = pg_sys::table_open(pg_sys::Oid::from(table), mode);
         let command = pg_sys::GetCurrentCommandId(true);
-        for (block, lines) in blocks {
-            let buffer = pg_sys::ReadBuffer(relation, block);
-            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32);
+        for record in records {
+            let mut buffers = Vec::new();
             let state = pg_sys::GenericXLogStart(relation);
-            let page = pg_sys::GenericXLogRegisterBuffer(state, buffer, 0);
-            for (line, stamp) in lines {
-                let item = pg_sys::PageGetItemId(page, line);
-                let header: pg_sys::HeapTupleHeader =
-                    page.cast::<u8>().add((*item).lp_off() as usize).cast();
-                write(&mut *header, stamp, command);
-                if let Stamp::Seen { ended: Ended::By(xid), .. } = stamp {
-                    let known = &raw mut (*page.cast::<pg_sys::PageHeaderData>()).pd_prune_xid;
-                    if pg_sys::TransactionIdPrecedes(xid, *known) {
-                        *known = xid;
-                    }
+            for (block, lines) in record {
+                let buffer = pg_sys::ReadBuffer(relation, block);
+                pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32);
+                buffers.push(buffer);
+                let page = pg_sys::GenericXLogRegisterBuffer(state, buffer, 0);
+                for (line, stamp) in lines {
+                    write(page, line, stamp, command);
                 }
             }
             pg_sys::GenericXLogFinish(state);
-            pg_sys::UnlockReleaseBuffer(buffer);
+            for buffer in buffers {
+                pg_sys::UnlockReleaseBuffer(buffer);
+            }
         }
         pg_sys::table_close(relation, mode);
         pg_sys::CommandCounterIncrement();
     }
 }
 
+/// Stamps a row on a page.
+unsafe fn write(page: pg_sys::Page, line: u16, stamp: Stamp, command: pg_sys::CommandId) {
+    // SAFETY: the copy of a page that has a tuple there.
+    unsafe {
+        let item = pg_sys::PageGetItemId(page, line);
+        let header: pg_sys::HeapTupleHeader =
+            page.cast::<u8>().add((*item).lp_off() as usize).cast();
+        write_header(&mut *header, stamp, command);
+        if let Stamp::Seen { ended: Ended::By(xid), .. } = stamp {
+            let known = &raw mut (*page.cast::<pg_sys::PageHeaderData>()).pd_prune_xid;
+            if pg_sys::TransactionIdPrecedes(xid, *known) {
+                *known = xid;
+            }
+        }
+    }
+}
+
 /// Changes a tuple's header.
-fn write(header: &mut pg_sys::HeapTupleHeaderData, stamp: Stamp, command: pg_sys::CommandId) {
+fn write_header(
+    header: &mut pg_sys::HeapTupleHeaderData,
+    stamp: Stamp,
+    command: pg_sys::CommandId,
+) {
     const BEGUN: u32 = pg_sys::HEAP_XMIN_COMMITTED | pg_sys::HEAP_XMIN_INVALID;
     const ENDED: u32 = pg_sys::HEAP_XMAX_COMMITTED
         | pg_sys::HEAP_XMAX_INVALID

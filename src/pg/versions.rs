@@ -48,6 +48,12 @@ pub fn is_older(xid: Xid, than: Xid) -> bool {
     unsafe { pg_sys::TransactionIdPrecedes(xid, than) }
 }
 
+/// Whether a transaction is ours.
+pub fn is_ours(xid: u32) -> bool {
+    // SAFETY: asks for a transaction of this process.
+    unsafe { pg_sys::TransactionIdIsCurrentTransactionId(Xid::from_inner(xid)) }
+}
+
 /// The newest of some transactions.
 pub fn newest(xids: impl IntoIterator<Item = Option<Xid>>) -> Option<Xid> {
     xids.into_iter().flatten().reduce(|a, b| if is_older(a, b) { b } else { a })

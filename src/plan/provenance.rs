@@ -5,7 +5,7 @@
 //! has come from: they stay with their row through updates of the key, and a deletion followed by
 //! a new row of the same key resets them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// What happened to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,25 +40,37 @@ pub enum Origin {
     Gone,
 }
 
-/// The fate of each key that the events name, in the order of its first mention.
+/// The fate of each key that the events name, in the order of its first mention; with each event the
+/// transaction that made it.
 ///
 /// A row that comes to a key replaces what was there: it has gone before. Only a `deferrable` key may
 /// be held by two rows for a while, in one statement; then an event means the one that came first.
-pub fn fold(events: &[Event], deferrable: bool) -> Vec<(usize, Origin)> {
+///
+/// `there` has keys under which blue's row already is what a transaction made of it: a try of a swap that
+/// was rolled back has brought it there. The events up to that one have moved it already.
+pub fn fold(
+    events: &[(Event, u32)],
+    deferrable: bool,
+    there: &HashSet<(usize, u32)>,
+) -> Vec<(usize, Origin)> {
     let mut story = Story { deferrable, ..Story::default() };
-    for event in events {
-        story.tell(event);
+    for (event, by) in events {
+        story.tell(event, there.contains(&(event.key, *by)));
     }
     story.order.iter().map(|key| (*key, story.last(*key).unwrap_or(Origin::Gone))).collect()
 }
 
 /// Where the row that has a key after each event comes from, by the key and the transaction of the event:
-/// of several events of one transaction, after the last.
-pub fn lineages(events: &[(Event, u32)], deferrable: bool) -> HashMap<(usize, u32), Origin> {
+/// of several events of one transaction, after the last. `there` as for [`fold`].
+pub fn lineages(
+    events: &[(Event, u32)],
+    deferrable: bool,
+    there: &HashSet<(usize, u32)>,
+) -> HashMap<(usize, u32), Origin> {
     let mut story = Story { deferrable, ..Story::default() };
     let mut lineages = HashMap::new();
     for (event, by) in events {
-        story.tell(event);
+        story.tell(event, there.contains(&(event.key, *by)));
         lineages.insert((event.key, *by), story.last(event.key).unwrap_or(Origin::Gone));
     }
     lineages
@@ -73,7 +85,14 @@ struct Story {
 }
 
 impl Story {
-    fn tell(&mut self, event: &Event) {
+    fn tell(&mut self, event: &Event, is_there: bool) {
+        self.move_rows(event);
+        if is_there && self.last(event.key).is_some() {
+            self.held.insert(event.key, VecDeque::from([Origin::From(event.key)]));
+        }
+    }
+
+    fn move_rows(&mut self, event: &Event) {
         for key in event.old.into_iter().chain([event.key]) {
             self.held.entry(key).or_insert_with(|| {
                 self.order.push(key);
@@ -120,6 +139,20 @@ mod tests {
         Event { operation: Operation::Delete, key, old: None }
     }
 
+    fn fold(events: &[Event], deferrable: bool) -> Vec<(usize, Origin)> {
+        let told: Vec<_> = events.iter().map(|event| (*event, 10)).collect();
+        super::fold(&told, deferrable, &HashSet::new())
+    }
+
+    #[test]
+    fn a_row_that_is_there_already_is_not_moved_again() {
+        let events = [(rekey(1, 2), 10), (rekey(2, 3), 11), (rekey(3, 4), 12)];
+
+        let fate = super::fold(&events, false, &HashSet::from([(3, 11)]));
+
+        assert_eq!(fate[2..], [(3, Origin::Gone), (4, Origin::From(3))]);
+    }
+
     #[test]
     fn a_chain_of_key_updates_leads_back_to_the_first_key() {
         let fate = fold(&[rekey(1, 2), update(2), rekey(2, 3)], false);
@@ -149,7 +182,7 @@ mod tests {
         let events =
             [(rekey(1, 2), 10), (update(2), 11), (delete(2), 12), (insert(2), 13), (insert(7), 13)];
 
-        let found = lineages(&events, false);
+        let found = lineages(&events, false, &HashSet::new());
 
         assert_eq!(found[&(2, 10)], Origin::From(1));
         assert_eq!(found[&(2, 11)], Origin::From(1));

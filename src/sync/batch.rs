@@ -45,13 +45,77 @@ pub struct Batch {
     pub misfits: Vec<(usize, i64, Place)>,
     /// The events and their transactions, in their order.
     story: Vec<(Event, u32)>,
+    /// As in [`provenance::fold`].
+    there: HashSet<(usize, u32)>,
     deferrable: bool,
 }
 
 impl Batch {
+    fn new(story: Vec<(Event, u32)>, values: &[KeyValues], deferrable: bool) -> Self {
+        let mut batch = Self {
+            items: Vec::new(),
+            events: 0,
+            places: Vec::new(),
+            misfits: Vec::new(),
+            story,
+            there: HashSet::new(),
+            deferrable,
+        };
+        batch.items = batch.folded(|key| values[key].clone());
+        batch
+    }
+
+    /// One item a key, by what became of it.
+    fn folded(&self, value: impl Fn(usize) -> KeyValues) -> Vec<Item> {
+        let fates = provenance::fold(&self.story, self.deferrable, &self.there);
+        let goes: HashMap<usize, usize> = fates
+            .iter()
+            .filter_map(|(key, origin)| match origin {
+                Origin::From(from) => Some((*from, *key)),
+                Origin::Fresh | Origin::Gone => None,
+            })
+            .collect();
+        let item = |(key, origin): (usize, Origin)| Item {
+            kind: match origin {
+                Origin::Gone => b'g',
+                Origin::Fresh => b'f',
+                Origin::From(from) if from == key => b's',
+                Origin::From(_) => b'm',
+            },
+            key: value(key),
+            id: key,
+            goes: goes.get(&key).map(|to| (*to, value(*to))),
+        };
+        fates.into_iter().map(item).collect()
+    }
+
+    /// The key of some row has changed.
+    pub fn moves_rows(&self) -> bool {
+        self.story.iter().any(|(event, _)| event.old.is_some())
+    }
+
+    /// The same where blue's rows under some keys are already what these transactions made of them.
+    #[must_use]
+    pub fn with_rows_there(mut self, made_by: impl IntoIterator<Item = (usize, u32)>) -> Self {
+        let told: HashSet<(usize, u32)> =
+            self.story.iter().map(|(event, by)| (event.key, *by)).collect();
+        self.there = made_by.into_iter().filter(|row| told.contains(row)).collect();
+        if !self.there.is_empty() {
+            let values: HashMap<usize, KeyValues> =
+                self.items.iter().map(|item| (item.id, item.key.clone())).collect();
+            self.items = self.folded(|key| values.get(&key).cloned().unwrap_or_default());
+        }
+        self
+    }
+
     /// Where each version of a row comes from, by its key's number and the transaction that made it.
     pub fn lineages(&self) -> HashMap<(usize, u32), Origin> {
-        provenance::lineages(&self.story, self.deferrable)
+        provenance::lineages(&self.story, self.deferrable, &self.there)
+    }
+
+    /// The events and their transactions, in their order.
+    pub fn story(&self) -> &[(Event, u32)] {
+        &self.story
     }
 }
 
@@ -163,36 +227,11 @@ fn fold(entries: Vec<Entry>, values: &[KeyValues], deferrable: bool, last: bool)
         })
         .collect();
     let told: Vec<(Event, u32)> = misfits.iter().chain(&events).map(Entry::told).collect();
-    let story: Vec<Event> = told.iter().map(|(event, _)| *event).collect();
-    let fates = provenance::fold(&story, deferrable);
-    let goes: HashMap<usize, usize> = fates
-        .iter()
-        .filter_map(|(key, origin)| match origin {
-            Origin::From(from) => Some((*from, *key)),
-            Origin::Fresh | Origin::Gone => None,
-        })
-        .collect();
-    let items = fates
-        .into_iter()
-        .map(|(key, origin)| Item {
-            kind: match origin {
-                Origin::Gone => b'g',
-                Origin::Fresh => b'f',
-                Origin::From(from) if from == key => b's',
-                Origin::From(_) => b'm',
-            },
-            key: values[key].clone(),
-            id: key,
-            goes: goes.get(&key).map(|to| (*to, values[*to].clone())),
-        })
-        .collect();
     Batch {
-        items,
         events: events.len() as i64,
         places: events.into_iter().map(|e| e.place).collect(),
         misfits: misfits.into_iter().map(|m| (m.key, m.position, m.place)).collect(),
-        story: told,
-        deferrable,
+        ..Batch::new(told, values, deferrable)
     }
 }
 

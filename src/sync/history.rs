@@ -20,7 +20,7 @@
 //! Invariant: nothing is stamped before all else of the batch has succeeded.
 //! Locks: ACCESS EXCLUSIVE on both tables, so that every transaction that wrote to green has ended.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Datum;
@@ -35,10 +35,10 @@ use crate::pg::generated;
 use crate::pg::history;
 use crate::pg::log::Place;
 use crate::pg::security::Identity;
-use crate::pg::snapshot;
+use crate::pg::snapshot::{self, Snapshot};
 use crate::pg::spi::{self, Options};
 use crate::pg::stamp::{self, Stamp};
-use crate::pg::versions::{Begun, Ended, Version, Versions, Xid, is_older, newest};
+use crate::pg::versions::{Begun, Ended, Version, Versions, Xid, is_older, is_ours, newest};
 use crate::pg::work::{Column, Work};
 use crate::pg::xact::{self, Caught};
 use crate::plan::provenance::Origin;
@@ -50,10 +50,12 @@ use crate::sync::batch::{Batch, Item};
 pub struct History {
     blue: u32,
     toast: u32,
-    /// Rows that are there in other versions.
-    replaced: Vec<Place>,
-    /// Rows of the batch.
-    written: Vec<Row>,
+    /// Rows that are there in other versions, and the first of the keys that belong together with theirs.
+    replaced: Vec<(usize, Place)>,
+    /// What a try that was rolled back has left.
+    left_over: Vec<Place>,
+    /// Rows of the batch, likewise.
+    written: Vec<(usize, Row)>,
     /// The same beside the table.
     replaced_chunks: Vec<Place>,
     written_chunks: Vec<(Place, Stamp)>,
@@ -72,7 +74,15 @@ pub fn keep(
     class: u32,
 ) -> Result<History> {
     let failed: HashSet<usize> = failed.iter().map(|one| one.item.id).collect();
-    let items: Vec<&Item> = batch.items.iter().filter(|i| !failed.contains(&i.id)).collect();
+    // What only our own transaction has changed is exact as it was written, and its log rows go with it.
+    let others = batch.story().iter().filter(|(_, by)| !is_ours(*by));
+    let by_others: HashSet<usize> =
+        others.flat_map(|(event, _)| event.old.into_iter().chain([event.key])).collect();
+    let items: Vec<&Item> = batch
+        .items
+        .iter()
+        .filter(|item| by_others.contains(&item.id) && !failed.contains(&item.id))
+        .collect();
     if items.is_empty() {
         return Ok(History::default());
     }
@@ -105,8 +115,16 @@ fn keep_items(
             .collect();
         let live = found(&mut green, &own)?;
         let there = found(&mut blue, keys)?;
-        let oldest = blue.oldest();
-        let round = Round { deployment, rows, batch, green: &green, blue: &blue, oldest, class };
+        let round = Round {
+            deployment,
+            rows,
+            batch,
+            green: &green,
+            blue: &blue,
+            oldest: blue.oldest(),
+            groups: together(batch),
+            class,
+        };
         round.require_seen(&live, failed)?;
         let mut history = round.replaced(&there, &live);
         round.write_earlier(&mut history, &live, &there)?;
@@ -117,37 +135,48 @@ fn keep_items(
 impl History {
     /// Gives the rows their transactions. Nothing that can fail may come after it in the batch.
     pub fn stamp(&self) {
-        // What lies beside a row before the row; what goes before what comes.
+        let never = |place: &Place| (*place, Stamp::Never);
+        // What lies beside a row before the row.
         stamp::stamp(self.toast, self.written_chunks.iter().copied());
         failpoint::reach("drain_chunks_stamped");
-        stamp::stamp(self.blue, self.replaced.iter().map(|place| (*place, Stamp::Never)));
-        failpoint::reach("drain_old_stamped");
-        stamp::stamp(self.blue, self.stamps());
-        failpoint::reach("drain_new_stamped");
-        stamp::stamp(self.toast, self.replaced_chunks.iter().map(|place| (*place, Stamp::Never)));
+        stamp::stamp(self.blue, self.left_over.iter().map(never));
+        let made = self.made();
+        let (earlier, present): (Vec<_>, Vec<_>) =
+            self.written.iter().partition(|(_, row)| matches!(row.ended, Ended::By(_)));
+        stamp::stamp(self.blue, earlier.iter().map(|(_, row)| row.stamp(&made)));
+        failpoint::reach("drain_earlier_stamped");
+        // The old and the new row of a key at once, with those whose keys they have exchanged.
+        let mut groups: BTreeMap<usize, Vec<(Place, Stamp)>> = BTreeMap::new();
+        for (group, place) in &self.replaced {
+            groups.entry(*group).or_default().push((*place, Stamp::Never));
+        }
+        for (group, row) in present {
+            groups.entry(*group).or_default().push(row.stamp(&made));
+        }
+        let half = groups.len() / 2;
+        let mut groups = groups.into_values();
+        stamp::stamp_together(self.blue, groups.by_ref().take(half));
+        failpoint::reach("drain_half_stamped");
+        stamp::stamp_together(self.blue, groups);
+        failpoint::reach("drain_rows_stamped");
+        stamp::stamp(self.toast, self.replaced_chunks.iter().map(never));
     }
 
-    /// Those of the rows; each version leads to the one that took its place under the same key.
-    fn stamps(&self) -> impl Iterator<Item = (Place, Stamp)> {
-        let mut made: HashMap<(usize, Xid), Place> = HashMap::new();
-        for row in &self.written {
+    /// Where the version is that a transaction made under a key.
+    fn made(&self) -> HashMap<(usize, Xid), Place> {
+        let mut made = HashMap::new();
+        for (_, row) in &self.written {
             if let Begun::By(xid) = row.by {
                 made.extend(row.keys.iter().map(|key| ((*key, xid), row.place)));
             }
         }
-        self.written.iter().map(move |row| {
-            let next = match row.ended {
-                Ended::By(xid) => row.keys.iter().find_map(|key| made.get(&(*key, xid)).copied()),
-                Ended::Ours | Ended::Never => None,
-            };
-            (row.place, Stamp::Seen { begun: row.begun, ended: row.ended, next })
-        })
+        made
     }
 
-    fn add(&mut self, row: Row, chunks: Vec<Place>) {
+    fn add(&mut self, group: usize, row: Row, chunks: Vec<Place>) {
         let stamp = Stamp::Seen { begun: row.begun, ended: row.ended, next: None };
         self.written_chunks.extend(chunks.into_iter().map(|place| (place, stamp)));
-        self.written.push(row);
+        self.written.push((group, row));
     }
 }
 
@@ -161,6 +190,17 @@ struct Row {
     /// Who made the version.
     by: Begun,
     ended: Ended,
+}
+
+impl Row {
+    /// Its stamp: an earlier version leads to the one that took its place under the same key.
+    fn stamp(&self, made: &HashMap<(usize, Xid), Place>) -> (Place, Stamp) {
+        let next = match self.ended {
+            Ended::By(xid) => self.keys.iter().find_map(|key| made.get(&(*key, xid)).copied()),
+            Ended::Ours | Ended::Never => None,
+        };
+        (self.place, Stamp::Seen { begun: self.begun, ended: self.ended, next })
+    }
 }
 
 /// A version, and the keys of the batch under which it was found: several, if they are equal without being
@@ -227,6 +267,70 @@ fn with_mapped_keys<T>(
     })
 }
 
+/// For each key the first of those between which rows have moved.
+fn together(batch: &Batch) -> HashMap<usize, usize> {
+    let mut first: HashMap<usize, usize> = HashMap::new();
+    let find = |first: &HashMap<usize, usize>, mut key: usize| {
+        while let Some(next) = first.get(&key).filter(|next| **next != key) {
+            key = *next;
+        }
+        key
+    };
+    for (event, _) in batch.story() {
+        if let Some(old) = event.old {
+            let (a, b) = (find(&first, old), find(&first, event.key));
+            first.insert(a.max(b), a.min(b));
+        }
+    }
+    batch.items.iter().map(|item| (item.id, find(&first, item.id))).collect()
+}
+
+/// Blue's rows that are already what a transaction of the batch made of them, because a try of a swap was
+/// rolled back after they were stamped: matters for columns that only blue has, where a key has changed.
+pub fn with_rows_there(
+    deployment: &Deployment,
+    rows: &Rows<'_>,
+    snapshot: &Snapshot,
+    batch: Batch,
+) -> Result<Batch> {
+    if rows.mapping.side_only.is_empty() || !batch.moves_rows() {
+        return Ok(batch);
+    }
+    let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+    let made_by = |items: &[&Item]| {
+        xact::subtransaction(|| {
+            let work = apply::work_of(rows, items)?;
+            let options =
+                Options { snapshot: Some(snapshot), work: &[&work], ..Options::default() };
+            spi::with_rows(&rows.made_by(), &[], options, |found, _| {
+                let row = |row| {
+                    let id: i64 = found.get(row, 1)?;
+                    Some((id as usize, found.datum(row, 2)?.value() as u32))
+                };
+                Ok((0..found.len()).filter_map(row).collect::<Vec<_>>())
+            })
+        })
+    };
+    let all: Vec<&Item> = batch.items.iter().collect();
+    let found = match made_by(&all) {
+        Ok(found) => found,
+        // A key that cannot be put into blue's terms has no row there.
+        Err(caught) if caught.is_data_error() => {
+            let mut found = Vec::new();
+            for item in all {
+                match made_by(&[item]) {
+                    Ok(one) => found.extend(one),
+                    Err(caught) if caught.is_data_error() => {}
+                    Err(caught) => return caught.raise(),
+                }
+            }
+            found
+        }
+        Err(caught) => return caught.raise(),
+    };
+    Ok(batch.with_rows_there(found))
+}
+
 /// A batch with both tables.
 struct Round<'a> {
     deployment: &'a Deployment,
@@ -236,6 +340,8 @@ struct Round<'a> {
     blue: &'a Versions,
     /// The oldest transaction that may stand in blue.
     oldest: Xid,
+    /// The first of the keys that a key belongs together with.
+    groups: HashMap<usize, usize>,
     class: u32,
 }
 
@@ -292,20 +398,24 @@ impl Round<'_> {
                         let (keys, ended) = (one.keys.clone(), Ended::Never);
                         let (place, begun) = (version.place, self.aged(*by));
                         let row = Row { place, keys, begun, by: *by, ended };
-                        history.add(row, self.blue.chunks(version));
+                        history.add(self.group(one), row, self.blue.chunks(version));
                     }
                 }
                 // Written and taken out again, or left as it was.
                 (Begun::Ours, _) | (_, Ended::Never) => {}
                 (_, Ended::Ours) => {
-                    history.replaced.push(version.place);
+                    history.replaced.push((self.group(one), version.place));
                     history.replaced_chunks.extend(self.blue.chunks(version));
                 }
                 // Perhaps of a try that was rolled back.
-                (_, Ended::By(_)) => history.replaced.push(version.place),
+                (_, Ended::By(_)) => history.left_over.push(version.place),
             }
         }
         history
+    }
+
+    fn group(&self, one: &Found) -> usize {
+        one.keys.iter().filter_map(|key| self.groups.get(key)).min().copied().unwrap_or_default()
     }
 
     /// A transaction that is older than what may stand in blue, as it has to stand there.
@@ -359,7 +469,7 @@ impl Round<'_> {
             let chunks = row.map(|row| self.blue.chunks(&row)).unwrap_or_default();
             let Version { begun: by, ended, .. } = one.version;
             let (keys, begun) = (one.keys.clone(), self.aged(by));
-            history.add(Row { place, keys, begun, by, ended }, chunks);
+            history.add(self.group(one), Row { place, keys, begun, by, ended }, chunks);
         }
         Ok(())
     }
@@ -418,6 +528,16 @@ impl Round<'_> {
         there: &'f [Found],
         lineage: &HashMap<(usize, u32), Origin>,
     ) -> Option<&'f Found> {
+        let shares = |row: &Found, keys: &[usize]| row.keys.iter().any(|key| keys.contains(key));
+        // Of a try that was rolled back: the same version.
+        let left = there.iter().find(|row| {
+            row.version.begun == self.aged(one.version.begun)
+                && row.version.ended == one.version.ended
+                && shares(row, &one.keys)
+        });
+        if left.is_some() {
+            return left;
+        }
         let by = begun_by(&one.version).map(Xid::into_inner);
         let known = by.and_then(|by| one.keys.iter().find_map(|key| lineage.get(&(*key, by))));
         let keys = match known {
@@ -428,7 +548,7 @@ impl Round<'_> {
         there.iter().find(|row| {
             row.version.begun != Begun::Ours
                 && row.version.ended == Ended::Ours
-                && row.keys.iter().any(|key| keys.contains(key))
+                && shares(row, &keys)
         })
     }
 }

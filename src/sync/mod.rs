@@ -310,6 +310,7 @@ fn attempt(deployment: &Deployment, snapshot: &Snapshot, scope: Scope) -> Result
         }
         let blue = deployment.blue_name();
         let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
+        let batch = history::with_rows_there(deployment, &rows, snapshot, batch)?;
         let suspects = batch.misfits.iter().map(|(key, ..)| *key).collect();
         let how = match writes {
             Writes::AsNow => apply::Writes::Updates,
