@@ -30,6 +30,8 @@ pub enum Stamp {
     Seen {
         /// Who made it.
         begun: Begun,
+        /// Everybody sees who made it: the number is older than what may stand in the table.
+        frozen: bool,
         /// Who ended it.
         ended: Ended,
         /// The version that took its place, to which those come who wanted to change this one.
@@ -150,20 +152,20 @@ fn write_header(
     let mut bits = u32::from(header.t_infomask);
     // SAFETY: both views of the header's first fields are those of a tuple in a table.
     let times = unsafe { &mut header.t_choice.t_heap };
-    let Stamp::Seen { begun, ended, next } = stamp else {
+    let Stamp::Seen { begun, frozen, ended, next } = stamp else {
         bits = bits & !BEGUN | pg_sys::HEAP_XMIN_INVALID;
         times.t_xmin = pg_sys::InvalidTransactionId;
         header.t_infomask = bits as u16;
         return;
     };
     bits &= !(BEGUN | ENDED);
-    match begun {
-        Begun::By(xid) => {
-            times.t_xmin = xid;
-            bits |= pg_sys::HEAP_XMIN_COMMITTED;
-        }
-        Begun::Frozen => bits |= pg_sys::HEAP_XMIN_FROZEN,
-        Begun::Ours => {}
+    // The number also of a frozen row tells whose it is.
+    if let Begun::By(xid) = begun {
+        times.t_xmin = xid;
+        bits |= pg_sys::HEAP_XMIN_COMMITTED;
+    }
+    if frozen || begun == Begun::Frozen {
+        bits |= pg_sys::HEAP_XMIN_FROZEN;
     }
     match ended {
         Ended::Never => {

@@ -166,7 +166,7 @@ impl History {
     fn made(&self) -> HashMap<(usize, Xid), Place> {
         let mut made = HashMap::new();
         for (_, row) in &self.written {
-            if let Begun::By(xid) = row.by {
+            if let Begun::By(xid) = row.begun {
                 made.extend(row.keys.iter().map(|key| ((*key, xid), row.place)));
             }
         }
@@ -174,7 +174,7 @@ impl History {
     }
 
     fn add(&mut self, group: usize, row: Row, chunks: Vec<Place>) {
-        let stamp = Stamp::Seen { begun: row.begun, ended: row.ended, next: None };
+        let (_, stamp) = row.stamp(&HashMap::new());
         self.written_chunks.extend(chunks.into_iter().map(|place| (place, stamp)));
         self.written.push((group, row));
     }
@@ -185,10 +185,9 @@ struct Row {
     place: Place,
     /// As in [`Found`].
     keys: Vec<usize>,
-    /// As it is stamped.
     begun: Begun,
-    /// Who made the version.
-    by: Begun,
+    /// As in [`Stamp::Seen`].
+    frozen: bool,
     ended: Ended,
 }
 
@@ -199,7 +198,8 @@ impl Row {
             Ended::By(xid) => self.keys.iter().find_map(|key| made.get(&(*key, xid)).copied()),
             Ended::Ours | Ended::Never => None,
         };
-        (self.place, Stamp::Seen { begun: self.begun, ended: self.ended, next })
+        let Self { begun, frozen, ended, .. } = *self;
+        (self.place, Stamp::Seen { begun, frozen, ended, next })
     }
 }
 
@@ -394,10 +394,8 @@ impl Round<'_> {
             let version = &one.version;
             match (version.begun, version.ended) {
                 (Begun::Ours, Ended::Never) => {
-                    if let Some(by) = one.keys.iter().find_map(|key| present.get(key)) {
-                        let (keys, ended) = (one.keys.clone(), Ended::Never);
-                        let (place, begun) = (version.place, self.aged(*by));
-                        let row = Row { place, keys, begun, by: *by, ended };
+                    if let Some(begun) = one.keys.iter().find_map(|key| present.get(key)) {
+                        let row = self.row(version.place, one, (*begun, Ended::Never));
                         history.add(self.group(one), row, self.blue.chunks(version));
                     }
                 }
@@ -418,12 +416,19 @@ impl Round<'_> {
         one.keys.iter().filter_map(|key| self.groups.get(key)).min().copied().unwrap_or_default()
     }
 
-    /// A transaction that is older than what may stand in blue, as it has to stand there.
-    fn aged(&self, begun: Begun) -> Begun {
-        match begun {
-            Begun::By(xid) if is_older(xid, self.oldest) => Begun::Frozen,
-            other => other,
-        }
+    fn row(&self, place: Place, one: &Found, (begun, ended): (Begun, Ended)) -> Row {
+        let frozen = matches!(begun, Begun::By(xid) if is_older(xid, self.oldest));
+        Row { place, keys: one.keys.clone(), begun, frozen, ended }
+    }
+
+    /// Whether a row of blue was made by who made a version; it may be frozen in one of the tables only.
+    fn alike(&self, row: Begun, version: Begun) -> bool {
+        let is_old = |begun| match begun {
+            Begun::By(xid) => is_older(xid, self.oldest),
+            Begun::Frozen => true,
+            Begun::Ours => false,
+        };
+        row == version || (is_old(row) && is_old(version))
     }
 
     /// Writes the versions that green's present ones have replaced.
@@ -467,9 +472,8 @@ impl Round<'_> {
         for (place, one) in written {
             let row = if history.toast == 0 { None } else { self.blue.at(place)? };
             let chunks = row.map(|row| self.blue.chunks(&row)).unwrap_or_default();
-            let Version { begun: by, ended, .. } = one.version;
-            let (keys, begun) = (one.keys.clone(), self.aged(by));
-            history.add(self.group(one), Row { place, keys, begun, by, ended }, chunks);
+            let Version { begun, ended, .. } = one.version;
+            history.add(self.group(one), self.row(place, one, (begun, ended)), chunks);
         }
         Ok(())
     }
@@ -531,7 +535,7 @@ impl Round<'_> {
         let shares = |row: &Found, keys: &[usize]| row.keys.iter().any(|key| keys.contains(key));
         // Of a try that was rolled back: the same version.
         let left = there.iter().find(|row| {
-            row.version.begun == self.aged(one.version.begun)
+            self.alike(row.version.begun, one.version.begun)
                 && row.version.ended == one.version.ended
                 && shares(row, &one.keys)
         });
