@@ -6,7 +6,7 @@ mod story;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use story::{Person, Scene};
+use story::{Errand, Person, Scene};
 
 /// One test at a time: an open writer anywhere on the server makes younger snapshots look old.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -273,4 +273,134 @@ fn a_swap_does_not_happen_between_two_serializable_transactions_of_which_one_mus
     assert_eq!(error.code, "40001", "{error:?}");
     two.run("ROLLBACK");
     owner.run("SELECT bg_swap('t')");
+}
+
+#[test]
+fn a_snapshot_after_a_truncate_is_waited_for_and_reads_what_it_sees() {
+    let (scene, _alone) = swapped_and_reverted();
+    scene.app().run("TRUNCATE t");
+    scene.app().run("INSERT INTO t SELECT g, g, 'v' || g, 'x' FROM generate_series(1, 3) g");
+    let mut reader = Reader::begin(&scene);
+    scene.app().run("UPDATE t SET v = 100 WHERE id = 1");
+    scene.app().run("DELETE FROM t WHERE id = 2");
+    let mut owner = scene.owner();
+
+    // Blue's new file cannot hold what was made before it: nobody may be there who would see the difference.
+    match owner.try_run("SELECT bg_swap('t', retry_for => '300 ms')") {
+        Ok(()) => reader.check("a TRUNCATE"),
+        Err(refusal) => {
+            assert_eq!(refusal.code, "55P03", "{refusal:?}");
+            reader.check("a TRUNCATE");
+            drop(reader);
+            owner.run("SELECT bg_swap('t')");
+        }
+    }
+    assert_whole(&scene);
+}
+
+/// Ready, with `v` narrower in the new table and a column that only it has.
+fn narrowed() -> (Scene, MutexGuard<'static, ()>) {
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let scene = Scene::empty();
+    scene.table("t", "id int PRIMARY KEY, v int, u text, big text");
+    scene.admin().run("INSERT INTO t SELECT g, g, 'u' || g, 'b' FROM generate_series(1, 12) g");
+    let mut owner = scene.owner();
+    owner.run(
+        "SELECT bg_prepare('t', 'ALTER COLUMN v TYPE smallint, ADD COLUMN extra text DEFAULT ''default''')",
+    );
+    owner.run("CALL bg_run('t', 'swapped')");
+    scene.app().run("UPDATE t SET extra = 'of ' || id");
+    owner.run("CALL bg_run('t')");
+    owner.run("SELECT bg_revert('t')");
+    owner.run("CALL bg_run('t')");
+    (scene, alone)
+}
+
+#[test]
+fn a_version_that_does_not_fit_is_waited_for_and_hides_no_other() {
+    let (scene, _alone) = narrowed();
+    scene.app().run("UPDATE t SET v = 100000 WHERE id = 11");
+    scene.app().run("UPDATE t SET v = 50 WHERE id = 1");
+    let mut during = Reader::begin(&scene);
+    scene.app().run("UPDATE t SET v = 11 WHERE id = 11");
+    let mut after = Reader::begin(&scene);
+    scene.app().run("UPDATE t SET v = 51 WHERE id = 1");
+    let mut owner = scene.owner();
+
+    let error = owner.refused("SELECT bg_swap('t', retry_for => '300 ms')");
+
+    assert_eq!(error.code, "55P03", "{error:?}");
+    during.check("the misfit");
+    drop(during);
+    owner.run("SELECT bg_swap('t')");
+    after.check("its correction");
+    drop(after);
+    assert_whole(&scene);
+}
+
+#[test]
+fn a_misfit_that_the_caller_corrects_costs_no_row_and_no_value_when_the_try_is_rolled_back() {
+    let (scene, _alone) = narrowed();
+    scene.app().run("UPDATE t SET v = 100000 WHERE id = 11");
+    scene.app().run("UPDATE t SET v = 11 WHERE id = 11");
+    scene.app().run("UPDATE t SET v = 77 WHERE id = 1; UPDATE t SET v = 100000 WHERE id = 2");
+    let before = scene.app().text(ROWS);
+    let mut owner = scene.owner();
+    owner.run(
+        "BEGIN; UPDATE t SET v = 2 WHERE id = 2; UPDATE t SET v = v + 1 WHERE id IN (1, 3);
+         SELECT bg_swap('t'); ROLLBACK",
+    );
+    assert_eq!(scene.app().text(ROWS), before);
+    scene.app().run("UPDATE t SET v = 2 WHERE id = 2");
+    let before = scene.app().text(ROWS);
+
+    owner.run("SELECT bg_swap('t')");
+
+    assert_eq!(scene.app().text(ROWS), before);
+    assert_eq!(scene.app().int("SELECT count(*) FROM t WHERE extra = 'of ' || id"), 12);
+    assert_whole(&scene);
+}
+
+#[test]
+fn a_key_can_be_referred_to_whose_row_was_updated_after_the_snapshot() {
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let scene = Scene::empty();
+    scene.table("t", "id int PRIMARY KEY, v int, u text, big text");
+    scene.admin().run("INSERT INTO t SELECT g, g, 'u' || g, 'b' FROM generate_series(1, 12) g");
+    scene.table("children", "t int REFERENCES t");
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('t', 'ALTER COLUMN v TYPE bigint')");
+    owner.run("CALL bg_run('t')");
+    let mut old = Reader::begin(&scene);
+    scene.app().run("UPDATE t SET v = 77 WHERE id = 1");
+
+    owner.run("SELECT bg_swap('t')");
+
+    old.person.run("INSERT INTO children VALUES (1); COMMIT");
+    drop(alone);
+}
+
+#[test]
+fn a_vacuum_of_the_toast_table_alone_is_kept_out_of_a_swap() {
+    let (scene, _alone) = swapped_and_reverted();
+    scene.app().run("UPDATE t SET big = repeat('y', 9000) WHERE id = 1");
+    let mut admin = scene.admin();
+    let toast = admin.text(
+        "SELECT reltoastrelid::regclass::text FROM pg_class WHERE oid = 'public_blue.t'::regclass",
+    );
+    admin.run("SET vacuum_cost_limit = 1; SET vacuum_cost_delay = '100 ms'");
+    let pid = admin.pid();
+    let vacuum = Errand::start(admin, &format!("VACUUM (FREEZE) {toast}"));
+    scene.until(
+        "SELECT count(*) = 1 FROM pg_stat_progress_vacuum WHERE datname = current_database()",
+    );
+    let mut owner = scene.owner();
+
+    let error = owner.refused("SELECT bg_swap('t', retry_for => '300 ms')");
+
+    assert_eq!(error.code, "55P03", "{error:?}");
+    scene.admin().run(&format!("SELECT pg_cancel_backend({pid})"));
+    drop(vacuum.result());
+    owner.run("SELECT bg_swap('t')");
+    assert_whole(&scene);
 }

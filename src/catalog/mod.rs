@@ -376,3 +376,9 @@ pub fn is_owner(role: u32, owner: u32) -> Result<bool> {
 pub fn pressure(replicas: &[String]) -> Result<Pressure> {
     spi::row(include_str!("queries/pressure.sql"), &[Arg::Texts(replicas.to_vec())])
 }
+
+/// Whether commits wait for standbys to replay, and one of them has not yet come to a position of the WAL.
+pub fn commits_wait_for_replay(position: &str) -> Result<bool> {
+    let sql = include_str!("queries/commits_wait_for_replay.sql");
+    Ok(spi::one_kept::<bool>(sql, &[Arg::Text(position)])? == Some(true))
+}

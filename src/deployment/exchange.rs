@@ -63,6 +63,7 @@ pub fn exchange(
     let until = Instant::now() + settings.retry_for;
     if settings.wait_for_snapshots {
         swap::wait_for_snapshots(d, guard::lock_table()?, &all, until, alone)?;
+        swap::end_readers_on_standbys(d, until)?;
     }
     let began = Instant::now();
     let mut locked = Laps::since(began);

@@ -87,14 +87,16 @@ struct ReusedPage {
 /// Makes standbys end, as patiently as they are set to, what reads there with a snapshot that does not see
 /// transaction `xid` as finished, before they replay what comes after this: as for a page that is used again.
 ///
+/// Returns the position in the WAL up to which a standby has to come, as text; None where none is needed.
+///
 /// Source: `nbtpage.c` (`_bt_log_reuse_page`: "this record only exists to provide a conflict point").
-pub fn end_older_on_standbys(xid: u64) {
+pub fn end_older_on_standbys(xid: u64) -> Option<String> {
     const REUSE_PAGE: u8 = 0xD0;
     // SAFETY: a record without pages, whose form is the server's; it is copied into the WAL.
     unsafe {
         let replicates = pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32;
         if xid == 0 || !replicates {
-            return;
+            return None;
         }
         let record = ReusedPage {
             space: pg_sys::MyDatabaseTableSpace.to_u32(),
@@ -110,7 +112,10 @@ pub fn end_older_on_standbys(xid: u64) {
         let size = size + 1;
         pg_sys::XLogBeginInsert();
         pg_sys::XLogRegisterData((&raw const record).cast_mut().cast(), size as _);
-        pg_sys::XLogInsert(pg_sys::RmgrIds::RM_BTREE_ID as pg_sys::RmgrId, REUSE_PAGE);
+        let end = pg_sys::XLogInsert(pg_sys::RmgrIds::RM_BTREE_ID as pg_sys::RmgrId, REUSE_PAGE);
+        // Sent at once, not with our commit.
+        pg_sys::XLogFlush(end);
+        Some(format!("{:X}/{:X}", end >> 32, end as u32))
     }
 }
 

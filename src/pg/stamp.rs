@@ -36,6 +36,8 @@ pub enum Stamp {
         ended: Ended,
         /// The version that took its place, to which those come who wanted to change this one.
         next: Option<Place>,
+        /// Who only keeps others from changing the key may lock it although it was ended.
+        changes_key: bool,
     },
 }
 
@@ -57,6 +59,9 @@ pub fn stamp(table: u32, rows: impl IntoIterator<Item = (Place, Stamp)>) {
 pub fn stamp_together(table: u32, groups: impl IntoIterator<Item = Vec<(Place, Stamp)>>) {
     let mut pages = Pages::new();
     let mut records: Vec<Pages> = Vec::new();
+    // Neighbours share records.
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_cached_key(|group| group.iter().map(|((block, _), _)| *block).min());
     for group in groups {
         let blocks: BTreeSet<u32> = group.iter().map(|((block, _), _)| *block).collect();
         let new = blocks.iter().filter(|block| !pages.contains_key(block)).count();
@@ -123,12 +128,17 @@ unsafe fn write(page: pg_sys::Page, line: u16, stamp: Stamp, command: pg_sys::Co
     // SAFETY: the copy of a page that has a tuple there.
     unsafe {
         let item = pg_sys::PageGetItemId(page, line);
+        // A row that nobody sees may have been pruned meanwhile; new ones cannot.
+        if (*item).lp_flags() != pg_sys::LP_NORMAL {
+            return;
+        }
         let header: pg_sys::HeapTupleHeader =
             page.cast::<u8>().add((*item).lp_off() as usize).cast();
         write_header(&mut *header, stamp, command);
         if let Stamp::Seen { ended: Ended::By(xid), .. } = stamp {
             let known = &raw mut (*page.cast::<pg_sys::PageHeaderData>()).pd_prune_xid;
-            if pg_sys::TransactionIdPrecedes(xid, *known) {
+            if *known == pg_sys::InvalidTransactionId || pg_sys::TransactionIdPrecedes(xid, *known)
+            {
                 *known = xid;
             }
         }
@@ -152,7 +162,7 @@ fn write_header(
     let mut bits = u32::from(header.t_infomask);
     // SAFETY: both views of the header's first fields are those of a tuple in a table.
     let times = unsafe { &mut header.t_choice.t_heap };
-    let Stamp::Seen { begun, frozen, ended, next } = stamp else {
+    let Stamp::Seen { begun, frozen, ended, next, changes_key } = stamp else {
         bits = bits & !BEGUN | pg_sys::HEAP_XMIN_INVALID;
         times.t_xmin = pg_sys::InvalidTransactionId;
         header.t_infomask = bits as u16;
@@ -182,8 +192,11 @@ fn write_header(
             times.t_field3.t_cid = command;
         }
     }
-    if ended != Ended::Never {
+    // Without a next version it counts as deleted.
+    if ended != Ended::Never && (changes_key || next.is_none()) {
         header.t_infomask2 |= pg_sys::HEAP_KEYS_UPDATED as u16;
+    } else {
+        header.t_infomask2 &= !(pg_sys::HEAP_KEYS_UPDATED as u16);
     }
     if let Some(next) = next {
         header.t_ctid = pointer(next);

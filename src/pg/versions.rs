@@ -68,6 +68,8 @@ pub struct Version {
     pub begun: Begun,
     /// Who ended it.
     pub ended: Ended,
+    /// Who ended it has deleted the row or changed its key.
+    pub changes_key: bool,
     /// A copy in the memory context in which it was read.
     tuple: pg_sys::HeapTuple,
 }
@@ -91,12 +93,20 @@ pub struct Versions {
 
 impl Versions {
     /// Opens the table and the index of its key, by its name. The caller holds ACCESS EXCLUSIVE on the table.
+    ///
+    /// Locks: SHARE UPDATE EXCLUSIVE on its TOAST table, which a VACUUM of that table alone would have: it
+    /// must neither take pieces away nor freeze while they are read and written here.
     pub fn open(table: u32, index: &str) -> Result<Self> {
         let mode = pg_sys::NoLock as pg_sys::LOCKMODE;
         // SAFETY: the table and so its indexes are locked; what is opened is closed in `drop` or by the
         // abort. The snapshot is a constant of the server.
         unsafe {
             let relation = pg_sys::table_open(pg_sys::Oid::from(table), mode);
+            let toast = (*(*relation).rd_rel).reltoastrelid;
+            if toast != pg_sys::InvalidOid {
+                let vacuum = pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE;
+                pg_sys::LockRelationOid(toast, vacuum);
+            }
             let indexes = pg_sys::RelationGetIndexList(relation);
             let named = (0..pg_sys::list_length(indexes)).find_map(|number| {
                 let oid = pg_sys::list_nth_oid(indexes, number);
@@ -144,7 +154,7 @@ impl Versions {
                 let Some(begun) = begun(header)? else { continue };
                 let ended = ended(header)?;
                 let tuple = pg_sys::heap_copytuple((*held).tuple);
-                found.push(Version { place: place_of(&(*tuple).t_self), begun, ended, tuple });
+                found.push(version(tuple, begun, ended));
             }
         }
         Ok(found)
@@ -179,11 +189,10 @@ impl Versions {
                 t_tableOid: (*self.relation).rd_id,
                 t_data: page.cast::<u8>().add((*item).lp_off() as usize).cast(),
             };
-            let begun = begun(held.t_data)?;
-            let ended = ended(held.t_data)?;
             let tuple = pg_sys::heap_copytuple(&mut held);
             pg_sys::UnlockReleaseBuffer(buffer);
-            Ok(begun.map(|begun| Version { place, begun, ended, tuple }))
+            let ended = ended((*tuple).t_data)?;
+            Ok(begun((*tuple).t_data)?.map(|begun| version(tuple, begun, ended)))
         }
     }
 
@@ -246,6 +255,16 @@ impl Drop for Versions {
                 pg_sys::table_close(self.relation, mode);
             }
         }
+    }
+}
+
+/// A version, of a copy of its tuple.
+unsafe fn version(tuple: pg_sys::HeapTuple, begun: Begun, ended: Ended) -> Version {
+    // SAFETY: the tuple is a table's.
+    unsafe {
+        let bits = u32::from((*(*tuple).t_data).t_infomask2);
+        let changes_key = bits & pg_sys::HEAP_KEYS_UPDATED != 0;
+        Version { place: place_of(&(*tuple).t_self), begun, ended, changes_key, tuple }
     }
 }
 

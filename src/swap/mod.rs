@@ -111,6 +111,33 @@ pub fn wait_for_snapshots(
     }
 }
 
+/// Lets standbys end what has a snapshot older than the last committed drain, which nobody here can wait for.
+/// Before any lock: a standby that waits for its readers would hold the lock meanwhile, and where commits wait
+/// for it (`synchronous_commit = remote_apply`), so would we.
+pub fn end_readers_on_standbys(deployment: &Deployment, until: Instant) -> Result<()> {
+    let Some(reached) = snapshot::end_older_on_standbys(deployment.progress.drain_xid) else {
+        return Ok(());
+    };
+    let _us = Identity::extension()?;
+    let mut rest = Duration::from_millis(1);
+    while catalog::commits_wait_for_replay(&reached)? {
+        if Instant::now() >= until {
+            return Err(Error::new(
+                pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+                format!(
+                    "a synchronous standby has not yet replayed what the swap of {} waits for",
+                    deployment.source.plain()
+                ),
+            )
+            .detail("Queries on the standby are older than the last sync, and synchronous_commit is remote_apply.")
+            .hint("Let those queries end, or lower max_standby_streaming_delay there; then call again."));
+        }
+        xact::sleep(rest);
+        rest = (rest * 2).min(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
 /// Refuses, as for a lock that is not to be had, while somebody makes the first copy of a subscription of
 /// the table: it would go on with the new one, as it was before what is synced now, and what was missing
 /// then would never be sent. The caller holds the locks. A slot that is begun later waits for us.

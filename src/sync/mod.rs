@@ -218,10 +218,9 @@ pub fn last_drain(deployment: &mut Deployment, settings: &Settings, class: u32) 
     if !settings.wait_for_snapshots {
         return drain(deployment, settings);
     }
-    // Snapshots of standbys, which nobody has waited for, have to see what was synced before.
-    let synced = deployment.progress.drain_xid;
     let left_out = drain_as(deployment, settings, Writes::ForAllSnapshots(class))?;
-    snapshot::end_older_on_standbys(synced.max(left_out));
+    // Snapshots of standbys are not waited for.
+    snapshot::end_older_on_standbys(left_out);
     Ok(())
 }
 
@@ -336,7 +335,7 @@ fn attempt(deployment: &Deployment, snapshot: &Snapshot, scope: Scope) -> Result
         if let Some(history) = &history {
             history.stamp();
         }
-        let left_out = history.and_then(|history| history.left_out).map_or(0, snapshot::full);
+        let left_out = history.map_or(0, |history| history.left_out);
         Ok(Attempt { read: batch.events, wrote, left_out })
     })
 }
