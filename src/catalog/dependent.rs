@@ -174,6 +174,16 @@ pub fn schema_publications(table: u32) -> Result<Vec<Published>> {
     spi::rows(include_str!("queries/dependent/schema_publications.sql"), &[Arg::Oid(table)])
 }
 
+/// A generated column of the index that is the table's replica identity, which is not sent to subscribers.
+pub fn identity_not_sent(table: u32) -> Result<Option<Ident>> {
+    #[derive(Deserialize)]
+    struct Column {
+        name: Ident,
+    }
+    let query = include_str!("queries/dependent/identity_not_sent.sql");
+    Ok(spi::rows::<Column>(query, &[Arg::Oid(table)])?.pop().map(|c| c.name))
+}
+
 /// Policies and rules of other tables that depend on the table, its views or functions (`family`).
 pub fn others(table: u32, family: &[u32]) -> Result<Vec<Other>> {
     let family = longs(family);
@@ -194,6 +204,12 @@ pub fn make(query: &str, oid: u32, schema: Option<&Ident>) -> Result<Vec<String>
     let schema = schema.map(|schema| Arg::Text(schema.as_str()));
     let args: Vec<_> = [Arg::Oid(oid)].into_iter().chain(schema).collect();
     statements(spi::rows(query, &args)?)
+}
+
+/// The statements that give a copy of a materialized view the settings that depend on its types.
+pub fn settings(original: u32, copy: u32) -> Result<Vec<String>> {
+    let query = include_str!("queries/dependent/materialized_view_settings.sql");
+    statements(spi::rows(query, &[Arg::Oid(original), Arg::Oid(copy)])?)
 }
 
 /// The statement by which a policy or a rule of another table gets its expressions.

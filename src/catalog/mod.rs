@@ -112,6 +112,8 @@ pub struct Column {
     pub statistics: i32,
     /// `attoptions`.
     pub options: Vec<String>,
+    /// `attndims`.
+    pub dimensions: i32,
     /// Comment.
     pub comment: Option<String>,
 }
@@ -293,6 +295,12 @@ fn parts(query: &str, args: &[Arg<'_>]) -> Result<serde_json::Map<String, serde_
     let text: Option<String> = spi::one_kept(query, args)?;
     serde_json::from_str(text.as_deref().unwrap_or("{}"))
         .map_err(|e| Error::internal(format!("a fingerprint cannot be read: {e}")))
+}
+
+/// All properties of an object of a catalog, part by part, that a copy of it ought to have.
+pub fn properties(catalog: &str, oid: u32) -> Result<serde_json::Value> {
+    let args = [Arg::Text(catalog), Arg::Oid(oid)];
+    parts(include_str!("queries/properties.sql"), &args).map(serde_json::Value::Object)
 }
 
 /// Unique keys by which its rows can be followed, the best first.

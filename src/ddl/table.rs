@@ -72,6 +72,11 @@ pub fn set_column_parameters(table: &QualifiedName, column: &Ident, stored: &[St
     format!("ALTER TABLE {table} ALTER COLUMN {column} SET ({parameters})")
 }
 
+/// Gives its TOAST table stored parameters.
+pub fn set_toast_parameters(table: &QualifiedName, stored: &[String]) -> String {
+    format!("ALTER TABLE {table} SET ({})", parameters(stored, "toast.").join(", "))
+}
+
 /// Comments on a column, or takes its comment off.
 pub fn comment_on_column(table: &QualifiedName, column: &Ident, comment: Option<&str>) -> String {
     object::comment("COLUMN", format!("{table}.{column}"), comment)

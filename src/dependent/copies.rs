@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::dependent::{Copy, CopyKind};
 use crate::model::tree::{Columns, Counterparts, written};
 use crate::pg::{spi, xact};
+use crate::plan::properties;
 
 /// Copies by the OID of their originals.
 pub(super) type Made = HashMap<u32, u32>;
@@ -111,6 +112,11 @@ pub(super) fn make_all(
             copy.tree = Some(written(&tree::parts(kind.catalog, oid, &own)?));
         }
         (kind.rights)(copy.origin, oid)?;
+        let meant = catalog::properties(kind.catalog, copy.origin)?;
+        let lost = properties::lost(&meant, &catalog::properties(kind.catalog, oid)?);
+        if let Some(refusal) = properties::refusal(&copy.title, &lost) {
+            return Err(refusal);
+        }
     }
     Ok(made)
 }

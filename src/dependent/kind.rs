@@ -24,7 +24,7 @@ pub(super) struct Kind {
     pub(super) find: fn(&Place<'_>, &Ident, &[u32]) -> Result<Option<u32>>,
     /// Carry: what takes a copy away.
     pub(super) drop: fn(&Place<'_>, &Ident, u32) -> Result<Option<String>>,
-    /// Carry: gives the copy the rights of the original.
+    /// Carry: gives the copy the rights of the original, and settings that its statements have not.
     pub(super) rights: fn(u32, u32) -> Result<()>,
     /// Check: the catalog under whose name pg_depend knows it.
     pub(super) catalog: &'static str,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::dependent;
 use crate::deployment::{guard, store};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::Deployment;
@@ -12,7 +12,8 @@ use crate::model::settings::Settings;
 use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
 use crate::pg::xact;
-use crate::shadow::schema;
+use crate::plan::properties;
+use crate::shadow::{create, schema};
 
 /// Makes the copies over the filled blue table. Locks: ACCESS EXCLUSIVE on blue, in short tries.
 pub fn take_along(d: &mut Deployment, settings: &Settings) -> Result<()> {
@@ -27,7 +28,9 @@ pub fn take_along(d: &mut Deployment, settings: &Settings) -> Result<()> {
         let _us = Identity::extension()?;
         lock::all_within(&[(d.blue(), Mode::AccessExclusive)], limit)?;
         failpoint::reach("dependents_locked");
-        dependent::take_along(d, blue_of)
+        let twins = dependent::take_along(d, blue_of)?;
+        require_as_meant(d)?;
+        Ok(twins)
     });
     d.progress.twins = match made {
         Ok(twins) => twins,
@@ -36,6 +39,21 @@ pub fn take_along(d: &mut Deployment, settings: &Settings) -> Result<()> {
     d.progress.dependents_made = true;
     d.progress.drain_xid = xact::current_xid();
     guard::take_blue_fingerprint(d)
+}
+
+/// The new table is finished: whatever its catalog rows have is what was meant.
+fn require_as_meant(d: &Deployment) -> Result<()> {
+    if d.plan.meant.is_null() {
+        return Ok(());
+    }
+    let found = create::properties_of(d.shadow)?;
+    let lost = properties::lost(&d.plan.meant, &found);
+    let Some((first, others)) = lost.split_first() else { return Ok(()) };
+    let name = d.blue_name().plain();
+    let error = Error::state(format!("{name} has not become what it was meant to be: {first}"))
+        .hint("Something has changed it meanwhile. Undo that and call again, or run SELECT bg_abort(table) and begin again.");
+    let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+    Err(if others.is_empty() { error } else { error.detail(others.join("\n")) })
 }
 
 /// Fills the next materialized view over blue; its name.

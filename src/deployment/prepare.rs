@@ -296,6 +296,9 @@ pub fn build(
         adapted = dependent::discover(table, &crossing, changes, request.target.is_some())?;
         require_alone(&adapted, id)?;
         adapted.mark()?;
+        if request.target.is_none() {
+            create::require_same(table, shadow)?;
+        }
     }
     for step in create::steps(&name, changes, adapted.skipped()) {
         let apply = || create::apply(&step, table.owner, &request.session);
@@ -350,6 +353,7 @@ pub fn build(
         shadow,
         &request.session,
     )?;
+    let meant = create::properties_of(shadow)?;
     let not_valid = create::take_off_not_valid(shadow, &name)?;
     autovacuum_enabled = create::switch_autovacuum_off(&catalog::existing_table(shadow)?, &name)?;
     schema::ensure_blue(blue, &table.schema, class, settings.retry_for)?;
@@ -390,6 +394,7 @@ pub fn build(
             autovacuum_enabled,
             session,
             dependents,
+            meant,
         },
         progress: Progress { prepared_xid: xact::current_xid(), ..Progress::default() },
         fingerprint_origin: serde_json::Value::Null,

@@ -287,6 +287,7 @@ fn follow(d: &mut Deployment, fresh: Plan, table: &Table, settings: &Settings) -
     d.progress.indexes_laid_out = false;
     d.progress.indexes_made = 0;
     d.plan.dependents = fresh.dependents;
+    d.plan.meant = fresh.meant;
     d.progress.dependents_made = false;
     d.progress.twins.clear();
     d.progress.analyzed = false;

@@ -131,6 +131,10 @@ pub struct Plan {
     /// What hangs on the table and goes with it.
     #[serde(default)]
     pub dependents: Dependents,
+    /// The properties that the shadow is to have when it is finished, part by part; NULL where an earlier
+    /// version prepared it.
+    #[serde(default)]
+    pub meant: serde_json::Value,
 }
 
 /// Where the work stands. Written with every batch.

@@ -32,6 +32,7 @@ pub mod spi;
 pub mod stamp;
 pub mod statement;
 mod toast;
+pub mod toast_table;
 pub mod versions;
 pub mod work;
 pub mod worker;

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod difference;
+pub mod properties;
 pub mod provenance;
 pub mod same_tree;
 pub mod throttle;

@@ -11,7 +11,8 @@ use crate::model::deployment::{RecordedConstraint, RecordedIndex};
 use crate::model::tree::{require, written};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
-use crate::pg::xact;
+use crate::pg::{toast_table, xact};
+use crate::plan::properties;
 use crate::shadow::meaning;
 
 /// Makes an empty copy of `green` in `schema`; returns its OID. Runs as the extension, but for CREATE
@@ -39,13 +40,18 @@ pub fn like(green: &Table, schema: &Ident) -> Result<u32> {
     let shadow = catalog::relation_oid(&table)?
         .ok_or_else(|| Error::internal("the shadow table was not made"))?;
     unvalidate(green.oid, shadow, &table)?;
-    add_what_like_leaves_out(green, &table)?;
+    if !green.toast_options.is_empty() {
+        // It may have had long values only once. CREATE TABLE has given them to a TOAST table that it made.
+        toast_table::make(shadow);
+        spi::run(&ddl::table::set_toast_parameters(&table, &green.toast_options), &[])?;
+    }
+    add_what_like_leaves_out(green, shadow, &table)?;
     rename_parts(green, shadow, schema)?;
     add_what_like_leaves_out_of_indexes(green.oid, &table)?;
     Ok(shadow)
 }
 
-fn add_what_like_leaves_out(green: &Table, table: &QualifiedName) -> Result<()> {
+fn add_what_like_leaves_out(green: &Table, shadow: u32, table: &QualifiedName) -> Result<()> {
     if let Some(comment) = &green.comment {
         spi::run(&ddl::object::comment("TABLE", table, Some(comment)), &[])?;
     }
@@ -53,6 +59,18 @@ fn add_what_like_leaves_out(green: &Table, table: &QualifiedName) -> Result<()> 
         if column.statistics >= 0 {
             let sql = ddl::statistics::set_column_target(table, &column.name, column.statistics);
             spi::run(&sql, &[])?;
+        }
+        if column.dimensions > 0 {
+            // No statement can say it; tools read how an array was declared.
+            spi::run(
+                "UPDATE pg_catalog.pg_attribute SET attndims = $3
+                  WHERE attrelid = $1 AND attname = $2 AND attndims <> $3",
+                &[
+                    Arg::Oid(shadow),
+                    Arg::Text(column.name.as_str()),
+                    Arg::Int(column.dimensions.into()),
+                ],
+            )?;
         }
         // attoptions may also hold private entries of the server (pg_attver).
         let public: Vec<_> =
@@ -86,6 +104,19 @@ fn add_what_like_leaves_out_of_indexes(green: u32, table: &QualifiedName) -> Res
         spi::run(&ddl::statistics::set_owner(&name, &statistics.owner), &[])?;
     }
     Ok(())
+}
+
+/// Refuses a copy that lacks a property of its original, or has one too many. Right after LIKE, what it
+/// leaves out, and the marks; before the changes.
+pub fn require_same(green: &Table, shadow: u32) -> Result<()> {
+    let (meant, found) = (properties_of(green.oid)?, properties_of(shadow)?);
+    let lost = properties::lost(&meant, &found);
+    properties::refusal(&green.qualified().plain(), &lost).map_or(Ok(()), Err)
+}
+
+/// The properties of a table but for those that we change ourselves while it is offline.
+pub fn properties_of(table: u32) -> Result<serde_json::Value> {
+    catalog::properties("pg_catalog.pg_class", table).map(properties::without_ours)
 }
 
 /// LIKE makes default names; the copies come in the order of their originals.

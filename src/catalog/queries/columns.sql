@@ -19,7 +19,7 @@ SELECT a.attnum::int4 AS attnum, a.attname::text AS name,
        CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS "default",
        a.attacl::text AS acl,
        coalesce(a.attstattarget, -1)::int4 AS statistics,
-       coalesce(a.attoptions::text[], '{}') AS options,
+       coalesce(a.attoptions::text[], '{}') AS options, a.attndims::int4 AS dimensions,
        pg_catalog.col_description(a.attrelid, a.attnum) AS comment
   FROM pg_catalog.pg_attribute a
   JOIN base b ON b.attnum = a.attnum
