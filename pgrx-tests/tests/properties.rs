@@ -426,3 +426,149 @@ fn a_property_that_the_copy_would_not_have_is_refused_by_its_name() {
     scene.admin().run("DROP EVENT TRIGGER meddles");
     owner.make_ready("");
 }
+
+/// `users (id, region, code)` with what is said of its keys and publications.
+fn published(setup: &str) -> Scene {
+    let scene = Scene::empty();
+    scene.table(
+        "users",
+        "id int NOT NULL, region text NOT NULL, code int NOT NULL CONSTRAINT codes UNIQUE",
+    );
+    scene.admin().run(setup);
+    scene.app().run("INSERT INTO users SELECT n, 'eu', n FROM generate_series(1, 5) n");
+    scene
+}
+
+const SIMPLE: &str = "ALTER TABLE users ADD PRIMARY KEY (id);";
+const TWO: &str = "ALTER TABLE users ADD PRIMARY KEY (id, region);";
+
+#[test]
+fn changes_after_which_a_publication_could_not_send_updates_are_refused() {
+    let drop = "DROP CONSTRAINT users_pkey";
+    let generated = "DROP CONSTRAINT users_pkey, ADD COLUMN g int NOT NULL GENERATED ALWAYS AS (id + 1) STORED, ADD PRIMARY KEY (g)";
+    for (setup, changes, words) in [
+        (
+            format!("{SIMPLE} CREATE PUBLICATION \"Pub's\" FOR TABLE users"),
+            drop,
+            ["no replica identity", "Pub's"],
+        ),
+        (
+            format!(
+                "{SIMPLE} CREATE PUBLICATION p FOR TABLE users WITH (publish = 'insert, delete')"
+            ),
+            drop,
+            ["no replica identity", "every delete"],
+        ),
+        (
+            format!("{SIMPLE} CREATE PUBLICATION p FOR TABLES IN SCHEMA public"),
+            drop,
+            ["no replica identity", "publication p"],
+        ),
+        (
+            format!(
+                "{SIMPLE} CREATE UNIQUE INDEX by_code ON users (code); ALTER TABLE users REPLICA IDENTITY USING INDEX codes; CREATE PUBLICATION p FOR TABLE users"
+            ),
+            "DROP CONSTRAINT codes",
+            ["no replica identity", "publication p"],
+        ),
+        (
+            format!("{TWO} CREATE PUBLICATION p FOR TABLE users WHERE (region = 'eu')"),
+            "DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (id)",
+            ["would not fit", "publication p"],
+        ),
+        (
+            format!("{TWO} CREATE PUBLICATION p FOR TABLE users WHERE (region = 'eu')"),
+            "DROP CONSTRAINT users_pkey, RENAME COLUMN region TO area, ADD PRIMARY KEY (id)",
+            ["would not fit", "publication p"],
+        ),
+        (
+            format!("{TWO} CREATE PUBLICATION p FOR TABLE users (id, region)"),
+            "DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (id, code)",
+            ["would not fit", "publication p"],
+        ),
+        (
+            format!("{SIMPLE} CREATE PUBLICATION p FOR TABLE users"),
+            generated,
+            ["generated column g", "not published"],
+        ),
+    ] {
+        let scene = published(&setup);
+        let mut owner = scene.owner();
+        let inventory = scene.inventory();
+        let key = if changes.contains("codes") { "id" } else { "code" };
+        let call = |verb: &str| format!("{verb}('users', $c${changes}$c$, key => '{{{key}}}')");
+
+        let found = owner
+            .rows(&format!("SELECT message FROM {} WHERE severity = 'error'", call("bg_check")));
+        assert_eq!(found.len(), 1, "{setup} {changes}: {found:?}");
+        let refusal = owner.refused(&format!("SELECT {}", call("bg_prepare")));
+        refusal.assert_is("55000", &["users", words[0], words[1]]);
+        inventory.assert_same(&scene.inventory());
+    }
+}
+
+#[test]
+fn a_publication_that_can_send_the_new_table_is_no_hindrance() {
+    let drop = "DROP CONSTRAINT users_pkey";
+    for (setup, changes, key, works) in [
+        // Only new rows are sent.
+        (
+            format!("{SIMPLE} CREATE PUBLICATION p FOR TABLE users WITH (publish = 'insert')"),
+            drop,
+            "code",
+            true,
+        ),
+        // The way out of the hint.
+        (
+            format!(
+                "{SIMPLE} CREATE PUBLICATION p FOR TABLE users; ALTER TABLE users REPLICA IDENTITY FULL"
+            ),
+            drop,
+            "code",
+            true,
+        ),
+        (
+            format!(
+                "{SIMPLE} CREATE PUBLICATION p FOR TABLE users; ALTER TABLE users REPLICA IDENTITY USING INDEX codes"
+            ),
+            drop,
+            "code",
+            true,
+        ),
+        (
+            format!(
+                "{TWO} CREATE PUBLICATION p FOR TABLE users (id, region) WHERE (region = 'eu')"
+            ),
+            "RENAME COLUMN region TO area, DROP COLUMN code, ALTER COLUMN id TYPE bigint",
+            "id,region",
+            true,
+        ),
+        // It does not work now either.
+        ("CREATE PUBLICATION p FOR TABLE users".to_owned(), "ADD COLUMN phone text", "code", false),
+    ] {
+        let scene = published(&setup);
+        let (mut owner, mut app) = (scene.owner(), scene.app());
+        owner.run(&format!("SELECT bg_prepare('users', $c${changes}$c$, key => '{{{key}}}')"));
+        owner.run("CALL bg_run('users', 'swapped')");
+
+        let update = "UPDATE users SET id = id + 100 WHERE id = 1";
+        if works {
+            app.run(&format!("{update}; DELETE FROM users WHERE id = 2"));
+            assert_eq!(app.int("SELECT count(*) FROM users"), 4, "{setup}");
+        } else {
+            assert_eq!(app.refused(update).code, "55000", "{setup}");
+        }
+        let sent = "SELECT count(*) FROM pg_publication_tables WHERE tablename = 'users'";
+        assert_eq!(scene.admin().text(sent), "1", "{setup}");
+    }
+}
+
+#[test]
+fn a_target_whose_listed_column_is_generated_is_refused_before_the_swap() {
+    let scene = published(&format!("{SIMPLE} CREATE PUBLICATION p FOR TABLE users (id, code)"));
+    scene.table("users_new", "id int PRIMARY KEY, region text NOT NULL, code int NOT NULL GENERATED ALWAYS AS (id * 2) STORED");
+
+    let refusal = scene.owner().refused("SELECT bg_prepare('users', target => 'users_new')");
+
+    refusal.assert_is("2BP01", &["publication p", "generated column"]);
+}

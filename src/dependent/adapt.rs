@@ -1,6 +1,7 @@
 //! Everything that hangs on the table: found, led through the changes, recorded.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use crate::catalog::{self, Table, dependent as reader, tree};
 use crate::ddl::dependent as ddl;
@@ -164,6 +165,18 @@ impl Adapted {
             other.read_back(&self.site)?;
         }
         self.take_down(&made, shadow)
+    }
+
+    /// Refuses a new table whose updates and deletions its publications could not send. `shadow` has its
+    /// indexes; `pairs` are the columns that correspond.
+    pub fn require_identity(
+        &self,
+        shadow: u32,
+        pairs: &[(Ident, Ident)],
+        limit: Duration,
+    ) -> Result<()> {
+        let _path = self.site.build_path()?;
+        self.filters.require_identity(&self.table, shadow, pairs, limit)
     }
 
     /// Makes everything once over the changed shadow, to see that it can be made, and takes it away.

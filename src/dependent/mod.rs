@@ -27,6 +27,7 @@ mod copies;
 mod exchange;
 mod foreign_key;
 mod function;
+mod identity;
 mod kind;
 mod materialized_view;
 mod other;

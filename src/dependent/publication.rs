@@ -1,8 +1,11 @@
 //! Publications that name the table: out and in again in the swap, after the drain and before
 //! anybody writes, so that subscribers get every change once and need no REFRESH.
 
+use std::time::Duration;
+
 use crate::catalog::{Table, dependent as reader};
 use crate::ddl::dependent as ddl;
+use crate::dependent::identity::{self, Member};
 use crate::dependent::site::Site;
 use crate::dependent::{broken, cause, policy};
 use crate::error::Result;
@@ -87,6 +90,37 @@ impl Filters {
         Ok(())
     }
 
+    /// Refuses a new table that one of the publications, or one of the table's schema, could not send.
+    pub(super) fn require_identity(
+        &self,
+        table: &Table,
+        shadow: u32,
+        pairs: &[(Ident, Ident)],
+        limit: Duration,
+    ) -> Result<()> {
+        let named: Vec<_> = self.0.iter().filter(|filter| !filter.dropped).collect();
+        let lists: Vec<_> = named.iter().map(|f| translated(&f.published, pairs)).collect();
+        let of_schema = reader::schema_publications(table.oid)?;
+        let mut members = Vec::new();
+        for (filter, list) in named.iter().zip(&lists) {
+            // A list that lacks a column is refused, or left behind.
+            let Some(list) = list else { continue };
+            members.push(Member {
+                publication: &filter.published.name,
+                columns: filter.published.columns.is_some().then_some(list.as_slice()),
+                filter: filter.adapted.as_deref(),
+            });
+        }
+        let of_schema =
+            of_schema.iter().filter(|p| !members.iter().any(|m| *m.publication == p.name));
+        let of_schema: Vec<_> = of_schema
+            .map(|p| Member { publication: &p.name, columns: None, filter: None })
+            .collect();
+        members.extend(of_schema);
+        let name = crate::catalog::existing_table(shadow)?.qualified();
+        identity::require(table, shadow, &name, &members, limit)
+    }
+
     /// The moves. `pairs` are the columns that correspond.
     pub(super) fn moves(
         self,
@@ -99,11 +133,7 @@ impl Filters {
         for filter in self.0 {
             let published = filter.published;
             let title = title(&published);
-            let translated: Option<Vec<Ident>> =
-                published.columns.as_ref().map_or(Some(Vec::new()), |columns| {
-                    let to = |c: &Ident| pairs.iter().find(|(o, _)| o == c).map(|(_, s)| s.clone());
-                    columns.iter().map(to).collect()
-                });
+            let translated = translated(&published, pairs);
             let said = |columns: Option<&[Ident]>, filter: Option<&str>| Said {
                 off: vec![ddl::unpublish(&published.name, &source)],
                 on: vec![ddl::publish(&published.name, &source, columns, filter)],
@@ -133,6 +163,12 @@ impl Filters {
         }
         Ok(moves)
     }
+}
+
+/// The column list over the new table, empty where there is none; None where it has not all of them.
+fn translated(published: &reader::Published, pairs: &[(Ident, Ident)]) -> Option<Vec<Ident>> {
+    let to = |c: &Ident| pairs.iter().find(|(o, _)| o == c).map(|(_, s)| s.clone());
+    published.columns.iter().flatten().map(to).collect()
 }
 
 fn title(published: &reader::Published) -> String {

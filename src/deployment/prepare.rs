@@ -342,6 +342,7 @@ pub fn build(
     schema::require_own(&crossing, shadow)?;
     adapted.require_columns(&pairs)?;
     adapted.try_out(shadow)?;
+    adapted.require_identity(shadow, &pairs, settings.lock_timeout)?;
     let dependents = adapted.record(
         &name,
         &pairs,

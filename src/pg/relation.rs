@@ -21,6 +21,32 @@ pub fn check_not_in_use(table: u32, statement: &str) -> Result<()> {
     Ok(())
 }
 
+/// What a publication may send of a table besides new rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Updates.
+    Updates,
+    /// Deletions.
+    Deletions,
+}
+
+/// Raises PostgreSQL's own error where no such statement on the table would be let through, because a
+/// publication sends it and the replica identity does not do. Locks: ACCESS SHARE for the moment.
+pub fn check_replica_identity(table: u32, sent: Sent) -> Result<()> {
+    let command = match sent {
+        Sent::Updates => pg_sys::CmdType::CMD_UPDATE,
+        Sent::Deletions => pg_sys::CmdType::CMD_DELETE,
+    };
+    // SAFETY: the relation is locked; an error unwinds and the abort closes it.
+    unsafe {
+        let mode = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        let relation = pg_sys::relation_open(pg_sys::Oid::from(table), mode);
+        pg_sys::CheckCmdReplicaIdentity(relation, command);
+        pg_sys::relation_close(relation, mode);
+    }
+    Ok(())
+}
+
 /// Moves a table with its indexes, constraints, row type and owned sequences to another schema.
 /// The server's own function: the owner may lack CREATE, and no event trigger can veto half a swap.
 ///

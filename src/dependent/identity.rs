@@ -1,0 +1,104 @@
+//! What publications need of the new table: a replica identity by which updates and deletions can be sent,
+//! that their column lists cover and their row filters keep to.
+//!
+//! PostgreSQL judges it when a row is updated or deleted. So the new table joins each publication in a
+//! subtransaction, as it will after the swap, and the server's own check is asked.
+
+use std::time::Duration;
+
+use crate::catalog::{Table, dependent as reader};
+use crate::ddl::dependent as ddl;
+use crate::dependent::{broken, cause};
+use crate::error::{Error, Result};
+use crate::ident::{Ident, QualifiedName, plain};
+use crate::pg::relation::{self, Sent};
+use crate::pg::{lock, spi, xact};
+
+/// How the new table will be in a publication.
+pub(super) struct Member<'a> {
+    /// The publication.
+    pub(super) publication: &'a Ident,
+    /// Its column list.
+    pub(super) columns: Option<&'a [Ident]>,
+    /// Its row filter.
+    pub(super) filter: Option<&'a str>,
+}
+
+const TAKEN_BACK: &str = "the new table was taken out of the publication again";
+
+/// Refuses a new table whose rows could not be updated or deleted after the swap, where those of the live
+/// one can. `shadow` stands as `name`, with its indexes and its marks.
+pub(super) fn require(
+    green: &Table,
+    shadow: u32,
+    name: &QualifiedName,
+    members: &[Member<'_>],
+    limit: Duration,
+) -> Result<()> {
+    for sent in [Sent::Updates, Sent::Deletions] {
+        if xact::subtransaction(|| relation::check_replica_identity(green.oid, sent)).is_err() {
+            continue;
+        }
+        for member in members {
+            let title = format!("publication {}", plain(member.publication.as_str()));
+            // Whoever changes the publication now must not keep writers waiting behind us.
+            let joined = xact::subtransaction(|| {
+                let _limited = lock::limited(limit)?;
+                let Member { publication, columns, filter } = member;
+                spi::run(&ddl::publish(publication, name, *columns, *filter), &[]).map(drop)?;
+                let checked =
+                    xact::subtransaction(|| relation::check_replica_identity(shadow, sent));
+                match checked {
+                    Err(caught) => Err(refusal(green, &title, sent, caught)?),
+                    Ok(()) => Err(Error::internal(TAKEN_BACK)),
+                }
+            });
+            match joined {
+                Ok(()) => {}
+                Err(caught) if caught.error.message == TAKEN_BACK => {}
+                Err(caught) if caught.error.hint.is_some() => return caught.raise(),
+                Err(caught) => return Err(broken(&title, &cause(caught)?)),
+            }
+        }
+    }
+    if !members.is_empty() {
+        require_sent(green, shadow)?;
+    }
+    Ok(())
+}
+
+fn refusal(green: &Table, title: &str, sent: Sent, caught: xact::Caught) -> Result<Error> {
+    let name = green.qualified().plain();
+    let verb = match sent {
+        Sent::Updates => "UPDATE",
+        Sent::Deletions => "DELETE",
+    };
+    let lacks = caught.error.detail.is_none();
+    let why = cause(caught)?;
+    Ok(if lacks {
+        Error::state(format!(
+            "the new table of {name} would have no replica identity, and {title} needs one: every {verb} would fail after the swap"
+        ))
+        .hint("Keep the primary key, or give the table another replica identity first, that the changes leave: ALTER TABLE … REPLICA IDENTITY USING INDEX (unique, on NOT NULL columns), or FULL.")
+    } else {
+        Error::state(format!(
+            "the replica identity of the new table of {name} would not fit {title}: every {verb} would fail after the swap"
+        ))
+        .hint("Let the publication's column list have all columns of the new replica identity and its row filter no others, or set another one first, that the changes leave: ALTER TABLE … REPLICA IDENTITY USING INDEX, or FULL where there is no column list.")
+    }
+    .detail(why))
+}
+
+/// Before 18 no server sends a generated column, so that subscribers could not find rows by it; later ones
+/// refuse it themselves.
+fn require_sent(green: &Table, shadow: u32) -> Result<()> {
+    let before = reader::identity_not_sent(green.oid)?;
+    let Some(column) = reader::identity_not_sent(shadow)?.filter(|_| before.is_none()) else {
+        return Ok(());
+    };
+    let (name, column) = (green.qualified().plain(), plain(column.as_str()));
+    Err(Error::state(format!(
+        "the replica identity of the new table of {name} would have the generated column {column}, which is not published: subscribers could not apply updates and deletions"
+    ))
+    .hint("Use a key of columns that are not generated, or another replica identity: ALTER TABLE … REPLICA IDENTITY USING INDEX first, with an index that the changes leave."))
+}
