@@ -404,6 +404,37 @@ fn settings_of_a_toast_table_stay_whether_it_is_there_before_or_comes_by_the_cha
 }
 
 #[test]
+fn a_table_with_traces_of_what_it_was_is_no_hindrance() {
+    for setup in [
+        // It was a partition.
+        "CREATE TABLE parts (id int, at int NOT NULL, CHECK (at > 0), PRIMARY KEY (id, at)) PARTITION BY LIST (at);
+         CREATE TABLE users PARTITION OF parts FOR VALUES IN (1); INSERT INTO parts SELECT n, 1 FROM generate_series(1, 9) n;
+         ALTER TABLE parts DETACH PARTITION users",
+        // It was a child.
+        "CREATE TABLE parent (id int NOT NULL, at int CHECK (at > 0)); CREATE TABLE users (PRIMARY KEY (id)) INHERITS (parent);
+         INSERT INTO users SELECT n, 1 FROM generate_series(1, 9) n; ALTER TABLE users NO INHERIT parent",
+        // The index of its replica identity is gone; columns were dropped and added with values.
+        "CREATE TABLE users (gone int, id int PRIMARY KEY, at int NOT NULL); CREATE UNIQUE INDEX other ON users (at);
+         INSERT INTO users SELECT n, n, n FROM generate_series(1, 9) n;
+         ALTER TABLE users REPLICA IDENTITY USING INDEX other; DROP INDEX other;
+         ALTER TABLE users DROP COLUMN gone, ADD COLUMN added text DEFAULT 'x', ADD COLUMN list int[] DEFAULT '{1}'",
+    ] {
+        let scene = Scene::empty();
+        scene.admin().run(setup);
+        scene.admin().run("ALTER TABLE users OWNER TO owner; CREATE VIEW seen AS SELECT * FROM users");
+        let mut owner = scene.owner();
+
+        owner.make_ready("ADD COLUMN phone text");
+        owner.swap();
+        owner.revert();
+        owner.swap();
+        owner.run("SELECT bg_finish('users')");
+
+        assert_eq!(owner.int("SELECT count(*) FROM users WHERE at > 0"), 9, "{setup}");
+    }
+}
+
+#[test]
 fn a_property_that_the_copy_would_not_have_is_refused_by_its_name() {
     let scene = Scene::empty();
     scene.table("users", "id int PRIMARY KEY, name text");

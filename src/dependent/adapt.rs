@@ -175,7 +175,6 @@ impl Adapted {
         pairs: &[(Ident, Ident)],
         limit: Duration,
     ) -> Result<()> {
-        let _path = self.site.build_path()?;
         self.filters.require_identity(&self.table, shadow, pairs, limit)
     }
 

@@ -8,8 +8,8 @@ own AS (
     -- What no two relations have in common.
     SELECT '{oid,relnamespace,reltype,relfilenode,relpages,reltuples,relallvisible,relallfrozen,reltoastrelid,
              relhasindex,relnatts,relchecks,relhasrules,relhastriggers,relhassubclass,relispopulated,
-             relfrozenxid,relminmxid,relacl,relrewrite,reloptions}'::text[] AS relation,
-           '{attrelid,attnum,attcacheoff,attacl,atthasmissing,attmissingval,attoptions}'::text[] AS attribute),
+             relfrozenxid,relminmxid,relacl,relrewrite,reloptions,relreplident}'::text[] AS relation,
+           '{attrelid,attnum,attcacheoff,attacl,atthasmissing,attmissingval,attoptions,attislocal,attinhcount}'::text[] AS attribute),
 said AS (
     SELECT o.class, o.oid, s.sub, s.comment, s.labels
       FROM object o CROSS JOIN LATERAL (
@@ -30,6 +30,10 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.properties), '{}')::text
   FROM (
     SELECT 'itself' AS part, pg_catalog.to_jsonb(c) - own.relation - 'options' || pg_catalog.jsonb_build_object(
                'reloptions', c.options,
+               -- Without its index it is none.
+               'relreplident', CASE WHEN c.relreplident <> 'i' OR EXISTS (
+                   SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisreplident)
+                   THEN c.relreplident ELSE 'n' END,
                'rights of a view', CASE WHEN c.relkind <> 'r' THEN (
                    SELECT pg_catalog.jsonb_agg(i.i::text ORDER BY i.i::text)
                      FROM pg_catalog.unnest(coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))) i(i)) END)
@@ -75,7 +79,9 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.properties), '{}')::text
       JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
     UNION ALL
     SELECT 'constraint ' || k.conname, pg_catalog.to_jsonb(k) - '{oid,connamespace,conrelid,contypid,conindid,
-               conparentid,confrelid,conkey,confkey,conbin}'::text[] || pg_catalog.jsonb_build_object(
+               conparentid,confrelid,conkey,confkey,conbin,conislocal,coninhcount,connoinherit}'::text[] || pg_catalog.jsonb_build_object(
+               -- Of a key it says whether it was once a partition's.
+               'connoinherit', CASE k.contype WHEN 'c' THEN k.connoinherit END,
                'columns', (SELECT pg_catalog.jsonb_agg(n.attname ORDER BY n.attname) FROM names n
                             WHERE n.attnum = ANY (k.conkey)),
                'comment', pg_catalog.obj_description(k.oid, 'pg_constraint'))

@@ -1,5 +1,5 @@
 -- $1 relation. Its marks: row security and labels, which need nothing, as `early`; those of its
--- statistics objects and indexes as `late`. Names as search_path shows them.
+-- statistics objects and indexes as `late`. A replica identity whose index was dropped is none. Names as search_path shows them.
 SELECT s.statement, s.late FROM (
     SELECT 1 AS step, 0 AS n, pg_catalog.format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', c.oid::regclass)
                AS statement, false AS late
@@ -22,10 +22,11 @@ SELECT s.statement, s.late FROM (
      WHERE i.indrelid = $1 AND i.indisclustered
     UNION ALL
     SELECT 5, 0, pg_catalog.format('ALTER TABLE %s REPLICA IDENTITY %s', c.oid::regclass,
-               CASE c.relreplident WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING'
+               CASE WHEN c.relreplident = 'f' THEN 'FULL'
+               WHEN x.oid IS NULL THEN 'NOTHING'
                ELSE pg_catalog.format('USING INDEX %I', x.relname) END), true
       FROM pg_catalog.pg_class c
       LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisreplident
       LEFT JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
-     WHERE c.oid = $1 AND c.relreplident <> 'd' AND (c.relreplident <> 'i' OR x.oid IS NOT NULL)) s
+     WHERE c.oid = $1 AND c.relreplident <> 'd') s
  ORDER BY s.step, s.n

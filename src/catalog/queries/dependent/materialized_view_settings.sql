@@ -29,13 +29,13 @@ SELECT s.statement FROM (
      WHERE i.indrelid = $1
     UNION ALL
     SELECT 3, 0, pg_catalog.format('ALTER TABLE %s REPLICA IDENTITY %s', b.oid::regclass,
-               CASE c.relreplident WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING'
+               CASE WHEN c.relreplident = 'f' THEN 'FULL' WHEN x.oid IS NULL THEN 'NOTHING'
                ELSE pg_catalog.format('USING INDEX %I', x.relname) END)
       FROM pg_catalog.pg_class c
       JOIN pg_catalog.pg_class b ON b.oid = $2
       LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisreplident
       LEFT JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
-     WHERE c.oid = $1 AND c.relreplident <> b.relreplident AND (c.relreplident <> 'i' OR x.oid IS NOT NULL)
+     WHERE c.oid = $1 AND c.relreplident <> b.relreplident
     UNION ALL
     SELECT 4, l.objsubid, CASE l.objsubid
                WHEN 0 THEN pg_catalog.format('SECURITY LABEL FOR %I ON MATERIALIZED VIEW %s IS %L', l.provider,
