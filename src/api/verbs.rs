@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::api::{begin, required, time};
 use crate::deployment::exchange::{self, Misfits};
+use crate::deployment::intrusion::blamed;
 use crate::deployment::prepare::{self, Request};
 use crate::deployment::{batches, check, finish, guard, restored, store, verify};
 use crate::error::{Error, Result};
@@ -90,7 +91,7 @@ fn bg_prepare(
     key: Option<Vec<Option<String>>>,
 ) -> std::result::Result<String, ErrorReport> {
     let request = request(source, changes, target, forward, reverse, key)?;
-    let (phase, notice) = prepare::prepare(request, &settings::read(None, None))?;
+    let (phase, notice) = blamed(|| prepare::prepare(request, &settings::read(None, None)))?;
     if let Some(notice) = notice {
         notice!("{notice}");
     }
@@ -105,7 +106,8 @@ fn bg_backfill(
     guard::require_read_committed("bg_backfill")?;
     let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
     let limit = time(max_time).unwrap_or(std::time::Duration::from_secs(5));
-    Ok(batches::backfill(found.id, &settings::read(None, None), limit)?.to_string())
+    let phase = blamed(|| batches::backfill(found.id, &settings::read(None, None), limit))?;
+    Ok(phase.to_string())
 }
 
 #[pg_extern(sql = false)]
@@ -122,7 +124,8 @@ fn bg_swap(
     if d.phase == Phase::Swapped {
         notice!("{} is swapped already", d.source.plain());
     } else {
-        exchange::exchange(&mut d, &settings, Event::Swapped, Misfits::Refuse, alone)?;
+        let refuse = Misfits::Refuse;
+        blamed(|| exchange::exchange(&mut d, &settings, Event::Swapped, refuse, alone))?;
     }
     Ok(d.phase.to_string())
 }
@@ -151,7 +154,7 @@ fn bg_revert(
     if d.phase == Phase::Ready {
         notice!("{} is not swapped: the old table is live already", d.source.plain());
     } else {
-        exchange::exchange(&mut d, &settings, Event::Reverted, misfits, alone)?;
+        blamed(|| exchange::exchange(&mut d, &settings, Event::Reverted, misfits, alone))?;
     }
     Ok(d.phase.to_string())
 }
@@ -165,7 +168,7 @@ fn bg_finish(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorRe
     if d.phase == Phase::Finished {
         notice!("the deployment of {} is finished already", d.source.plain());
     } else {
-        finish::finish(&mut d, &settings::read(None, None))?;
+        blamed(|| finish::finish(&mut d, &settings::read(None, None)))?;
     }
     Ok(d.phase.to_string())
 }
@@ -179,7 +182,7 @@ fn bg_abort(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorRep
     if d.phase == Phase::Aborted {
         notice!("the deployment of {} is aborted already", d.source.plain());
     } else {
-        finish::abort(&mut d, &settings::read(None, None))?;
+        blamed(|| finish::abort(&mut d, &settings::read(None, None)))?;
     }
     Ok(d.phase.to_string())
 }

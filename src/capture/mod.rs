@@ -6,7 +6,7 @@
 //!
 //! Locks: SHARE ROW EXCLUSIVE on the tables.
 
-use crate::catalog;
+use crate::catalog::{self, event_trigger::changed};
 use crate::ddl::{self, shadow};
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
@@ -17,15 +17,42 @@ use crate::pg::lock::{self, Mode};
 use crate::pg::security;
 use crate::pg::spi::{self, Arg};
 
-/// Creates both logs and all triggers; green captures, blue is guarded. Runs as the extension.
-pub fn install(deployment: &Deployment, unlogged: bool) -> Result<()> {
-    for (side, key) in [
+/// The two logs: the table that each is of, and its key.
+fn logs(deployment: &Deployment) -> [(Side, &Key); 2] {
+    [
         (Side::Origin, &deployment.plan.forward.from_key),
         (Side::Shadow, &deployment.plan.reverse.from_key),
-    ] {
+    ]
+}
+
+/// Makes both logs. Runs as the extension. `settle` sees to it that nothing else was put on one when it is
+/// there: it is given its OID, its name and its key.
+pub fn make_logs(
+    deployment: &Deployment,
+    unlogged: bool,
+    settle: impl Fn(u32, &QualifiedName, &Key) -> Result<()>,
+) -> Result<()> {
+    for (side, key) in logs(deployment) {
         let name = deployment.log_of(side);
         spi::run(&ddl::log::create(&name, unlogged, key), &[])?;
-        register(deployment, side, key, &name)?;
+        let oid = catalog::relation_oid(&name)?.ok_or_else(|| {
+            let fact = format!("the change log {} is not where it was made", name.plain());
+            changed(fact, "CREATE TABLE")
+        })?;
+        settle(oid, &name, key)?;
+        // Default privileges may have given it to others.
+        let nobody = "SELECT 0::int2 AS attnum, NULL::pg_catalog.aclitem[] AS acl";
+        acl::replace(oid, security::current_user(), nobody, &[])?;
+        spi::run(&ddl::log::grant(&name), &[])?;
+        settle(oid, &name, key)?;
+    }
+    Ok(())
+}
+
+/// Registers both logs and makes all triggers; green captures, blue is guarded. Runs as the extension.
+pub fn install(deployment: &Deployment) -> Result<()> {
+    for (side, key) in logs(deployment) {
+        register(deployment, side, key, &deployment.log_of(side))?;
     }
     let blue = deployment.blue_name();
     for (table, capture) in [(&deployment.source, true), (&blue, false)] {
@@ -40,10 +67,6 @@ pub fn install(deployment: &Deployment, unlogged: bool) -> Result<()> {
 fn register(deployment: &Deployment, side: Side, key: &Key, log: &QualifiedName) -> Result<()> {
     let oid = catalog::relation_oid(log)?
         .ok_or_else(|| Error::internal(format!("the log {} was not made", log.plain())))?;
-    // Default privileges may have given it to others.
-    let nobody = "SELECT 0::int2 AS attnum, NULL::pg_catalog.aclitem[] AS acl";
-    acl::replace(oid, security::current_user(), nobody, &[])?;
-    spi::run(&ddl::log::grant(log), &[])?;
     let attnums: Vec<i64> = key.columns.iter().map(|k| k.attnum.into()).collect();
     spi::run(
         "INSERT INTO bluegreen.capture (relation, log, deployment, key) VALUES ($1, $2, $3, $4::int2[])",
@@ -55,6 +78,31 @@ fn register(deployment: &Deployment, side: Side, key: &Key, log: &QualifiedName)
         ],
     )?;
     Ok(())
+}
+
+/// In which form a log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As we made it.
+    Intact,
+    /// Something was put on it that changes what a statement does, or needs an entry for each row: or was
+    /// once, a closer look tells.
+    More,
+    /// Its columns are others, which the trigger cannot write.
+    Columns,
+}
+
+/// In which form the log of a side is. Quick: it is asked under the swap's lock.
+pub fn form(deployment: &Deployment, side: Side) -> Result<Form> {
+    let Some((_, key)) = logs(deployment).into_iter().find(|(s, _)| *s == side) else {
+        return Ok(Form::Intact);
+    };
+    let types: Vec<i64> = key.columns.iter().map(|k| k.type_oid.into()).collect();
+    Ok(match catalog::log_form(&deployment.log_of(side), &types)?.as_deref() {
+        Some("columns") => Form::Columns,
+        Some("more") => Form::More,
+        _ => Form::Intact,
+    })
 }
 
 /// Empties a log that was drained, under the swap's lock: nobody can be writing it. A small file is

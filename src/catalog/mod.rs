@@ -4,6 +4,7 @@
 //! search_path, so every name that the server deparses is qualified.
 
 pub mod dependent;
+pub mod event_trigger;
 pub mod tree;
 
 use serde::Deserialize;
@@ -200,6 +201,15 @@ impl Sequence {
     }
 }
 
+/// Names of a table's indexes and extended statistics, in the order in which they were made.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct PartsMade {
+    /// The indexes.
+    pub indexes: Vec<String>,
+    /// The extended statistics.
+    pub statistics: Vec<String>,
+}
+
 /// Who stands in the way of a lock.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Blocker {
@@ -303,6 +313,19 @@ pub fn properties(catalog: &str, oid: u32) -> Result<serde_json::Value> {
     parts(include_str!("queries/properties.sql"), &args).map(serde_json::Value::Object)
 }
 
+/// Its indexes and extended statistics, in the order in which they were made.
+pub fn parts_made(oid: u32) -> Result<PartsMade> {
+    spi::row(include_str!("queries/parts_made.sql"), &[Arg::Oid(oid)])
+}
+
+/// In which form a change log is, as far as a quick look tells: `intact`, `more` (something was put on it, or
+/// was once), `columns` (they are not those that it was made with); None where there is none. `types` are
+/// those of its key.
+pub fn log_form(log: &QualifiedName, types: &[i64]) -> Result<Option<String>> {
+    let args = [Arg::Text(log.schema.as_str()), Arg::Text(log.name.as_str()), Arg::Ints(types)];
+    spi::one_kept(include_str!("queries/log_form.sql"), &args)
+}
+
 /// Unique keys by which its rows can be followed, the best first.
 pub fn keys(oid: u32) -> Result<Vec<Key>> {
     #[derive(Deserialize)]
@@ -372,6 +395,21 @@ pub fn relation_oid(name: &QualifiedName) -> Result<Option<u32>> {
 pub fn schema_oid(name: &Ident) -> Result<Option<u32>> {
     let sql = "SELECT oid::int8 FROM pg_catalog.pg_namespace WHERE nspname = $1";
     Ok(spi::one_kept::<i64>(sql, &[Arg::Text(name.as_str())])?.map(|oid| oid as u32))
+}
+
+/// Refuses where a schema that we have just made is not there, or another role's: its owner could drop what is
+/// in it, and put something where it is found first.
+pub fn require_own_schema(name: &Ident) -> Result<()> {
+    let sql = "SELECT n.nspowner = u.oid FROM pg_catalog.pg_namespace n, pg_catalog.pg_roles u
+                WHERE n.nspname = $1 AND u.rolname = current_user";
+    if spi::one_kept::<bool>(sql, &[Arg::Text(name.as_str())])? == Some(true) {
+        return Ok(());
+    }
+    let fact = format!(
+        "schema {} was renamed or given to another owner",
+        crate::ident::plain(name.as_str())
+    );
+    Err(event_trigger::changed(fact, "CREATE SCHEMA"))
 }
 
 /// Whether `role` has the rights of `owner` (or is a superuser).

@@ -9,9 +9,12 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
     for trigger in &facts.event_triggers {
         found.push(Finding::note(
             "event_trigger",
-            trigger.as_str(),
-            format!("event trigger {trigger} fires on the DDL of a deployment and can veto it"),
-            "See that it lets CREATE TABLE, ALTER TABLE and DROP TABLE of schemas *_blue and bluegreen pass.",
+            trigger.name.as_str(),
+            format!(
+                "event trigger {} runs in the commands of a deployment: it can refuse them, and what it puts on a new table is taken off or refused",
+                trigger.title()
+            ),
+            "See that it lets what is in the schemas *_blue, bluegreen and bluegreen_* pass as it is.",
         ));
     }
     if facts.has_standby {

@@ -11,6 +11,7 @@ mod revert;
 mod subscribers;
 
 use crate::catalog::dependent::{Published, Stranger};
+use crate::catalog::event_trigger::EventTrigger;
 use crate::catalog::{Column, Table};
 use crate::error::Error;
 use crate::ident::Ident;
@@ -30,7 +31,7 @@ pub struct Facts {
     /// The blue schema's name.
     pub blue_schema: Ident,
     /// Event triggers that our DDL would fire.
-    pub event_triggers: Vec<Ident>,
+    pub event_triggers: Vec<EventTrigger>,
     /// Standbys are connected, or may be.
     pub has_standby: bool,
     /// Publications that send the table, by its own name or by its schema's.

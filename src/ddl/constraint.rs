@@ -41,6 +41,11 @@ pub fn drop(table: &QualifiedName, name: &Ident) -> String {
     format!("ALTER TABLE ONLY {table} DROP CONSTRAINT {name} RESTRICT")
 }
 
+/// Takes a constraint off, if it is there.
+pub fn drop_if_exists(table: &QualifiedName, name: &Ident) -> String {
+    format!("ALTER TABLE ONLY {table} DROP CONSTRAINT IF EXISTS {name} RESTRICT")
+}
+
 /// Looks at the rows of a constraint that was added NOT VALID.
 pub fn validate(table: &QualifiedName, name: &Ident) -> String {
     format!("ALTER TABLE ONLY {table} VALIDATE CONSTRAINT {name}")

@@ -13,6 +13,13 @@ fn numbered(prefix: &str, count: usize) -> String {
     (1..=count).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>().join(", ")
 }
 
+/// The names of the columns of a log for a key.
+pub fn columns(key: &Key) -> Vec<String> {
+    let numbered = |prefix| (1..=key.columns.len()).map(move |i| format!("{prefix}{i}"));
+    let first = ["position", "n", "op"].map(str::to_owned).into_iter();
+    first.chain(numbered("k")).chain(numbered("o")).collect()
+}
+
 /// Makes a log for the events of a table with this key.
 pub fn create(log: &QualifiedName, unlogged: bool, key: &Key) -> String {
     let columns = |prefix: &str| {

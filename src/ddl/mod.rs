@@ -12,3 +12,4 @@ pub mod sequence;
 pub mod shadow;
 pub mod statistics;
 pub mod table;
+pub mod take_off;

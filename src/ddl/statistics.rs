@@ -26,3 +26,8 @@ pub fn set_column_target(table: &QualifiedName, column: &Ident, target: i32) -> 
 pub fn set_index_target(index: &QualifiedName, column: i16, target: i32) -> String {
     format!("ALTER INDEX {index} ALTER COLUMN {column} SET STATISTICS {target}")
 }
+
+/// Drops extended statistics, if they are there.
+pub fn drop(name: &QualifiedName) -> String {
+    format!("DROP STATISTICS IF EXISTS {name} RESTRICT")
+}

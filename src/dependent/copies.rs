@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::catalog::{self, dependent as reader, tree};
+use crate::catalog::{self, dependent as reader, event_trigger::changed, tree};
 use crate::dependent::kind::{self, Place};
 use crate::dependent::site::Site;
 use crate::dependent::{broken, cause, trees, uses};
@@ -110,6 +110,10 @@ pub(super) fn make_all(
         if is_rule_of(copy, tables.table) {
             let own = known.clone().with_own_numbers(tables.shadow);
             copy.tree = Some(written(&tree::parts(kind.catalog, oid, &own)?));
+        }
+        if copy.kind.is_twin() && reader::owner(oid)? != owner {
+            let fact = format!("the copy of {} was given to another owner", copy.title);
+            return Err(changed(fact, &format!("CREATE {}", copy.kind.word().to_uppercase())));
         }
         (kind.rights)(copy.origin, oid)?;
         let meant = catalog::properties(kind.catalog, copy.origin)?;

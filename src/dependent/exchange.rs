@@ -64,6 +64,15 @@ pub fn lock_functions(d: &Deployment) -> Result<()> {
     spi::run(sql, &[Arg::Ints(&oids)]).map(drop)
 }
 
+/// The names of what moves between the tables, of both sides.
+pub fn moving_names(d: &Deployment) -> Vec<String> {
+    let moves = d.plan.dependents.moves.iter();
+    moves
+        .flat_map(|m| std::iter::once(&m.names.0).chain(&m.names.1))
+        .map(|name| name.as_str().to_owned())
+        .collect()
+}
+
 /// Views of the side that is offline.
 pub fn offline(d: &Deployment) -> Vec<u32> {
     let twins = d.progress.twins.iter().filter(|t| t.kind != CopyKind::Function);

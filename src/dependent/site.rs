@@ -1,6 +1,7 @@
 //! Where copies are made: schemas of the deployment's own, and the search_paths by which one text
 //! means the original or the copy.
 
+use crate::catalog;
 use crate::ddl;
 use crate::error::Result;
 use crate::ident::Ident;
@@ -40,6 +41,7 @@ impl Site {
     pub fn open(&self) -> Result<()> {
         for schema in &self.build[1..] {
             spi::run(&ddl::schema::create(schema), &[])?;
+            catalog::require_own_schema(schema)?;
         }
         Ok(())
     }

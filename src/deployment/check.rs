@@ -5,7 +5,7 @@ use crate::check::{self, Facts};
 use crate::ddl::rows::Rows;
 use crate::dependent;
 use crate::deployment::prepare::{self, Request};
-use crate::deployment::{guard, restored, store};
+use crate::deployment::{guard, intrusion, restored, store};
 use crate::error::Result;
 use crate::ident::Ident;
 use crate::model::changes::Change;
@@ -14,6 +14,7 @@ use crate::model::finding::Finding;
 use crate::model::settings::Settings;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
+use crate::pg::witness::Witness;
 use crate::pg::xact;
 use crate::pg::{generated, parse};
 use crate::shadow::schema;
@@ -33,9 +34,7 @@ pub fn facts(table: Table, changes: Vec<Change>, blue_schema: Ident) -> Result<F
         strangers: dependent::strangers(table.oid)?,
         changes,
         blue_schema,
-        event_triggers: names(
-            "SELECT evtname::text AS name FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D'",
-        )?,
+        event_triggers: catalog::event_trigger::event_triggers()?,
         has_standby: !names(
             "SELECT 'standby' AS name FROM pg_catalog.pg_stat_replication LIMIT 1",
         )?
@@ -87,16 +86,22 @@ pub fn check(request: &Request, settings: &Settings) -> Result<Vec<Finding>> {
         return Ok(findings);
     }
     // An Err rolls the subtransaction back, so that nothing of the trial stays.
+    let witness = Witness::stand();
     let trial: std::result::Result<(), _> = xact::subtransaction(|| {
         let d = prepare::build(&table, request, &changes, &blue, 0, settings)?;
         findings.extend(about_mapping(&d));
         try_first_block(&d)?;
+        {
+            let _us = Identity::extension()?;
+            prepare::make_logs(&d, &table)?;
+        }
         Err(crate::error::Error::internal(ROLLED_BACK))
     });
     if let Err(caught) = trial
         && caught.error.message != ROLLED_BACK
     {
-        findings.push(as_finding(&name, caught)?);
+        let error = intrusion::blame_caught(caught.error, &witness);
+        findings.push(as_finding(&name, xact::Caught { error })?);
     }
     Ok(findings)
 }

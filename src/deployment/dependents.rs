@@ -14,6 +14,8 @@ use crate::pg::security::Identity;
 use crate::pg::xact;
 use crate::plan::properties;
 use crate::shadow::{create, schema};
+use crate::plan::intrusion::Step;
+use crate::shadow::schema;
 
 /// Makes the copies over the filled blue table. Locks: ACCESS EXCLUSIVE on blue, in short tries.
 pub fn take_along(d: &mut Deployment, settings: &Settings) -> Result<()> {
@@ -38,7 +40,11 @@ pub fn take_along(d: &mut Deployment, settings: &Settings) -> Result<()> {
     };
     d.progress.dependents_made = true;
     d.progress.drain_xid = xact::current_xid();
-    guard::take_blue_fingerprint(d)
+    let plan = d.plan.dependents.clone();
+    let own = plan.copies.iter().filter(|c| !c.kind.is_twin() && c.parent == d.origin);
+    let names: Vec<_> = own.map(|c| c.name.as_str()).collect();
+    let replica_identity = plan.marks.iter().any(|mark| mark.contains(" REPLICA IDENTITY "));
+    guard::take_blue_fingerprint(d, &Step::TakenAlong { names: &names, replica_identity })
 }
 
 /// The new table is finished: whatever its catalog rows have is what was meant.
@@ -55,6 +61,8 @@ fn require_as_meant(d: &Deployment) -> Result<()> {
     let others: Vec<_> = others.iter().map(ToString::to_string).collect();
     Err(if others.is_empty() { error } else { error.detail(others.join("\n")) })
 }
+/// A step that changes no table.
+const NOTHING: Step<'_> = Step::TakenAlong { names: &[], replica_identity: false };
 
 /// Fills the next materialized view over blue; its name.
 pub fn refresh(d: &mut Deployment) -> Result<Option<String>> {
@@ -64,7 +72,7 @@ pub fn refresh(d: &mut Deployment) -> Result<Option<String>> {
     };
     if filled.is_some() {
         d.progress.drain_xid = xact::current_xid();
-        guard::take_blue_fingerprint(d)?;
+        guard::take_blue_fingerprint(d, &NOTHING)?;
     }
     Ok(filled)
 }

@@ -18,6 +18,7 @@ use crate::model::zones::Zones;
 use crate::pg::security::Identity;
 use crate::pg::spi;
 use crate::pg::{lock, relation, xact};
+use crate::plan::intrusion::Step;
 use crate::shadow::remove;
 use crate::swap;
 use crate::sync;
@@ -205,7 +206,11 @@ fn under_lock(
     }
     laps.lap("logs");
     d.progress.drain_xid = xact::current_xid();
-    guard::take_fingerprints(d)?;
+    let keys: Vec<_> = dependent::moving_names(d);
+    guard::take_fingerprints(
+        d,
+        &Step::Exchanged(&keys.iter().map(String::as_str).collect::<Vec<_>>()),
+    )?;
     store::save(d)?;
     laps.lap("record");
     failpoint::reach(if after == Phase::Swapped { "swap_recorded" } else { "revert_recorded" });

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use pgrx::PgSqlErrorCode;
 
-use crate::catalog;
-use crate::deployment::{restored, store};
+use crate::catalog::{self, event_trigger};
+use crate::deployment::{intrusion, restored, store};
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::model::deployment::{Deployment, Side};
@@ -16,6 +16,7 @@ use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
 use crate::plan::difference;
+use crate::plan::intrusion::Step;
 
 /// How long a verb waits for another that works on the same deployment.
 const WAIT: Duration = Duration::from_secs(10);
@@ -145,12 +146,15 @@ pub fn check_definition(d: &Deployment, side: Side) -> Result<()> {
             _ => format!("Clean up with SELECT bg_abort({}).", d.id),
         }));
     }
+    if is_green {
+        intrusion::check_log(d, side)?;
+    }
     let found = differences(d, side)?;
     if found.is_empty() {
         return Ok(());
     }
     let what = found.join("; ");
-    Err(if is_green && difference::capture_is_broken(&found) {
+    let error = if is_green && difference::capture_is_broken(&found) {
         Error::state(format!(
                 "capture on {name} was interrupted ({what}): writes may be missing from the copy"
             ))
@@ -166,6 +170,12 @@ pub fn check_definition(d: &Deployment, side: Side) -> Result<()> {
                 } else {
                     "Call bg_prepare again with the same arguments, which brings the offline table up to date where it can; or undo that change, or run SELECT bg_abort(table) and begin again."
                 })
+    };
+    Err(match event_trigger::suspects(None)? {
+        Some(who) => {
+            error.detail(format!("Commands of the deployment fire {who}, which may have done it."))
+        }
+        None => error,
     })
 }
 
@@ -195,8 +205,11 @@ pub fn differences(d: &Deployment, side: Side) -> Result<Vec<String>> {
 
 /// Blue's definition without what we build and change on it ourselves.
 pub fn blue_fingerprint(d: &Deployment) -> Result<serde_json::Value> {
-    let mut now = catalog::fingerprint(d.blue())?;
-    let Some(parts) = now.as_object_mut() else { return Ok(now) };
+    Ok(without_ours(d, catalog::fingerprint(d.blue())?))
+}
+
+fn without_ours(d: &Deployment, mut now: serde_json::Value) -> serde_json::Value {
+    let Some(parts) = now.as_object_mut() else { return now };
     let ours: Vec<String> = d
         .plan
         .indexes
@@ -210,7 +223,7 @@ pub fn blue_fingerprint(d: &Deployment) -> Result<serde_json::Value> {
         .chain(d.plan.not_valid.iter().map(|c| format!("constraint {}", c.name.as_str())))
         .collect();
     parts.retain(|part, _| !ours.contains(part));
-    Ok(now)
+    now
 }
 
 /// The phase after `event`, or a refusal that names the table.
@@ -238,11 +251,20 @@ pub fn require_not_in_use(tables: &[u32], call: &str) -> Result<()> {
     })
 }
 
-/// Takes both fingerprints again, after a change of our own.
-pub fn take_fingerprints(d: &mut Deployment) -> Result<()> {
+/// Takes both fingerprints again, after a change of our own, which must have done no more to a table than it
+/// was meant to; green's at first is compared by the caller.
+pub fn take_fingerprints(d: &mut Deployment, step: &Step<'_>) -> Result<()> {
     let _us = Identity::extension()?;
     let green = catalog::fingerprint(d.green())?;
     let blue = blue_fingerprint(d)?;
+    let (green_before, blue_before) = match d.green_side() {
+        Side::Origin => (&d.fingerprint_origin, &d.fingerprint_shadow),
+        Side::Shadow => (&d.fingerprint_shadow, &d.fingerprint_origin),
+    };
+    let ours = |of: &serde_json::Value| without_ours(d, of.clone());
+    let (live, offline) = (d.source.plain(), d.blue_name().plain());
+    intrusion::require_meant(&live, &ours(green_before), &ours(&green), step)?;
+    intrusion::require_meant(&offline, &ours(blue_before), &blue, step)?;
     match d.green_side() {
         Side::Origin => (d.fingerprint_origin, d.fingerprint_shadow) = (green, blue),
         Side::Shadow => (d.fingerprint_shadow, d.fingerprint_origin) = (green, blue),
@@ -252,18 +274,25 @@ pub fn take_fingerprints(d: &mut Deployment) -> Result<()> {
 
 /// Takes `green` as the live table's fingerprint, as it was when what we made of it was begun: whatever
 /// somebody has added since is found by the next step. Takes blue's again.
-pub fn take_seen(d: &mut Deployment, green: serde_json::Value) -> Result<()> {
+pub fn take_seen(d: &mut Deployment, green: serde_json::Value, step: &Step<'_>) -> Result<()> {
     match d.green_side() {
         Side::Origin => d.fingerprint_origin = green,
         Side::Shadow => d.fingerprint_shadow = green,
     }
-    take_blue_fingerprint(d)
+    take_blue_fingerprint(d, step)
 }
 
-/// Takes blue's fingerprint again, after a change of our own.
-pub fn take_blue_fingerprint(d: &mut Deployment) -> Result<()> {
+/// Takes blue's fingerprint again, after a change of our own, which must have done no more to it than it was
+/// meant to.
+pub fn take_blue_fingerprint(d: &mut Deployment, step: &Step<'_>) -> Result<()> {
     let _us = Identity::extension()?;
     let blue = blue_fingerprint(d)?;
+    let before = match d.green_side() {
+        Side::Origin => &d.fingerprint_shadow,
+        Side::Shadow => &d.fingerprint_origin,
+    };
+    let before = without_ours(d, before.clone());
+    intrusion::require_meant(&d.blue_name().plain(), &before, &blue, step)?;
     match d.green_side() {
         Side::Origin => d.fingerprint_shadow = blue,
         Side::Shadow => d.fingerprint_origin = blue,

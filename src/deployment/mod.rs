@@ -12,6 +12,7 @@ pub mod dependents;
 pub mod exchange;
 pub mod finish;
 pub mod guard;
+pub mod intrusion;
 pub mod prepare;
 pub mod restored;
 pub mod run;

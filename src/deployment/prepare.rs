@@ -6,12 +6,12 @@ use std::time::Instant;
 use pgrx::PgSqlErrorCode;
 
 use crate::capture;
-use crate::catalog::{self, Table};
+use crate::catalog::{self, Table, event_trigger};
 use crate::check;
 use crate::ddl::{self, rights};
 use crate::dependent;
 use crate::deployment::check::{collisions, facts};
-use crate::deployment::{guard, restored, store, update};
+use crate::deployment::{guard, intrusion, restored, store, update};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::ident::{Ident, QualifiedName, plain};
@@ -25,6 +25,7 @@ use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
 use crate::pg::{acl, relation, xact};
 use crate::plan::difference;
+use crate::plan::intrusion::Step;
 use crate::shadow::mapping::Sides;
 use crate::shadow::{create, mapping, remove, schema, sequences};
 
@@ -96,11 +97,12 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
     require_unchanged(&table, &difference::differences(&before, &definition(table.oid)?))?;
     {
         let _us = Identity::extension()?;
-        capture::install(&deployment, table.persistence == "u")?;
+        make_logs(&deployment, &table)?;
+        capture::install(&deployment)?;
     }
     failpoint::reach("prepare_captured");
     store::insert(&deployment)?;
-    guard::take_fingerprints(&mut deployment)?;
+    guard::take_fingerprints(&mut deployment, &Step::Captured)?;
     // A view or a function needs no lock that ours would keep out: what came meanwhile was not carried.
     let mut changed = difference::differences(&before, &deployment.fingerprint_origin);
     changed.retain(|part| !part.starts_with("capture trigger "));
@@ -123,12 +125,27 @@ fn require_unchanged(table: &Table, changed: &[String]) -> Result<()> {
     if changed.is_empty() {
         return Ok(());
     }
-    Err(Error::state(format!(
+    let error = Error::state(format!(
         "the definition of {} changed while it was prepared: {}",
         table.qualified().plain(),
         changed.join("; ")
     ))
-    .hint("Call bg_prepare again."))
+    .hint("Call bg_prepare again.");
+    let _us = Identity::extension()?;
+    Err(match event_trigger::suspects(None)? {
+        Some(who) => {
+            error.detail(format!("Commands of the deployment fire {who}, which may have done it."))
+        }
+        None => error,
+    })
+}
+
+/// Makes both logs, with nothing of others on them. Runs as the extension.
+pub fn make_logs(d: &Deployment, table: &Table) -> Result<()> {
+    let unlogged = table.persistence == "u";
+    capture::make_logs(d, unlogged, |oid, name, key| {
+        intrusion::settle(oid, name, &intrusion::wanted_log(key, unlogged)?)
+    })
 }
 
 fn definition(table: u32) -> Result<serde_json::Value> {
@@ -279,7 +296,7 @@ pub fn build(
     let name = QualifiedName { schema: crossing.clone(), name: table.name.clone() };
     let class = guard::lock_table()?;
     let of_its_type = definition(table.oid)?;
-    let (shadow, given_rights, autovacuum_enabled, mut adapted);
+    let (shadow, given_rights, autovacuum_enabled, mut adapted, mut watch);
     {
         let _us = Identity::extension()?;
         if schema::check_blue(blue)? {
@@ -287,15 +304,18 @@ pub fn build(
         }
         let owner = &table.owner_name;
         spi::run(&ddl::schema::create(&crossing), &[])?;
+        catalog::require_own_schema(&crossing)?;
         schema::revoke_all(&crossing)?;
         spi::run(&ddl::schema::grant_create(&crossing, owner), &[])?;
         (shadow, given_rights) = match request.target {
-            None => (create::like(table, &crossing)?, Vec::new()),
+            None => (like(table, &crossing)?, Vec::new()),
             Some(target) => take_target(table, target, &crossing, settings)?,
         };
         adapted = dependent::discover(table, &crossing, changes, request.target.is_some())?;
         require_alone(&adapted, id)?;
+        watch = Watch::begin(shadow, &name)?;
         adapted.mark()?;
+        watch.end(&Step::Marked)?;
         if request.target.is_none() {
             create::require_same(table, shadow)?;
         }
@@ -309,6 +329,8 @@ pub fn build(
         } else {
             apply()?;
         }
+        let _us = Identity::extension()?;
+        watch.end(&Step::Changed(changes))?;
     }
     refuse_own_row_type(table, &of_its_type)?;
     let mappings = {
@@ -368,6 +390,8 @@ pub fn build(
     let indexes = create::take_off_indexes(shadow, &name)?;
     let like_green = rights::arguments(table.oid, &pairs);
     acl::replace(shadow, table.owner, rights::READ_ONLY, &like_green)?;
+    watch.name = name;
+    watch.end(&Step::Laid)?;
     let mut session = request.session.clone();
     session.remove("search_path");
     if !mappings.path.is_empty() {
@@ -399,10 +423,36 @@ pub fn build(
         },
         progress: Progress { prepared_xid: xact::current_xid(), ..Progress::default() },
         fingerprint_origin: serde_json::Value::Null,
-        fingerprint_shadow: serde_json::Value::Null,
+        fingerprint_shadow: watch.seen,
         last_error: None,
         restored: false,
     })
+}
+
+/// The empty copy, with nothing of others on it.
+fn like(table: &Table, crossing: &Ident) -> Result<u32> {
+    let wanted = intrusion::wanted_copy(table)?;
+    create::like(table, crossing, |oid, name| intrusion::settle(oid, name, &wanted))
+}
+
+/// The new table from step to step: each does to it what it is meant to, and nothing else happens to it.
+struct Watch {
+    shadow: u32,
+    name: QualifiedName,
+    seen: serde_json::Value,
+}
+
+impl Watch {
+    fn begin(shadow: u32, name: &QualifiedName) -> Result<Self> {
+        Ok(Self { shadow, name: name.clone(), seen: catalog::fingerprint(shadow)? })
+    }
+
+    fn end(&mut self, step: &Step<'_>) -> Result<()> {
+        let now = catalog::fingerprint(self.shadow)?;
+        intrusion::require_meant(&self.name.plain(), &self.seen, &now, step)?;
+        self.seen = now;
+        Ok(())
+    }
 }
 
 /// Refuses what two deployments would both carry, or what one would carry while the other exchanges the

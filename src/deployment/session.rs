@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use pgrx::PgSqlErrorCode;
 
 use crate::deployment::batches::Checked;
-use crate::deployment::{batches, store};
+use crate::deployment::{batches, intrusion, store};
 use crate::error::{Error, Result};
 use crate::model::deployment::Deployment;
 use crate::model::settings::Settings;
 use crate::pg::lock::Hold;
 use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
+use crate::pg::witness::Witness;
 use crate::pg::xact::{self, Caught, Procedure};
 
 /// How often progress is told. Something is sent at least that often, so that the server notices a
@@ -115,6 +116,7 @@ impl<'a> Session<'a> {
         flush: Flush,
         work: impl FnOnce(&mut Deployment, &Settings) -> Result<T>,
     ) -> Result<T> {
+        let witness = Witness::stand();
         let done = xact::with_memory(|| {
             xact::subtransaction(|| {
                 let mut d = batches::begin_as(self.id, hold, &mut self.checked)?;
@@ -131,7 +133,10 @@ impl<'a> Session<'a> {
                 self.procedure.commit();
                 Ok(value)
             }
-            failed => self.or_give_up(failed),
+            Err(caught) => {
+                let error = intrusion::blame_caught(caught.error, &witness);
+                self.or_give_up(Err(Caught { error }))
+            }
         }
     }
 

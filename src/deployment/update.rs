@@ -29,6 +29,7 @@ use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
 use crate::pg::{acl, relation, spi, xact};
 use crate::plan::difference;
+use crate::plan::intrusion::Step;
 
 /// Parts of a definition that blue can follow without a new copy.
 const FOLLOWED: &[&str] = &[
@@ -80,7 +81,7 @@ pub fn update(
             && follow_back(d, table, &found, settings)?
         {
             failpoint::reach("update_followed_back");
-            guard::take_seen(d, seen)?;
+            guard::take_seen(d, seen, &Step::Followed)?;
             record(d, began, &what)?;
             return Ok(Some(what));
         }
@@ -103,7 +104,7 @@ pub fn update(
     }
     store::save_plan(d)?;
     store::save(d)?;
-    guard::take_seen(d, seen)?;
+    guard::take_seen(d, seen, &Step::Followed)?;
     record(d, began, &what)?;
     failpoint::reach("update_recorded");
     Ok(Some(what))

@@ -224,8 +224,11 @@ unsafe fn append(
     values[1] = pg_sys::Datum::from(next_counter());
     values[2] = pg_sys::Datum::from(operation as i8);
     nulls[..3].fill(false);
+    // A log that is gone, or not ours any more, must not stop a writer: each step of the deployment looks at
+    // its form, and says so.
+    //
     // SAFETY: `write` checks the number of columns against the log's descriptor.
-    unsafe { write(target.log, &mut values, &mut nulls) }
+    unsafe { write(target.log, values, nulls) }.map(drop)
 }
 
 fn next_counter() -> i32 {
@@ -248,26 +251,31 @@ unsafe fn value(
     (!null).then_some(datum)
 }
 
-/// Writes a row of ours with the heap access method, whatever the current user may do.
+/// Writes a row of ours with the heap access method, whatever the current user may do; whether there was a
+/// table that can have it. Columns that others have added behind ours stay NULL.
 unsafe fn write(
     table: pg_sys::Oid,
-    values: &mut [pg_sys::Datum],
-    nulls: &mut [bool],
-) -> Result<()> {
+    mut values: Vec<pg_sys::Datum>,
+    mut nulls: Vec<bool>,
+) -> Result<bool> {
     // SAFETY: the lock is kept until the transaction ends; the relation is closed before we leave,
     // or by the abort; the tuple is freed here.
     unsafe {
         let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
         let log = pg_sys::try_table_open(table, mode);
         if log.is_null() {
-            return Ok(());
+            return Ok(false);
         }
-        if (*(*log).rd_att).natts as usize != values.len()
+        let columns = (*(*log).rd_att).natts as usize;
+        if columns < values.len()
             || (*(*log).rd_rel).relkind != pg_sys::RELKIND_RELATION as std::ffi::c_char
+            || (*(*log).rd_rel).relam != pg_sys::Oid::from(pg_sys::HEAP_TABLE_AM_OID)
         {
             pg_sys::table_close(log, pg_sys::NoLock as pg_sys::LOCKMODE);
-            return Err(Error::internal("a change log has an unexpected form"));
+            return Ok(false);
         }
+        values.resize(columns, pg_sys::Datum::from(0));
+        nulls.resize(columns, true);
         let tuple = pg_sys::heap_form_tuple((*log).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
         let command = pg_sys::GetCurrentCommandId(true);
         let flags = pg_sys::HEAP_INSERT_NO_LOGICAL as i32;
@@ -275,19 +283,19 @@ unsafe fn write(
         pg_sys::heap_freetuple(tuple);
         pg_sys::table_close(log, pg_sys::NoLock as pg_sys::LOCKMODE);
     }
-    Ok(())
+    Ok(true)
 }
 
 unsafe fn append_truncation(target: &Target, relation: pg_sys::Oid) -> Result<()> {
     let Some(table) = our_table(c"truncation") else { return Ok(()) };
-    let mut values = [
+    let values = vec![
         pg_sys::Datum::from(target.deployment),
         pg_sys::Datum::from(relation),
         // SAFETY: reads shared memory under its own lock.
         pg_sys::Datum::from(unsafe { pg_sys::GetXLogInsertRecPtr() }),
     ];
     // SAFETY: three values for the three columns of bluegreen.truncation.
-    unsafe { write(table, &mut values, &mut [false; 3]) }
+    unsafe { write(table, values, vec![false; 3]) }.map(drop)
 }
 
 fn our_table(name: &std::ffi::CStr) -> Option<pg_sys::Oid> {
@@ -416,10 +424,14 @@ pub fn append_entry(log: u32, entry: &Entry<'_>) -> Result<()> {
     ];
     all.extend_from_slice(entry.key);
     all.extend_from_slice(entry.old.unwrap_or(&none));
-    let mut nulls: Vec<bool> = all.iter().map(Option::is_none).collect();
-    let mut values: Vec<_> = all.into_iter().map(|v| v.unwrap_or(pg_sys::Datum::from(0))).collect();
+    let nulls: Vec<bool> = all.iter().map(Option::is_none).collect();
+    let values: Vec<_> = all.into_iter().map(|v| v.unwrap_or(pg_sys::Datum::from(0))).collect();
     // SAFETY: `write` checks the number of columns.
-    unsafe { write(pg_sys::Oid::from(log), &mut values, &mut nulls) }
+    if unsafe { write(pg_sys::Oid::from(log), values, nulls) }? {
+        return Ok(());
+    }
+    Err(Error::state("the change log is gone, or not as it was made")
+        .hint("Run SELECT bg_abort(table), after a swap bg_finish, and begin again."))
 }
 
 /// The WAL position now, as the order of an entry of ours.

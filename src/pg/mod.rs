@@ -34,6 +34,7 @@ pub mod statement;
 mod toast;
 pub mod toast_table;
 pub mod versions;
+pub mod witness;
 pub mod work;
 pub mod worker;
 pub mod xact;

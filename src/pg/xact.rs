@@ -88,6 +88,29 @@ pub fn subtransaction<T>(work: impl FnOnce() -> Result<T>) -> std::result::Resul
     }
 }
 
+/// Runs `work`, and gives an error of it to `amend`, ours or PostgreSQL's; where that has nothing to say the
+/// error goes on as it came. Nothing is rolled back here: the caller does nothing but fail.
+pub fn amending<T>(
+    work: impl FnOnce() -> Result<T>,
+    amend: impl FnOnce(Error) -> Option<Error>,
+) -> Result<T> {
+    // SAFETY: reads a global, which a caught error may leave at another context.
+    let context = unsafe { pg_sys::CurrentMemoryContext };
+    let done = PgTryBuilder::new(AssertUnwindSafe(|| Ok(work())))
+        .catch_others(Err)
+        .catch_rust_panic(|cause| cause.rethrow())
+        .execute();
+    // SAFETY: the context of before.
+    unsafe { pg_sys::MemoryContextSwitchTo(context) };
+    match done {
+        Ok(done) => done.map_err(|error| amend(error.clone()).unwrap_or(error)),
+        Err(cause) => match amend(of(&cause)) {
+            Some(error) => Err(error),
+            None => cause.rethrow(),
+        },
+    }
+}
+
 /// Runs `work`, which only looks, and gives back the locks that it took: whoever holds a lock while
 /// waiting for another one stands in somebody's way.
 pub fn looking<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -105,18 +128,21 @@ pub fn looking<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 fn caught(cause: CaughtError) -> Caught {
-    let report = match &cause {
+    Caught { error: of(&cause) }
+}
+
+fn of(cause: &CaughtError) -> Error {
+    let report = match cause {
         CaughtError::PostgresError(report)
         | CaughtError::ErrorReport(report)
         | CaughtError::RustPanic { ereport: report, .. } => report,
     };
-    let error = Error {
+    Error {
         code: report.sql_error_code(),
         message: report.message().to_owned(),
         detail: report.detail().map(str::to_owned),
         hint: report.hint().map(str::to_owned),
-    };
-    Caught { error }
+    }
 }
 
 /// The transaction's isolation level lets each statement see what is committed.

@@ -11,30 +11,69 @@ pub const ROW_TYPE: &str = "use of its row type by ";
 /// What a column is marked with whose values of old rows stand in the catalog.
 const MISSING: &str = "missing";
 
+/// What happened to a part of a definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// It was not there before.
+    Added,
+    /// It is another one.
+    Changed,
+    /// It is gone.
+    Removed,
+}
+
+/// A part that differs, as the fingerprint names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The part.
+    pub part: String,
+    /// What happened to it.
+    pub how: How,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let how = match self.how {
+            How::Added => "added",
+            How::Changed => "changed",
+            How::Removed => "removed",
+        };
+        write!(f, "{} was {how}", self.part)
+    }
+}
+
 /// The parts that were added, removed or changed, in words.
 pub fn differences(recorded: &Value, now: &Value) -> Vec<String> {
-    let (Some(recorded), Some(now)) = (recorded.as_object(), now.as_object()) else {
-        return vec!["the definition cannot be compared".to_owned()];
-    };
+    match parts(recorded, now) {
+        Some(found) => found.iter().map(Difference::to_string).collect(),
+        None => vec!["the definition cannot be compared".to_owned()],
+    }
+}
+
+/// The parts that were added, removed or changed, in the order of their words; None where one of the two is
+/// no fingerprint.
+pub fn parts(recorded: &Value, now: &Value) -> Option<Vec<Difference>> {
+    let (recorded, now) = (recorded.as_object()?, now.as_object()?);
     // A rewrite may have put other values into a column whose definition is the same again. A new
     // file alone (VACUUM FULL) or a new catalog row alone (GRANT) changes no value.
     let rewritten = recorded.get(FILE) != now.get(FILE);
     let counts = |part: &str| part != FILE && (rewritten || !part.starts_with(REWRITTEN));
     let mut found = Vec::new();
+    let mut add = |part: &str, how| found.push(Difference { part: part.to_owned(), how });
     for (part, value) in now.iter().filter(|(part, _)| counts(part)) {
         match recorded.get(part) {
-            None => found.push(format!("{part} was added")),
+            None => add(part, How::Added),
             // Any rewrite puts the values of old rows into them.
             Some(before) if before == MISSING && part.starts_with(REWRITTEN) => {}
-            Some(before) if before != value => found.push(format!("{part} was changed")),
+            Some(before) if before != value => add(part, How::Changed),
             Some(_) => {}
         }
     }
     for part in recorded.keys().filter(|part| counts(part) && !now.contains_key(*part)) {
-        found.push(format!("{part} was removed"));
+        add(part, How::Removed);
     }
-    found.sort();
-    found
+    found.sort_by_key(Difference::to_string);
+    Some(found)
 }
 
 /// Whether capture itself is among them: writes may have gone unseen.

@@ -3,6 +3,8 @@
 pub mod batch;
 pub mod difference;
 pub mod properties;
+pub mod intrusion;
 pub mod provenance;
 pub mod same_tree;
 pub mod throttle;
+pub mod wanted;

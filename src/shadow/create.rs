@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::catalog::event_trigger::changed;
 use crate::catalog::{self, Table, tree};
 use crate::ddl;
 use crate::error::{Error, Result};
@@ -16,8 +17,13 @@ use crate::plan::properties;
 use crate::shadow::meaning;
 
 /// Makes an empty copy of `green` in `schema`; returns its OID. Runs as the extension, but for CREATE
-/// TABLE itself: it evaluates index predicates of the user's.
-pub fn like(green: &Table, schema: &Ident) -> Result<u32> {
+/// TABLE itself: it evaluates index predicates of the user's. `settle` sees to it that nothing else was
+/// put on it when it is there.
+pub fn like(
+    green: &Table,
+    schema: &Ident,
+    settle: impl FnOnce(u32, &QualifiedName) -> Result<()>,
+) -> Result<u32> {
     let table = QualifiedName { schema: schema.clone(), name: green.name.clone() };
     let sql = ddl::table::create_like(&table, green);
     {
@@ -33,12 +39,15 @@ pub fn like(green: &Table, schema: &Ident) -> Result<u32> {
             _ => caught.error,
         })?;
     }
+    let shadow = catalog::relation_oid(&table)?.ok_or_else(|| {
+        let fact = format!("the new table {} is not where it was made", table.plain());
+        changed(fact, "CREATE TABLE")
+    })?;
+    settle(shadow, &table)?;
     if let Some(tablespace) = &green.tablespace {
         // The owner need not have CREATE on it.
         spi::run(&ddl::table::set_tablespace(&table, tablespace), &[])?;
     }
-    let shadow = catalog::relation_oid(&table)?
-        .ok_or_else(|| Error::internal("the shadow table was not made"))?;
     unvalidate(green.oid, shadow, &table)?;
     if !green.toast_options.is_empty() {
         // It may have had long values only once. CREATE TABLE has given them to a TOAST table that it made.

@@ -75,6 +75,7 @@ pub fn ensure_blue(blue: &Ident, source: &Ident, lock_table: u32, wait: Duration
         }
         if !check_blue(blue)? {
             spi::run(&ddl::schema::create(blue), &[])?;
+            catalog::require_own_schema(blue)?;
             spi::run(&ddl::object::comment("SCHEMA", blue, Some(MARK)), &[])?;
             revoke_all(blue)?;
         }
