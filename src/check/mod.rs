@@ -8,10 +8,12 @@ mod dependents;
 mod kind;
 mod names;
 mod revert;
+pub mod row_type;
 mod subscribers;
 
 use crate::catalog::dependent::{Published, Stranger};
 use crate::catalog::event_trigger::EventTrigger;
+use crate::catalog::row_type::RowTypeUser;
 use crate::catalog::{Column, Table};
 use crate::error::Error;
 use crate::ident::Ident;
@@ -32,6 +34,8 @@ pub struct Facts {
     pub blue_schema: Ident,
     /// Event triggers that our DDL would fire.
     pub event_triggers: Vec<EventTrigger>,
+    /// Functions that use its row type.
+    pub row_type_users: Vec<RowTypeUser>,
     /// Standbys are connected, or may be.
     pub has_standby: bool,
     /// Publications that send the table, by its own name or by its schema's.
@@ -48,6 +52,7 @@ const CHECKS: &[Check] = &[
     dependents::check,
     capture::check,
     revert::check,
+    row_type::check,
     subscribers::check,
 ];
 

@@ -35,6 +35,7 @@ pub fn facts(table: Table, changes: Vec<Change>, blue_schema: Ident) -> Result<F
         changes,
         blue_schema,
         event_triggers: catalog::event_trigger::event_triggers()?,
+        row_type_users: catalog::row_type::row_type_users(table.oid)?,
         has_standby: !names(
             "SELECT 'standby' AS name FROM pg_catalog.pg_stat_replication LIMIT 1",
         )?

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use pgrx::PgSqlErrorCode;
 
 use crate::capture;
+use crate::catalog;
+use crate::check;
 use crate::ddl;
 use crate::dependent;
 use crate::deployment::{guard, store};
@@ -52,12 +54,12 @@ pub fn exchange(
     let after = guard::next_phase(d, event)?;
     require_committed_work(d, settings, call)?;
     let allowed = allowed_backlog(d, settings);
-    let others = xact::looking(|| {
+    let (others, row_type_users) = xact::looking(|| {
         refuse_misfits(d, misfits, call)?;
         refuse_backlog(d, allowed)?;
         swap::rehearse(d)?;
         let _us = Identity::extension()?;
-        dependent::locks(d)
+        Ok((dependent::locks(d)?, catalog::row_type::row_type_users(d.green())?))
     })?;
     let all: Vec<u32> = [d.green(), d.blue()].into_iter().chain(others.iter().copied()).collect();
     guard::require_not_in_use(&all, call)?;
@@ -89,6 +91,9 @@ pub fn exchange(
         Err(caught) => return caught.raise(),
     }
     let name = d.source.plain();
+    if let Some(notice) = check::row_type::notice(&name, &row_type_users) {
+        xact::notice(&notice);
+    }
     let (since, parts) = (locked.since, locked.to_string());
     xact::log_at_commit(move || {
         let held = since.elapsed().as_secs_f64() * 1000.0;

@@ -82,7 +82,9 @@ impl Step<'_> {
             }
             Self::Captured => added && part.starts_with("capture trigger "),
             Self::TakenAlong { names, replica_identity } => {
-                let own = part.strip_prefix("trigger ").or(part.strip_prefix("policy "));
+                // A constraint trigger has a constraint of its name.
+                let own = ["trigger ", "policy ", "constraint "].into_iter();
+                let own = own.filter_map(|prefix| part.strip_prefix(prefix)).next();
                 (part == "replica identity" && *replica_identity)
                     || (added && own.is_some_and(|name| names.contains(&name)))
                     || is_of_another(part)
