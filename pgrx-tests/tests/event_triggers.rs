@@ -410,6 +410,32 @@ fn what_is_put_on_a_log_later_is_named_by_the_next_step_and_stops_no_writer() {
 }
 
 #[test]
+fn an_event_trigger_that_takes_capture_off_is_refused() {
+    for does in [
+        "DROP TRIGGER IF EXISTS bluegreen_capture ON public.users",
+        "ALTER TABLE public.users DISABLE TRIGGER USER",
+        "ALTER TABLE public.users ENABLE TRIGGER bluegreen_capture",
+    ] {
+        let scene = users();
+        let mut owner = scene.owner();
+        // Set up so that it comes after our own ALTER TABLE.
+        stamper(&scene, "'ALTER TABLE'", &format!(
+            "DO $x$ BEGIN IF EXISTS (SELECT FROM pg_trigger WHERE tgname = 'bluegreen_capture' AND tgenabled = 'A'
+                 AND tgrelid = 'public.users'::regclass) THEN {does}; END IF; END $x$"
+        ));
+        let before = scene.inventory();
+        owner.refused("SELECT bg_prepare('users')").assert_is("55000", &["capture", "users"]);
+        before.assert_same(&scene.inventory());
+        without_stamper(&scene);
+        owner.make_ready("ADD COLUMN phone text");
+        stamper(&scene, "'ALTER TABLE'", does);
+        owner.refused("SELECT bg_swap('users')").assert_is("55000", &["capture", "users"]);
+        without_stamper(&scene);
+        owner.swap();
+    }
+}
+
+#[test]
 fn a_log_that_has_lost_a_column_is_named_and_stops_no_writer() {
     let scene = users();
     let mut owner = scene.owner();

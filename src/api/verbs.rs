@@ -12,7 +12,7 @@ use crate::deployment::intrusion::blamed;
 use crate::deployment::prepare::{self, Request};
 use crate::deployment::{batches, check, finish, guard, restored, store, verify};
 use crate::error::{Error, Result};
-use crate::model::deployment::Arguments;
+use crate::model::deployment::{Arguments, Deployment};
 use crate::model::phase::{Event, Phase};
 use crate::pg::security;
 use crate::pg::statement;
@@ -124,10 +124,19 @@ fn bg_swap(
     if d.phase == Phase::Swapped {
         notice!("{} is swapped already", d.source.plain());
     } else {
+        foretell(&d)?;
         let refuse = Misfits::Refuse;
         blamed(|| exchange::exchange(&mut d, &settings, Event::Swapped, refuse, alone))?;
     }
     Ok(d.phase.to_string())
+}
+
+/// Tells the client what an exchange means to other sessions.
+fn foretell(d: &Deployment) -> Result<()> {
+    if let Some(notice) = exchange::notice(d)? {
+        notice!("{notice}");
+    }
+    Ok(())
 }
 
 #[pg_extern(sql = false)]
@@ -154,6 +163,7 @@ fn bg_revert(
     if d.phase == Phase::Ready {
         notice!("{} is not swapped: the old table is live already", d.source.plain());
     } else {
+        foretell(&d)?;
         blamed(|| exchange::exchange(&mut d, &settings, Event::Reverted, misfits, alone))?;
     }
     Ok(d.phase.to_string())

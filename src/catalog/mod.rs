@@ -5,6 +5,7 @@
 
 pub mod dependent;
 pub mod event_trigger;
+pub mod kept;
 pub mod row_type;
 pub mod tree;
 

@@ -7,6 +7,7 @@ mod capture;
 mod dependents;
 mod kind;
 mod names;
+pub mod oid_kept;
 mod revert;
 pub mod row_type;
 mod subscribers;

@@ -40,7 +40,7 @@ pub fn notice(table: &str, users: &[RowTypeUser]) -> Option<String> {
         more => format!(" and {more} more"),
     };
     Some(format!(
-        "sessions that have called {}{more} have to reconnect: they may keep the old row type of {table}, which DISCARD and DEALLOCATE do not change",
+        "sessions that have called {}{more} have to reconnect afterwards: they may keep the old row type of {table}, which DISCARD and DEALLOCATE do not change",
         first.join(", ")
     ))
 }

@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod constraint;
 pub mod dependent;
+pub mod kept;
 pub mod log;
 pub mod object;
 pub mod rights;

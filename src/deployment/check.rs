@@ -5,7 +5,7 @@ use crate::check::{self, Facts};
 use crate::ddl::rows::Rows;
 use crate::dependent;
 use crate::deployment::prepare::{self, Request};
-use crate::deployment::{guard, intrusion, restored, store};
+use crate::deployment::{guard, intrusion, kept, restored, store};
 use crate::error::Result;
 use crate::ident::Ident;
 use crate::model::changes::Change;
@@ -86,6 +86,7 @@ pub fn check(request: &Request, settings: &Settings) -> Result<Vec<Finding>> {
     if check::refusal(&findings).is_some() {
         return Ok(findings);
     }
+    findings.extend(kept::findings(table.oid)?);
     // An Err rolls the subtransaction back, so that nothing of the trial stays.
     let witness = Witness::stand();
     let trial: std::result::Result<(), _> = xact::subtransaction(|| {

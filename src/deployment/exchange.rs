@@ -54,12 +54,12 @@ pub fn exchange(
     let after = guard::next_phase(d, event)?;
     require_committed_work(d, settings, call)?;
     let allowed = allowed_backlog(d, settings);
-    let (others, row_type_users) = xact::looking(|| {
+    let others = xact::looking(|| {
         refuse_misfits(d, misfits, call)?;
         refuse_backlog(d, allowed)?;
         swap::rehearse(d)?;
         let _us = Identity::extension()?;
-        Ok((dependent::locks(d)?, catalog::row_type::row_type_users(d.green())?))
+        dependent::locks(d)
     })?;
     let all: Vec<u32> = [d.green(), d.blue()].into_iter().chain(others.iter().copied()).collect();
     guard::require_not_in_use(&all, call)?;
@@ -91,9 +91,6 @@ pub fn exchange(
         Err(caught) => return caught.raise(),
     }
     let name = d.source.plain();
-    if let Some(notice) = check::row_type::notice(&name, &row_type_users) {
-        xact::notice(&notice);
-    }
     let (since, parts) = (locked.since, locked.to_string());
     xact::log_at_commit(move || {
         let held = since.elapsed().as_secs_f64() * 1000.0;
@@ -111,6 +108,16 @@ pub fn exchange(
     )?;
     failpoint::reach(if after == Phase::Swapped { "swap_committing" } else { "revert_committing" });
     Ok(())
+}
+
+/// What clients should know of an exchange before it is made: nothing is sent to a client, who may be slow, under
+/// the locks.
+pub fn notice(d: &Deployment) -> Result<Option<String>> {
+    let users = xact::looking(|| {
+        let _us = Identity::extension()?;
+        catalog::row_type::row_type_users(d.green())
+    })?;
+    Ok(check::row_type::notice(&d.source.plain(), &users))
 }
 
 /// The parts of the time under the lock, for the history.

@@ -263,6 +263,8 @@ pub fn take_fingerprints(d: &mut Deployment, step: &Step<'_>) -> Result<()> {
     };
     let ours = |of: &serde_json::Value| without_ours(d, of.clone());
     let (live, offline) = (d.source.plain(), d.blue_name().plain());
+    intrusion::require_capture(&live, &green, true)?;
+    intrusion::require_capture(&offline, &blue, false)?;
     intrusion::require_meant(&live, &ours(green_before), &ours(&green), step)?;
     intrusion::require_meant(&offline, &ours(blue_before), &blue, step)?;
     match d.green_side() {

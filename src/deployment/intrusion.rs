@@ -69,7 +69,7 @@ pub fn settle(table: u32, name: &QualifiedName, wanted: &Wanted) -> Result<()> {
         }
         let taken = again && found.iter().all(|extra| take(name, extra, wanted));
         if !taken {
-            let parts: Vec<_> = extra(table, wanted)?.into_iter().map(|e| e.part).collect();
+            let parts: Vec<_> = extra(table, wanted)?.into_iter().map(Extra::into_words).collect();
             return Err(refusal(&name.plain(), &parts, Some("CREATE TABLE"))?);
         }
     }
@@ -93,7 +93,7 @@ pub fn check_log(d: &Deployment, side: Side) -> Result<()> {
     // Whether it is unlogged makes no difference here.
     let persistence = catalog::existing_table(oid)?.persistence;
     let wanted = wanted_log(&mapping.from_key, persistence == "u")?;
-    let mut found: Vec<_> = extra(oid, &wanted)?.into_iter().map(|extra| extra.part).collect();
+    let mut found: Vec<_> = extra(oid, &wanted)?.into_iter().map(Extra::into_words).collect();
     if found.is_empty() && form == Form::Columns {
         found.push("its columns are others".to_owned());
     }
@@ -129,6 +129,15 @@ pub fn require_meant(name: &str, before: &Value, now: &Value, step: &Step<'_>) -
     }
     let found: Vec<_> = found.iter().map(Difference::to_string).collect();
     Err(refusal(name, &found, None)?)
+}
+
+/// Refuses where the triggers of capture that we have just made or switched are not as they were made.
+pub fn require_capture(name: &str, definition: &Value, live: bool) -> Result<()> {
+    if intrusion::captures(definition, live) {
+        return Ok(());
+    }
+    let fact = format!("the triggers of capture on {name} were dropped or switched");
+    Err(event_trigger::changed(fact, "ALTER TABLE"))
 }
 
 fn refusal(name: &str, parts: &[String], tag: Option<&str>) -> Result<Error> {

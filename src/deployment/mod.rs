@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod finish;
 pub mod guard;
 pub mod intrusion;
+pub mod kept;
 pub mod prepare;
 pub mod restored;
 pub mod run;

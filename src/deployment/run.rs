@@ -277,6 +277,7 @@ impl Runner<'_> {
     /// Syncs and tries, each committed by itself, until the swap is made or the time is over.
     fn swap(&mut self) -> Result<Phase> {
         let until = Instant::now() + self.session.settings().retry_for;
+        let foretold = self.session.transaction(Flush::Later, |d, _| exchange::notice(d))?;
         loop {
             let quick = Settings {
                 retry_for: self.session.settings().retry_for.min(Duration::from_secs(2)),
@@ -298,7 +299,12 @@ impl Runner<'_> {
                 }
             })?;
             match tried {
-                Ok(phase) => return Ok(phase),
+                Ok(phase) => {
+                    if let Some(notice) = foretold {
+                        self.session.notice(&notice);
+                    }
+                    return Ok(phase);
+                }
                 Err(why) => self.session.notice(&format!("swap: {}; trying again", why.message)),
             }
             while !self.batch()?.1 {}

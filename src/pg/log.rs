@@ -126,7 +126,7 @@ pub unsafe extern "C-unwind" fn bluegreen_guard(fcinfo: pg_sys::FunctionCallInfo
             PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             format!("{schema}.{name} is the offline (blue) table of a deployment and is read-only"),
         )
-        .hint("Write to the live table; its changes are brought here.");
+        .hint("Write to the live table; its changes are brought here. Where a statement has found this table by an OID that something keeps (a trigger's argument, a regclass or oid column, a constant), let it look the live table's name up instead: a swap gives the name to another OID.");
         pgrx::pg_sys::panic::ErrorReport::from(report).report(pgrx::PgLogLevel::ERROR);
     }
     pg_sys::Datum::from(0)

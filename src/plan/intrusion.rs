@@ -65,6 +65,19 @@ fn is_watched(difference: &Difference) -> bool {
     }
 }
 
+/// Whether a table captures (live) or is guarded, as its definition says: all triggers are there, in the states
+/// that they have then.
+pub fn captures(definition: &Value, live: bool) -> bool {
+    let states = if live { ["A", "A", "D"] } else { ["D", "D", "A"] };
+    ["bluegreen_capture", "bluegreen_truncate", "bluegreen_guard"].into_iter().zip(states).all(
+        |(name, state)| {
+            let value = definition.get(format!("capture trigger {name}")).and_then(Value::as_str);
+            // Its OID and the transaction that wrote it stand before.
+            value.and_then(|value| value.split(' ').nth(2)) == Some(state)
+        },
+    )
+}
+
 /// A policy or a rule of another table: `policy p of s.t`.
 fn is_of_another(part: &str) -> bool {
     (part.starts_with("policy ") || part.starts_with("rule ")) && part.contains(" of ")
@@ -196,6 +209,19 @@ mod tests {
         let changes = [add_column("phone")];
 
         assert_eq!(words(&before, &now, &Step::Changed(&changes)), vec!["column stamp was added"]);
+    }
+
+    #[test]
+    fn capture_is_on_where_all_triggers_have_their_states() {
+        let mut live = json!({
+            "capture trigger bluegreen_capture": "1 2 A 29 3",
+            "capture trigger bluegreen_truncate": "1 2 A 32 3",
+            "capture trigger bluegreen_guard": "1 2 D 30 3"
+        });
+        assert!(captures(&live, true) && !captures(&live, false));
+        live["capture trigger bluegreen_capture"] = json!("1 2 O 29 3");
+        assert!(!captures(&live, true));
+        assert!(!captures(&json!({}), true));
     }
 
     #[test]

@@ -30,6 +30,16 @@ pub struct Extra {
     pub value: String,
 }
 
+impl Extra {
+    /// In words.
+    pub fn into_words(self) -> String {
+        match self.part.as_str() {
+            "table" => "its tablespace or persistence".to_owned(),
+            _ => self.part,
+        }
+    }
+}
+
 /// Parts of which a new table has none but those that are wanted.
 const NEVER: &[&str] = &[
     "trigger ",
