@@ -259,26 +259,338 @@ fn everything_means_the_same(of: &Type) {
 }
 
 #[test]
-fn a_case_insensitive_type_beside_the_table() {
+fn everything_means_the_same_with_a_case_insensitive_type() {
     everything_means_the_same(&CITEXT);
 }
 
 #[test]
-fn a_case_insensitive_type_in_a_schema_of_its_own() {
+fn everything_means_the_same_with_a_case_insensitive_type_in_a_schema_of_its_own() {
     everything_means_the_same(&CITEXT_APART);
 }
 
 #[test]
-fn a_type_without_a_cast_to_text() {
+fn everything_means_the_same_with_a_type_without_a_cast_to_text() {
     everything_means_the_same(&HSTORE);
 }
 
 #[test]
-fn a_type_without_a_cast_to_text_in_a_schema_of_its_own() {
+fn everything_means_the_same_with_such_a_type_in_a_schema_of_its_own() {
     everything_means_the_same(&LTREE);
 }
 
 #[test]
-fn a_type_of_nobodys_with_operators_of_its_own() {
+fn everything_means_the_same_with_a_type_of_nobodys() {
     everything_means_the_same(&OWN);
+}
+
+/// `users (id, state, flag)` of `owner`'s; three rows, the third without a state.
+fn simple(of: &Type) -> (Scene, Person) {
+    let scene = Scene::empty();
+    let Type { setup, name, path, one, other, .. } = of;
+    scene.admin().run(setup);
+    scene.table("users", &format!("gone int, id int PRIMARY KEY, state {name}, flag boolean"));
+    scene.admin().run(&format!(
+        "ALTER TABLE users DROP COLUMN gone;
+         INSERT INTO users VALUES (1, '{one}', true), (2, '{other}', false), (3, NULL, NULL)"
+    ));
+    let mut owner = scene.owner();
+    owner.run(&format!("SET search_path = {path}"));
+    (scene, owner)
+}
+
+fn mappings_mean_the_same(of: &Type) {
+    let (scene, mut owner) = simple(of);
+    let Type { name, one, equal, other, void, .. } = of;
+    let in_json = name.replace('"', "\\\"");
+    owner.run(&format!(
+        "SELECT bg_prepare('users',
+             $$ALTER COLUMN state TYPE boolean USING (state IS NOT DISTINCT FROM '{equal}'),
+               ALTER COLUMN flag TYPE {name} USING (CASE WHEN flag THEN '{one}'::{name} ELSE '{other}' END),
+               ADD COLUMN word text$$,
+             forward => $${{\"word\": \"CASE state WHEN '{equal}' THEN 'hit' ELSE 'miss' END\"}}$$,
+             reverse => $${{\"state\": \"CASE WHEN state THEN '{one}'::{in_json} ELSE '{other}' END\",
+                            \"flag\": \"NULLIF(flag, '{void}') IS NOT DISTINCT FROM '{equal}'\"}}$$)"
+    ));
+    owner.run("CALL bg_run('users')");
+    // One row by the copy, one by a sync.
+    owner.run(&format!("INSERT INTO users VALUES (4, '{equal}', true)"));
+    owner.run("CALL bg_run('users', 'swapped')");
+    assert_eq!(owner.list("SELECT key FROM bg_verify('users')"), [""; 0]);
+    let seen = "SELECT concat_ws(' ', id, state, word, flag IS NOT DISTINCT FROM $a$X$a$) FROM users ORDER BY id";
+    assert_eq!(
+        owner.list(&seen.replace('X', equal)),
+        ["1 t hit t", "2 f miss f", "3 f miss f", "4 t hit t"]
+    );
+    // No operator of the type is found by the path of who runs it.
+    let mut admin = scene.admin();
+    admin.run(&format!(
+        "INSERT INTO users (id, state, flag) VALUES (5, true, '{equal}'), (6, false, '{void}')"
+    ));
+    admin.run("CALL bg_run('users', 'swapped')");
+    owner.run("SELECT bg_revert('users')");
+    assert_eq!(
+        owner.list("SELECT concat_ws(' ', id, flag) FROM users WHERE id > 4 ORDER BY id"),
+        ["5 t", "6 f"]
+    );
+    let same =
+        format!("SELECT id FROM users WHERE state IS NOT DISTINCT FROM '{equal}' ORDER BY id");
+    assert_eq!(owner.list(&same), ["1", "4", "5"]);
+}
+
+#[test]
+fn mappings_over_a_case_insensitive_type_mean_the_same() {
+    mappings_mean_the_same(&CITEXT);
+    mappings_mean_the_same(&CITEXT_APART);
+}
+
+#[test]
+fn mappings_over_a_type_without_a_cast_to_text_mean_the_same() {
+    mappings_mean_the_same(&HSTORE);
+    mappings_mean_the_same(&LTREE);
+}
+
+#[test]
+fn mappings_over_a_type_of_nobodys_mean_the_same() {
+    mappings_mean_the_same(&OWN);
+}
+
+/// The type of [`OWN`], and beside the table another operator of that name for it, which is found first.
+fn with_two_operators() -> (Scene, Person) {
+    let (scene, owner) = simple(&OWN);
+    scene.admin().run(
+        r#"CREATE FUNCTION public.never("O'wn".kind, "O'wn".kind) RETURNS boolean LANGUAGE sql IMMUTABLE
+               AS 'SELECT false';
+           CREATE OPERATOR public.= (LEFTARG = "O'wn".kind, RIGHTARG = "O'wn".kind, FUNCTION = public.never);
+           GRANT ALL ON SCHEMA public TO owner"#,
+    );
+    (scene, owner)
+}
+
+#[track_caller]
+fn assert_refused(owner: &mut Person, call: &str, name: &str) {
+    let refused = owner.refused(&format!("SELECT bg_prepare({call})"));
+    assert_eq!(refused.code, "0A000", "{refused:?}");
+    assert!(refused.message.contains(name), "{refused:?}");
+    assert!(refused.hint.contains("OPERATOR("), "{refused:?}");
+    let told =
+        owner.list(&format!("SELECT message FROM bg_check({call}) WHERE severity = 'error'"));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains(name), "{told:?}");
+}
+
+/// A built-in type with an equality of somebody's, which is found where its schema is searched before
+/// pg_catalog.
+const TEXT: Type = Type {
+    setup: r#"CREATE SCHEMA "O'wn"; GRANT USAGE ON SCHEMA "O'wn" TO PUBLIC;
+        CREATE FUNCTION "O'wn".same(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT
+            AS $$ SELECT pg_catalog.lower($1) OPERATOR(pg_catalog.=) pg_catalog.lower($2) $$;
+        CREATE OPERATOR "O'wn".= (LEFTARG = text, RIGHTARG = text, FUNCTION = "O'wn".same)"#,
+    name: "text",
+    ..OWN
+};
+
+#[test]
+fn what_would_find_a_built_in_operator_instead_is_refused_by_name() {
+    for (made, name, dropped) in [
+        (
+            r#"CREATE POLICY "Hi""de" ON users USING (state IS DISTINCT FROM 'taken')"#,
+            r#"policy "Hi""de" of public.users"#,
+            r#"DROP POLICY "Hi""de" ON users"#,
+        ),
+        (
+            "CREATE VIEW v AS SELECT NULLIF(state, 'taken') AS s FROM users",
+            "view public.v",
+            "DROP VIEW v",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW m AS SELECT CASE state WHEN 'taken' THEN 1 END AS s FROM users",
+            "materialized view public.m",
+            "DROP MATERIALIZED VIEW m",
+        ),
+        (
+            "CREATE RULE r AS ON INSERT TO users WHERE new.state IS DISTINCT FROM 'free'
+                 DO ALSO SELECT 1",
+            "rule r of public.users",
+            "DROP RULE r ON users",
+        ),
+        (
+            "CREATE TRIGGER t AFTER UPDATE ON users FOR EACH ROW
+                 WHEN (new.state IS DISTINCT FROM old.state) EXECUTE FUNCTION nothing()",
+            "trigger t of public.users",
+            "DROP TRIGGER t ON users",
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS bigint BEGIN ATOMIC
+                 SELECT count(*) FROM users JOIN users b USING (state); END",
+            "function public.f()",
+            "DROP FUNCTION f()",
+        ),
+        (
+            "CREATE POLICY far ON others USING (EXISTS (
+                 SELECT FROM users u WHERE u.state IS DISTINCT FROM 'taken'))",
+            "policy far of public.others",
+            "DROP POLICY far ON others",
+        ),
+        (
+            "CREATE RULE ring AS ON UPDATE TO others DO ALSO
+                 SELECT NULLIF(state, 'taken') FROM users",
+            "rule ring of public.others",
+            "DROP RULE ring ON others",
+        ),
+        (
+            r#"CREATE INDEX "O""ne" ON users (id) WHERE state IS DISTINCT FROM 'taken'"#,
+            r#"index "O""ne""#,
+            r#"DROP INDEX "O""ne""#,
+        ),
+        (
+            "ALTER TABLE users ADD CONSTRAINT apart
+                 EXCLUDE USING btree (id WITH =) WHERE (NULLIF(state, 'taken') IS NULL)",
+            "index apart",
+            "ALTER TABLE users DROP CONSTRAINT apart",
+        ),
+        (
+            "ALTER TABLE users ADD CONSTRAINT no_void CHECK (state IS DISTINCT FROM 'Void') NOT VALID",
+            "constraint no_void",
+            "ALTER TABLE users DROP CONSTRAINT no_void",
+        ),
+    ] {
+        let (scene, mut owner) = simple(&TEXT);
+        let mut admin = scene.admin();
+        admin.run(
+            "CREATE TABLE others (id int);
+             CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        );
+        // Made where the type's own operator is found first.
+        admin.run(&format!(r#"SET search_path = "O'wn", pg_catalog, public; {made}"#));
+        admin.run("RESET search_path");
+        assert_refused(&mut owner, "'users'", name);
+        admin.run(dropped);
+        owner.run("SELECT bg_prepare('users')");
+    }
+}
+
+#[test]
+fn indexes_and_checks_do_not_meet_the_other_operator() {
+    let (scene, mut owner) = with_two_operators();
+    scene.admin().run(
+        r#"SET search_path = "O'wn", public;
+           CREATE UNIQUE INDEX one ON users (flag) WHERE state IS NOT DISTINCT FROM 'taken';
+           ALTER TABLE users ADD CONSTRAINT no_void CHECK (state IS DISTINCT FROM 'Void') NOT VALID"#,
+    );
+    owner.run("SELECT bg_prepare('users')");
+    owner.run("CALL bg_run('users', 'finished')");
+    let refused = |sql: &str| scene.admin().refused(sql).code;
+    assert_eq!(refused("INSERT INTO users VALUES (8, 'taken', true)"), "23505");
+    assert_eq!(refused("INSERT INTO users VALUES (8, 'void', NULL)"), "23514");
+}
+
+#[test]
+fn a_mapping_that_needs_two_operators_of_one_name_is_refused_by_its_column() {
+    let (scene, mut owner) = with_two_operators();
+    scene.admin().run(
+        r#"CREATE SCHEMA third; GRANT USAGE ON SCHEMA third TO PUBLIC;
+           CREATE OPERATOR pg_catalog.= (LEFTARG = "O'wn".kind, RIGHTARG = "O'wn".kind, FUNCTION = public.never)"#,
+    );
+    owner.run(r#"SET search_path = "O'wn", pg_catalog, public"#);
+    let call = "'users', 'ADD COLUMN \"Hit\" boolean',
+        forward => '{\"Hit\": \"state IS NOT DISTINCT FROM ''taken''\"}'";
+    assert_refused(&mut owner, call, "mapping for column \"Hit\"");
+    // As the hint says.
+    let named = call.replace(
+        "state IS NOT DISTINCT FROM ''taken''",
+        "coalesce(state OPERATOR(\\\"O''wn\\\".=) ''taken'', false)",
+    );
+    owner.run(&format!("SELECT bg_prepare({named})"));
+    owner.run("CALL bg_run('users', 'finished')");
+    assert_eq!(owner.list("SELECT \"Hit\" FROM users ORDER BY id"), ["t", "f", "f"]);
+}
+
+#[test]
+fn a_column_that_becomes_case_insensitive_is_compared_so() {
+    let scene = Scene::empty();
+    let mut admin = scene.admin();
+    admin.run(CITEXT_APART.setup);
+    scene.table("users", "id int PRIMARY KEY, team text, boss text, n int");
+    admin.run(
+        "INSERT INTO users VALUES (1, 'Red', 'rED', 1), (2, 'Red', 'Blue', 2);
+         CREATE VIEW pairs AS SELECT id FROM users WHERE team IS NOT DISTINCT FROM boss;
+         CREATE VIEW named AS SELECT id FROM users WHERE team = boss AND n + 1 > 0;
+         CREATE VIEW told AS SELECT id, CASE WHEN n = 1 THEN 'one' ELSE team END AS t FROM users",
+    );
+    let mut owner = scene.owner();
+    owner.run(
+        "SELECT bg_prepare('users', 'ALTER COLUMN team TYPE \"My ext\".citext,
+             ALTER COLUMN boss TYPE \"My ext\".citext, ALTER COLUMN n TYPE bigint')",
+    );
+    assert_eq!(admin.list("SELECT id FROM pairs"), [""; 0]);
+    owner.run("CALL bg_run('users', 'swapped')");
+    assert_eq!(admin.list("SELECT id FROM pairs"), ["1"]);
+    assert_eq!(admin.list("SELECT id FROM named"), ["1"]);
+    owner.run("SELECT bg_revert('users')");
+    assert_eq!(admin.list("SELECT id FROM pairs UNION ALL SELECT id FROM named"), [""; 0]);
+}
+
+#[test]
+fn constants_are_read_as_they_were_written_whatever_the_session_says() {
+    let scene = Scene::empty();
+    let mut admin = scene.admin();
+    scene.table("users", "id int PRIMARY KEY, name text, d date, f float8");
+    admin.run(
+        "CREATE UNIQUE INDEX of_old ON users (name) WHERE d < '2020-02-01' AND f > '0.333333333333333333'::float8;
+         ALTER TABLE users ADD CONSTRAINT since CHECK (d > '1999-03-01') NOT VALID;
+         INSERT INTO users VALUES (1, 'a', '2020-01-15', 1), (2, 'a', '2020-03-01', 1)",
+    );
+    let definition = "SELECT indpred::text FROM pg_index WHERE indexrelid = 'of_old'::regclass
+        UNION ALL SELECT conbin::text FROM pg_constraint WHERE conname = 'since'";
+    let values = |admin: &mut Person| {
+        let found = admin.list(definition);
+        let of = |tree: &str| {
+            let parts = tree.split(":constvalue ").skip(1);
+            parts.map(|p| p.split(']').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        found.iter().map(|tree| of(tree)).collect::<Vec<_>>()
+    };
+    let before = values(&mut admin);
+    let mut owner = scene.owner();
+    owner.run("SET DateStyle = 'SQL, DMY'; SET extra_float_digits = -10");
+    owner.run("SELECT bg_prepare('users')");
+    let mut other = scene.owner();
+    other.run("SET DateStyle = 'SQL, MDY'");
+    other.run("CALL bg_run('users', 'finished')");
+    assert_eq!(values(&mut admin), before);
+}
+
+#[test]
+fn an_index_that_came_after_the_swap_is_the_same_on_the_old_table() {
+    let (scene, mut owner) = simple(&CITEXT_APART);
+    owner.run("SELECT bg_prepare('users', 'ADD COLUMN phone text')");
+    owner.run("CALL bg_run('users', 'swapped')");
+    scene.admin().run(
+        "SET search_path = public, \"My ext\";
+         CREATE UNIQUE INDEX one ON users (flag) WHERE state IS NOT DISTINCT FROM 'taken'",
+    );
+    owner.run("SELECT bg_prepare('users', 'ADD COLUMN phone text')");
+    owner.revert();
+    assert_eq!(owner.refused("INSERT INTO users VALUES (8, 'TAKEN', true)").code, "23505");
+}
+
+#[test]
+fn what_comes_to_a_schema_that_a_mapping_searches_does_not_get_into_it() {
+    let (scene, mut owner) = simple(&CITEXT_APART);
+    owner.run(
+        "SELECT bg_prepare('users', 'ADD COLUMN word text', forward =>
+             '{\"word\": \"num_nonnulls(state, id) || CASE state WHEN ''taken'' THEN ''!'' ELSE ''?'' END\"}')",
+    );
+    let mut admin = scene.admin();
+    admin.run(
+        "CREATE FUNCTION \"My ext\".num_nonnulls(\"My ext\".citext, int) RETURNS int LANGUAGE sql IMMUTABLE
+             AS 'SELECT 7'",
+    );
+    let refused = owner.refused("CALL bg_run('users')");
+    assert_eq!(refused.code, "0A000", "{refused:?}");
+    assert!(refused.message.contains("mapping for column \"word\""), "{refused:?}");
+    admin.run("DROP FUNCTION \"My ext\".num_nonnulls(\"My ext\".citext, int)");
+    owner.run("CALL bg_run('users', 'finished')");
+    let words = owner.list("SELECT coalesce(word, '') FROM users ORDER BY id");
+    assert_eq!(words, ["2!", "2?", "1?"]);
 }

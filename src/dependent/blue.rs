@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::dependent::{CopyKind, Twin};
 use crate::model::deployment::Deployment;
-use crate::model::tree::Counterparts;
+use crate::model::tree::{Counterparts, FORM, Part};
 use crate::pg::security::{self, SettingsLevel};
 use crate::pg::spi::{self, Arg};
 use crate::pg::{relation, xact};
@@ -132,6 +132,7 @@ pub fn copy_index(d: &Deployment, name: &Ident) -> Result<bool> {
     let Some(statement) = statement else { return Ok(false) };
     let pairs: Vec<_> = d.plan.pairs.iter().map(|(o, s)| (s.clone(), o.clone())).collect();
     let columns = trees::columns_by_name(d.green(), d.blue(), &pairs)?;
+    let retyped = trees::are_retyped(d.green(), d.blue(), &columns)?;
     let known = tree::counterparts(&HashMap::from([(d.green(), d.blue())]), [(d.blue(), columns)])?;
     let made = xact::subtransaction(|| {
         {
@@ -142,7 +143,12 @@ pub fn copy_index(d: &Deployment, name: &Ident) -> Result<bool> {
         let copy = catalog::relation_oid(&copy)?
             .ok_or_else(|| Error::internal("the index was not made where it belongs"))?;
         let title = format!("index {}", live.plain());
-        trees::prove(&title, &original, &tree::parts(tree::INDEX, copy, &known)?)
+        // Its operator classes are those of its columns' types.
+        let trees_of = |parts: &[Part]| -> Vec<Part> {
+            parts.iter().filter(|part| part.tree.what != FORM).cloned().collect()
+        };
+        let copy = trees_of(&tree::parts(tree::INDEX, copy, &known)?);
+        trees::prove(&title, &trees_of(&original), &copy, retyped)
     });
     Ok(made.is_ok())
 }

@@ -39,13 +39,16 @@ pub(super) struct Tables {
     pub(super) shadow: u32,
     /// The shadow's columns, with those of the origin.
     pub(super) columns: Columns,
+    /// One of them has another type.
+    pub(super) retyped: bool,
 }
 
 impl Tables {
     /// `by_hand`: the shadow is a table made by hand.
     pub(super) fn new(table: u32, shadow: u32, by_hand: bool) -> Result<Self> {
         let columns = trees::columns(table, shadow, by_hand)?;
-        Ok(Self { table, shadow, columns })
+        let retyped = trees::are_retyped(table, shadow, &columns)?;
+        Ok(Self { table, shadow, columns, retyped })
     }
 }
 
@@ -106,7 +109,8 @@ pub(super) fn make_all(
         }
         tree::add(&mut known, copy.origin, oid)?;
         let original = tree::parts(kind.catalog, copy.origin, &Counterparts::default())?;
-        trees::prove(&copy.title, &original, &tree::parts(kind.catalog, oid, &known)?)?;
+        let made_now = tree::parts(kind.catalog, oid, &known)?;
+        trees::prove(&copy.title, &original, &made_now, tables.retyped)?;
         if is_rule_of(copy, tables.table) {
             let own = known.clone().with_own_numbers(tables.shadow);
             copy.tree = Some(written(&tree::parts(kind.catalog, oid, &own)?));

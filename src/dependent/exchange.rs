@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::dependent::{CopyKind, Move, Said, Twin};
 use crate::model::deployment::{Deployment, Side};
-use crate::model::tree::{require, written};
+use crate::model::tree::{Counterparts, require, written};
 use crate::pg::lock;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
@@ -126,6 +126,14 @@ pub fn put_on(d: &Deployment) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Asks once what [`put_on`] will ask, so that plans are there before anybody waits.
+pub fn rehearse(d: &Deployment) -> Result<()> {
+    let mut parts = d.plan.dependents.moves.iter().filter_map(|moved| moved.part.as_ref());
+    let Some((kind, _)) = parts.next() else { return Ok(()) };
+    tree::counterparts(&family(d, d.blue_side()), [])?;
+    tree::parts(kind::of(*kind).catalog, 0, &Counterparts::default()).map(drop)
 }
 
 /// The table, its views and its functions on a side, by their originals.

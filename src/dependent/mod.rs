@@ -43,8 +43,8 @@ mod view;
 pub use adapt::{Adapted, discover};
 pub use blue::{copy_index, mark_early, refresh, strip, take_along};
 pub use exchange::{
-    bring_back, drop_offline, exchange_twins, lock_functions, locks, moving_names, put_on, switch,
-    take_off,
+    bring_back, drop_offline, exchange_twins, lock_functions, locks, moving_names, put_on,
+    rehearse, switch, take_off,
 };
 pub use exchange::{not_valid, offline, validate};
 pub use site::Site;

@@ -119,7 +119,8 @@ impl Other {
         let columns = [(tables.shadow, tables.columns.clone()), (relation, of_trial)];
         let known = tree::counterparts(&family, columns)?;
         let original = tree::parts(kind.catalog, self.found.oid, &Counterparts::default())?;
-        trees::prove(&self.found.title, &original, &tree::parts(kind.catalog, oid, &known)?)?;
+        let made_now = tree::parts(kind.catalog, oid, &known)?;
+        trees::prove(&self.found.title, &original, &made_now, tables.retyped)?;
         let own = known.with_own_numbers(tables.shadow);
         self.trees.1 = Some(written(&tree::parts(kind.catalog, oid, &own)?));
         Ok(())

@@ -10,9 +10,9 @@ use crate::model::tree::{Columns, Part, another};
 use crate::plan::same_tree::{self, Difference, Swap};
 
 /// Refuses a copy that does anything else than its original, but for what the new types of columns
-/// bring with them.
-pub(super) fn prove(title: &str, original: &[Part], copy: &[Part]) -> Result<()> {
-    let (swaps, may) = match same_tree::compare(original, copy) {
+/// bring with them. `retyped`: the table has such.
+pub(super) fn prove(title: &str, original: &[Part], copy: &[Part], retyped: bool) -> Result<()> {
+    let (swaps, may) = match same_tree::compare(original, copy, retyped) {
         Ok(swaps) => (swaps, true),
         Err(Difference::Called(swap)) => (vec![swap], false),
         Err(Difference::Form(what)) => return Err(another(title).detail(what)),
@@ -33,6 +33,19 @@ pub(super) fn columns(origin: u32, shadow: u32, by_hand: bool) -> Result<Columns
     }
     let own = catalog::columns(shadow)?.into_iter().map(|c| (c.name.clone(), c.name));
     columns_by_name(origin, shadow, &own.collect::<Vec<_>>())
+}
+
+/// Whether a column of the shadow has another type than the origin's.
+pub(super) fn are_retyped(origin: u32, shadow: u32, columns: &Columns) -> Result<bool> {
+    let (origins, shadows) = (catalog::columns(origin)?, catalog::columns(shadow)?);
+    let form = |all: &[catalog::Column], number: i16| {
+        let found = all.iter().find(|c| c.attnum == number);
+        found.map(|c| (c.type_oid, c.typmod, c.collation))
+    };
+    Ok(columns.iter().any(|(copy, original)| {
+        let now = form(&shadows, *copy);
+        now.is_some() && now != form(&origins, *original)
+    }))
 }
 
 /// The columns of a copy with those of its original. `pairs` are their names: the original's first.

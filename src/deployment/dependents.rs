@@ -12,10 +12,9 @@ use crate::model::settings::Settings;
 use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
 use crate::pg::xact;
+use crate::plan::intrusion::Step;
 use crate::plan::properties;
 use crate::shadow::{create, schema};
-use crate::plan::intrusion::Step;
-use crate::shadow::schema;
 
 /// Makes the copies over the filled blue table. Locks: ACCESS EXCLUSIVE on blue, in short tries.
 pub fn take_along(d: &mut Deployment, settings: &Settings) -> Result<()> {

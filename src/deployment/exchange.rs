@@ -59,6 +59,7 @@ pub fn exchange(
         refuse_backlog(d, allowed)?;
         swap::rehearse(d)?;
         let _us = Identity::extension()?;
+        dependent::rehearse(d)?;
         dependent::locks(d)
     })?;
     let all: Vec<u32> = [d.green(), d.blue()].into_iter().chain(others.iter().copied()).collect();

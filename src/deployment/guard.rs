@@ -17,6 +17,7 @@ use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
 use crate::plan::difference;
 use crate::plan::intrusion::Step;
+use crate::shadow::meaning;
 
 /// How long a verb waits for another that works on the same deployment.
 const WAIT: Duration = Duration::from_secs(10);
@@ -122,7 +123,13 @@ pub fn lock_as(id: i64, hold: Hold) -> Result<Deployment> {
 
 /// Refuses to go on when either table is not as we left it, naming what changed.
 pub fn check_definitions(d: &Deployment) -> Result<()> {
-    [Side::Origin, Side::Shadow].into_iter().try_for_each(|side| check_definition(d, side))
+    [Side::Origin, Side::Shadow].into_iter().try_for_each(|side| check_definition(d, side))?;
+    if !d.plan.session.contains_key("search_path") {
+        return Ok(());
+    }
+    let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
+    meaning::require_mapping(&d.plan.forward, d.origin)?;
+    meaning::require_mapping(&d.plan.reverse, d.shadow)
 }
 
 /// The same for one of them.

@@ -15,6 +15,9 @@ pub struct MappedColumn {
     /// The column of the read side that the expression is, when it is nothing else.
     #[serde(default)]
     pub from: Option<Ident>,
+    /// Its tree, where its text names not all of its operators.
+    #[serde(default)]
+    pub tree: Option<String>,
     /// The value may differ from one evaluation to the next.
     pub volatile: bool,
     /// A generated column on both sides, whose stored value is taken over: `from` has it. Only

@@ -2,8 +2,8 @@
 
 pub mod batch;
 pub mod difference;
-pub mod properties;
 pub mod intrusion;
+pub mod properties;
 pub mod provenance;
 pub mod same_tree;
 pub mod throttle;

@@ -29,14 +29,15 @@ pub enum Difference {
 /// What a comparison gives.
 type Compared<T> = std::result::Result<T, Difference>;
 
-/// Compares all parts of an object; what the new types of columns have changed.
-pub fn compare(original: &[Part], copy: &[Part]) -> Compared<Vec<Swap>> {
+/// Compares all parts of an object; what the new types of columns have changed. `retyped`: a column of
+/// the table has another type, so that what is assigned to it is cast in another way.
+pub fn compare(original: &[Part], copy: &[Part], retyped: bool) -> Compared<Vec<Swap>> {
     let mut found = Vec::new();
     for part in original {
         let Some(other) = copy.iter().find(|other| other.part == part.part) else {
             return Err(Difference::Form(format!("{} is missing", part.part)));
         };
-        found.extend(compare_trees(&part.tree, &other.tree)?);
+        found.extend(compare_trees(&part.tree, &other.tree, retyped)?);
     }
     match copy.iter().find(|part| original.iter().all(|other| other.part != part.part)) {
         Some(part) => Err(Difference::Form(format!("{} is new", part.part))),
@@ -44,8 +45,8 @@ pub fn compare(original: &[Part], copy: &[Part]) -> Compared<Vec<Swap>> {
     }
 }
 
-fn compare_trees(original: &Item, copy: &Item) -> Compared<Vec<Swap>> {
-    let mut comparison = Comparison::default();
+fn compare_trees(original: &Item, copy: &Item, retyped: bool) -> Compared<Vec<Swap>> {
+    let mut comparison = Comparison { assigns_anew: retyped, ..Comparison::default() };
     comparison.same(original, copy)?;
     match comparison.sorts.first() {
         Some(swap) if !comparison.retyped => Err(Difference::Called(*swap)),
@@ -63,7 +64,14 @@ struct Comparison {
     sorts: Vec<Swap>,
     /// A column has another type.
     retyped: bool,
+    /// Columns that are written have another type.
+    assigns_anew: bool,
+    /// In a query that writes.
+    writes: bool,
 }
+
+/// `commandType` of a query that only reads.
+const SELECT: &str = "1";
 
 /// The value below casts has another type, or another collation.
 fn is_retyped(original: &Item, copy: &Item) -> bool {
@@ -93,15 +101,26 @@ impl Comparison {
         if original.what == "VAR" && original.result != copy.result {
             self.retyped = true;
         }
+        let around = self.writes;
+        if original.what == "QUERY" {
+            self.writes = original.marks.iter().any(|(n, v)| n == "commandType" && v != SELECT);
+        }
+        let compared = self.kids(original, copy);
+        self.writes = around;
+        compared
+    }
+
+    fn kids(&mut self, original: &Item, copy: &Item) -> Compared<()> {
         let pairs = || original.kids.iter().zip(&copy.kids);
         let retyped = pairs().any(|(one, other)| is_retyped(one, other));
         self.calls(original, copy, retyped)?;
+        let assigned = self.assigns_anew && self.writes && original.what == "TARGETENTRY";
         for (one, other) in pairs() {
             let before = self.swaps.len();
             if let Err(found) = self.same(one, other) {
                 self.swaps.truncate(before);
-                // Beside a value of another type a constant is cast to that type.
-                if !retyped || !(one.cast || other.cast) {
+                // Beside a value of another type, or for a column of one, a constant is cast to it.
+                if !(retyped || assigned) || !(one.cast || other.cast) {
                     return Err(found);
                 }
                 self.alike(one.core(), other.core()).map_err(|_| found)?;
@@ -181,8 +200,8 @@ mod tests {
         let other = tree(&operator("DISTINCTEXPR", 98, &args));
 
         let swap = Swap { class: Class::Operator, from: 900, to: 98 };
-        assert_eq!(compare_trees(&one, &other), Err(Difference::Called(swap)));
-        assert_eq!(compare_trees(&one, &one), Ok(vec![]));
+        assert_eq!(compare_trees(&one, &other, false), Err(Difference::Called(swap)));
+        assert_eq!(compare_trees(&one, &one, false), Ok(vec![]));
     }
 
     #[test]
@@ -190,11 +209,11 @@ mod tests {
         let one = tree(&operator("OPEXPR", 521, &[var(1, 23), constant(23)]));
         let other = tree(&operator("OPEXPR", 419, &[var(1, 20), constant(23)]));
         let swap = Swap { class: Class::Operator, from: 521, to: 419 };
-        assert_eq!(compare_trees(&one, &other), Ok(vec![swap]));
+        assert_eq!(compare_trees(&one, &other, false), Ok(vec![swap]));
 
         let one = tree(&operator("OPEXPR", 410, &[cast(481, 20, &var(1, 23)), var(2, 20)]));
         let other = tree(&operator("OPEXPR", 410, &[var(1, 20), var(2, 20)]));
-        assert_eq!(compare_trees(&one, &other), Ok(vec![]));
+        assert_eq!(compare_trees(&one, &other, false), Ok(vec![]));
     }
 
     #[test]
@@ -205,14 +224,28 @@ mod tests {
             tree(&format!("{{BOOLEXPR :boolop and :args ({one} {other})}}"))
         };
         let swap = Swap { class: Class::Operator, from: 900, to: 98 };
-        assert_eq!(compare_trees(&both(900, 23), &both(98, 20)), Err(Difference::Called(swap)));
+        assert_eq!(
+            compare_trees(&both(900, 23), &both(98, 20), true),
+            Err(Difference::Called(swap))
+        );
+    }
+
+    #[test]
+    fn what_is_assigned_to_a_column_of_a_new_type_is_cast_to_it() {
+        let update = |value: &str| {
+            let target = format!("{{TARGETENTRY :expr {value} :resno 1}}");
+            tree(&format!("{{QUERY :commandType 2 :rtable <> :targetList ({target})}}"))
+        };
+        let (one, other) = (update(&constant(23)), update(&cast(481, 20, &constant(23))));
+        assert_eq!(compare_trees(&one, &other, true), Ok(vec![]));
+        assert!(compare_trees(&one, &other, false).is_err());
     }
 
     #[test]
     fn another_column_is_found() {
         let one = tree(&operator("OPEXPR", 96, &[var(1, 23), var(2, 23)]));
         let other = tree(&operator("OPEXPR", 96, &[var(1, 23), var(3, 23)]));
-        assert!(matches!(compare_trees(&one, &other), Err(Difference::Form(_))));
+        assert!(matches!(compare_trees(&one, &other, false), Err(Difference::Form(_))));
     }
 
     #[test]
@@ -229,7 +262,7 @@ mod tests {
             cast(77, 1700, place)
         ));
         let casts = format!("{0} {0}", cast(77, 1700, &constant(1043)));
-        assert_eq!(compare_trees(&one, &tree(&elements(casts, 1231))), Ok(vec![]));
+        assert_eq!(compare_trees(&one, &tree(&elements(casts, 1231)), false), Ok(vec![]));
     }
 
     #[test]
@@ -237,10 +270,10 @@ mod tests {
         let part = |name: &str| Part { part: name.to_owned(), tree: tree(&var(1, 23)) };
         let (using, check) = (part("USING"), part("WITH CHECK"));
         assert_eq!(
-            compare(&[using.clone(), check.clone()], &[check.clone(), using.clone()]),
+            compare(&[using.clone(), check.clone()], &[check.clone(), using.clone()], false),
             Ok(vec![])
         );
-        assert!(compare(&[using.clone()], &[using.clone(), check.clone()]).is_err());
-        assert!(compare(&[using.clone(), check], &[using]).is_err());
+        assert!(compare(&[using.clone()], &[using.clone(), check.clone()], false).is_err());
+        assert!(compare(&[using.clone(), check], &[using], false).is_err());
     }
 }

@@ -108,8 +108,11 @@ pub fn decide(sides: &Sides<'_>) -> Result<Mappings> {
     let there: Vec<_> = there.map(|a| stored(&a.origin, &a.shadow)).collect();
     let back = alike.iter().filter(|a| a.uses.iter().all(|(o, s)| as_it_is(&reverse, *o, *s)));
     let back: Vec<_> = back.map(|a| stored(&a.shadow, &a.origin)).collect();
-    let mut forward = finish(forward, &origin, (&origin_key, &shadow_key), &shadow_deferrable)?;
-    let mut reverse = finish(reverse, &shadow, (&shadow_key, &origin_key), &origin_deferrable)?;
+    let searches = !path.is_empty();
+    let keys = (&origin_key, &shadow_key);
+    let mut forward = finish(forward, &origin, keys, &shadow_deferrable, searches)?;
+    let keys = (&shadow_key, &origin_key);
+    let mut reverse = finish(reverse, &shadow, keys, &origin_deferrable, searches)?;
     forward.columns.extend(there);
     reverse.columns.extend(back);
     Ok(Mappings { forward, reverse, pairs: names, path })
@@ -127,6 +130,7 @@ fn stored(read: &Ident, written: &Ident) -> MappedColumn {
         column: written.clone(),
         expression: read.to_string(),
         from: Some(read.clone()),
+        tree: None,
         volatile: false,
         stored: true,
     }
@@ -486,11 +490,13 @@ fn require_exact(shadow: &Key, forward: &Half, origin: &Key, reverse: &Half) -> 
     Ok(())
 }
 
+/// `searches`: other schemas than pg_catalog are searched when the expressions are run.
 fn finish(
     half: Half,
     read: &[Column],
     (from, to): (&Key, &Key),
     deferrable: &[(Ident, bool)],
+    searches: bool,
 ) -> Result<Mapping> {
     let key_expressions = to
         .columns
@@ -523,6 +529,7 @@ fn finish(
             .map(|m| MappedColumn {
                 column: m.column.name,
                 from: m.expression.is_column.and_then(column_read),
+                tree: Some(m.expression.tree).filter(|_| searches),
                 volatile: m.expression.volatility != Volatility::Immutable,
                 expression: m.expression.sql,
                 stored: false,

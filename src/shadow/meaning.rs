@@ -9,7 +9,9 @@ use crate::ddl;
 use crate::error::Result;
 use crate::ident::{QualifiedName, plain};
 use crate::model::deployment::{Meaning, RecordedConstraint, RecordedIndex};
-use crate::model::tree::another;
+use crate::model::mapping::Mapping;
+use crate::model::tree::{another, require};
+use crate::pg::parse;
 use crate::pg::security;
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
@@ -84,6 +86,18 @@ pub fn add_check(table: &QualifiedName, check: &RecordedConstraint) -> Result<()
     let _path = security::search(&check.meaning.path)?;
     let statements = ddl::constraint::add(table, check);
     statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
+}
+
+/// Refuses expressions that would not be read as they were, because something of the same name has come
+/// to a schema that is searched. The caller is the table's owner with the deployment's settings.
+pub fn require_mapping(mapping: &Mapping, relation: u32) -> Result<()> {
+    for column in &mapping.columns {
+        if let Some(tree) = &column.tree {
+            let what = format!("mapping for column {}", column.column);
+            require(&what, tree, &parse::tree_of(&column.expression, relation.into(), &what)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes something from its text; that it cannot be read is told as that it is another thing.

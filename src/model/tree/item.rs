@@ -61,7 +61,6 @@ const LEFT_OUT: &[&str] = &[
     "arbiterElems",
     "runCondition",
     "rteperminfos",
-    "groupexprs",
 ];
 
 /// Fields that must be the same in any case.
@@ -112,6 +111,9 @@ const REGTYPE: u32 = 2206;
 /// The first OID that is no built-in object's.
 const FIRST_OF_USERS: u32 = 16384;
 
+/// The tag of what is no tree, but must be the same too.
+pub const FORM: &str = "FORM";
+
 impl Item {
     /// Reads a stored tree. `relation`: the table that it is over, where it is an expression or a
     /// rule. OIDs and column numbers become those of the originals.
@@ -137,7 +139,7 @@ impl Item {
 
     /// What is no tree, but must be the same too.
     pub fn form(text: &str) -> Self {
-        let mut item = Self::new("FORM");
+        let mut item = Self::new(FORM);
         item.mark("is", text);
         item
     }
@@ -219,12 +221,6 @@ impl fmt::Display for Item {
         for collation in &self.collations {
             write!(f, " by={collation}")?;
         }
-        match self.result {
-            Some((type_oid, collation)) if self.kids.is_empty() => {
-                write!(f, " is={type_oid}/{collation}")?;
-            }
-            _ => {}
-        }
         if !self.kids.is_empty() {
             write!(f, "(")?;
             for (at, kid) in self.kids.iter().enumerate() {
@@ -266,6 +262,7 @@ impl Reader<'_> {
             "CONST" => self.constant(node),
             "RELABELTYPE" => self.relabel(node),
             "ARRAYCOERCEEXPR" => self.array_cast(node),
+            "FUNCEXPR" => once(self.plain(node)),
             "QUERY" => {
                 self.scopes.push(entries(node));
                 let mut item = self.plain(node);
@@ -474,6 +471,19 @@ impl Reader<'_> {
         }
         Item { result, cast: true, kids: vec![array, element], ..Item::new(node.tag) }
     }
+}
+
+/// A cast to a length that was made already is none. The server adds one where it reads a call of the cast's
+/// function below a cast to a domain.
+fn once(mut call: Item) -> Item {
+    let is_twice = call.cast
+        && call.kids.len() > 1
+        && call.kids.first().is_some_and(|inner| {
+            inner.what == call.what
+                && inner.calls == call.calls
+                && inner.kids.get(1) == call.kids.get(1)
+        });
+    if is_twice { Item { result: call.result, ..call.kids.swap_remove(0) } } else { call }
 }
 
 /// What stands for the element in the cast of an array's elements.

@@ -12,7 +12,7 @@ mod text;
 use crate::error::{Error, Result};
 
 pub use counterparts::{Columns, Counterparts};
-pub use item::{Class, Item};
+pub use item::{Class, FORM, Item};
 
 /// The tree of a part of an object: of a policy's USING, of a column's default.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,6 +32,8 @@ pub struct Expression {
     pub is_column: Option<i16>,
     /// Operators that the text does not name: those of IS DISTINCT FROM and the like.
     pub unnamed: Vec<u32>,
+    /// Its tree, as it is written down.
+    pub tree: String,
 }
 
 /// Where names are searched when an expression that was written down is read.
@@ -158,6 +160,19 @@ pub fn cast_expression(
                 Some(expr) => finish(&open, pstate, expr, target.typmod, &what, search).map(Some),
                 None => Ok(None),
             }
+        }
+    })
+}
+
+/// The tree of an expression that was written down, as it is read now. Locks as [`parse_mapping`].
+pub fn tree_of(text: &str, relation: pg_sys::Oid, what: &str) -> Result<String> {
+    arena::with(|| {
+        let open = Open::new(relation);
+        // SAFETY: the relation is open, and the tree stays in the arena.
+        unsafe {
+            let (pstate, expr) = transform(text, what, &open, None)?;
+            pg_sys::assign_expr_collations(pstate, expr);
+            Ok(deparse::tree(&open, expr)?.to_string())
         }
     })
 }
@@ -355,9 +370,11 @@ unsafe fn finish(
         } else {
             Volatility::Immutable
         };
+        let tree = deparse::tree(open, expr)?;
         Ok(Expression {
             sql: deparse::sql(open, expr, what, search)?,
-            unnamed: deparse::tree(open, expr)?.unnamed(),
+            unnamed: tree.unnamed(),
+            tree: tree.to_string(),
             columns: deparse::columns(expr, what)?,
             type_oid: pg_sys::exprType(expr),
             typmod,

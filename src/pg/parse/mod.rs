@@ -28,4 +28,5 @@ mod settings;
 pub use changes::parse_changes;
 pub use expression::{
     Expression, Search, Target, Volatility, cast_expression, parse_mapping, parse_mapping_as,
+    tree_of,
 };

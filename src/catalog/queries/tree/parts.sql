@@ -13,12 +13,14 @@ SELECT s.part, s.tree::text AS tree, s.form, s.relation::int8 AS relation FROM (
       FROM pg_catalog.pg_trigger g
      WHERE $1::regclass = 'pg_catalog.pg_trigger'::regclass AND g.oid = $2
     UNION ALL
-    SELECT CASE r.rulename WHEN '_RETURN' THEN 'its query' ELSE 'its actions' END, r.ev_action, NULL,
-           r.ev_class
+    SELECT 'its actions', r.ev_action, NULL, r.ev_class
       FROM pg_catalog.pg_rewrite r
      WHERE $1::regclass = 'pg_catalog.pg_rewrite'::regclass AND r.oid = $2
-        OR $1::regclass = 'pg_catalog.pg_class'::regclass AND r.ev_class = $2
-           AND r.rulename = '_RETURN'
+    UNION ALL
+    SELECT 'its query', r.ev_action, NULL, r.ev_class
+      FROM pg_catalog.pg_rewrite r
+     WHERE $1::regclass = 'pg_catalog.pg_class'::regclass AND r.ev_class = $2
+       AND r.rulename = '_RETURN'
     UNION ALL
     SELECT 'its condition', r.ev_qual, NULL, r.ev_class
       FROM pg_catalog.pg_rewrite r
@@ -31,12 +33,18 @@ SELECT s.part, s.tree::text AS tree, s.form, s.relation::int8 AS relation FROM (
     SELECT 'the expressions of index ' || x.relname, i.indexprs, NULL, i.indrelid
       FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
      WHERE $1::regclass = 'pg_catalog.pg_class'::regclass AND i.indrelid = $2
-        OR $1::regclass = 'pg_catalog.pg_index'::regclass AND i.indexrelid = $2
+    UNION ALL
+    SELECT 'its expressions', i.indexprs, NULL, i.indrelid
+      FROM pg_catalog.pg_index i
+     WHERE $1::regclass = 'pg_catalog.pg_index'::regclass AND i.indexrelid = $2
     UNION ALL
     SELECT 'the predicate of index ' || x.relname, i.indpred, NULL, i.indrelid
       FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
      WHERE $1::regclass = 'pg_catalog.pg_class'::regclass AND i.indrelid = $2
-        OR $1::regclass = 'pg_catalog.pg_index'::regclass AND i.indexrelid = $2
+    UNION ALL
+    SELECT 'its predicate', i.indpred, NULL, i.indrelid
+      FROM pg_catalog.pg_index i
+     WHERE $1::regclass = 'pg_catalog.pg_index'::regclass AND i.indexrelid = $2
     UNION ALL
     SELECT 'its operator classes', NULL, pg_catalog.concat_ws(' ', i.indclass, i.indcollation,
                i.indoption, k.conexclop), i.indrelid
