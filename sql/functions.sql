@@ -77,8 +77,8 @@ RETURNS TABLE (
     id bigint, source text, green text, blue text, phase text, paused boolean,
     progress double precision, rows_copied bigint, rows_estimated bigint, rows_per_second bigint,
     eta interval, pending_changes bigint, sync_lag interval, misfits bigint, not_valid bigint,
-    waiting_for text, waiting_since timestamptz, worker_pid integer, copier text, next_step text,
-    last_error text, created_at timestamptz, updated_at timestamptz)
+    waiting_for text, waiting_since timestamptz, worker_pid integer, copier text, restarts bigint,
+    next_step text, last_error text, created_at timestamptz, updated_at timestamptz)
 LANGUAGE c AS 'MODULE_PATHNAME', 'bg_status_wrapper';
 COMMENT ON FUNCTION bg_status IS
 'One row per open deployment of tables the caller owns; also a finished one when it is named. Locks: none on the table.';

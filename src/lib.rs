@@ -50,6 +50,7 @@ pgrx::extension_sql_file!("../sql/functions.sql", name = "functions", finalize);
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
     pg::log::init();
+    pg::lookup::init();
     pg::worker::init(worker::main);
 }
 

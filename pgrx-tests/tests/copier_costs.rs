@@ -198,6 +198,9 @@ fn blocks_of_the_next_purge(batch_time: &str) -> i64 {
     );
     let mut owner = scene.owner();
     owner.run("SELECT bg_prepare('users', '')");
+    while scene.status("phase") != "indexing" {
+        owner.run("SELECT bg_backfill('users', '0')");
+    }
     owner.run("UPDATE users SET filler = 'new' WHERE id % 1000 = 0");
     owner.run(&format!("SET bluegreen.batch_time = '{batch_time}'"));
     owner.run("CALL bg_run('users')");

@@ -81,7 +81,7 @@ fn a_disk_that_is_full_stops_the_copy_and_nothing_else() {
     assert_eq!(refusal.code, "53100", "{refusal:?}");
     assert!(refusal.message.contains("could not extend file"), "{refusal:?}");
     assert!(!refusal.hint.is_empty(), "{refusal:?}");
-    assert_eq!(scene.status("phase"), "prepared");
+    assert_eq!(scene.status("phase"), "copying");
     assert!(scene.status("last_error").contains("could not extend file"));
     assert_eq!(scene.status("worker_pid"), "");
     // The application notices nothing.

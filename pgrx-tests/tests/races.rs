@@ -198,7 +198,8 @@ const ON_THE_WAY: &[&str] = &[
 fn hold_on_the_way(scene: &Scene, point: &str) -> Held {
     let mut owner = scene.owner();
     owner.run("SELECT bg_prepare('users')");
-    // Without a key in the log there is nothing to purge.
+    // What is logged before the copy begins is forgotten; without a key in the log there is nothing to purge.
+    owner.run("SELECT bg_backfill('users', '0')");
     scene.admin().run(&both("UPDATE users SET name = 'logged' WHERE id = 1"));
     let until = if point.starts_with("verify") { "swapped" } else { "ready" };
     Held::at(scene, point, &format!("CALL bg_run('users', '{until}')"))

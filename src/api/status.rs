@@ -37,6 +37,26 @@ fn statuses(source: Option<pg_sys::Oid>) -> Result<Vec<Status>> {
     found.into_iter().map(status::status).collect()
 }
 
+/// The call that leads on.
+fn next_step(status: &Status) -> String {
+    let d = &status.deployment;
+    match status.gone {
+        _ if d.restored => restored::next_step(d),
+        Some(gone) => gone.next_step(d),
+        None => d.phase.next_step().to_owned(),
+    }
+}
+
+/// What stands in its way, or the last run's error.
+fn last_error(status: &Status) -> Option<String> {
+    let d = &status.deployment;
+    match status.gone {
+        _ if d.restored => Some(restored::refusal(d).message),
+        Some(gone) => Some(gone.refusal(d).message),
+        None => d.last_error.clone(),
+    }
+}
+
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity, reason = "the columns of bg_status")]
 fn bg_status(
@@ -64,6 +84,7 @@ fn bg_status(
             name!(waiting_since, Option<TimestampWithTimeZone>),
             name!(worker_pid, Option<i32>),
             name!(copier, Option<String>),
+            name!(restarts, i64),
             name!(next_step, String),
             name!(last_error, Option<String>),
             name!(created_at, Option<TimestampWithTimeZone>),
@@ -97,8 +118,9 @@ fn bg_status(
                 s.waiting.as_ref().and_then(|(_, since)| timestamp(*since)),
                 s.worker,
                 (!d.progress.copier.is_empty()).then(|| d.progress.copier.clone()),
-                if d.restored { restored::next_step(d) } else { d.phase.next_step().to_owned() },
-                if d.restored { Some(restored::refusal(d).message) } else { d.last_error.clone() },
+                i64::from(d.progress.restarts),
+                next_step(&s),
+                last_error(&s),
                 timestamp(s.created_at),
                 timestamp(s.updated_at),
             )

@@ -10,7 +10,7 @@ use crate::api::{begin, required, time};
 use crate::deployment::exchange::{self, Misfits};
 use crate::deployment::intrusion::blamed;
 use crate::deployment::prepare::{self, Request};
-use crate::deployment::{batches, check, finish, guard, restored, store, verify};
+use crate::deployment::{batches, check, finish, gone, guard, restored, store, verify};
 use crate::error::{Error, Result};
 use crate::model::deployment::{Arguments, Deployment};
 use crate::model::phase::{Event, Phase};
@@ -178,7 +178,9 @@ fn bg_finish(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorRe
     if d.phase == Phase::Finished {
         notice!("the deployment of {} is finished already", d.source.plain());
     } else {
-        blamed(|| finish::finish(&mut d, &settings::read(None, None)))?;
+        if let Some(said) = blamed(|| finish::finish(&mut d, &settings::read(None, None)))? {
+            notice!("{said}");
+        }
     }
     Ok(d.phase.to_string())
 }
@@ -192,7 +194,11 @@ fn bg_abort(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorRep
     if d.phase == Phase::Aborted {
         notice!("the deployment of {} is aborted already", d.source.plain());
     } else {
-        blamed(|| finish::abort(&mut d, &settings::read(None, None)))?;
+        let was_gone = gone::look(&d)?.is_some();
+        let said = blamed(|| finish::abort(&mut d, &settings::read(None, None)))?;
+        if was_gone {
+            notice!("{said}");
+        }
     }
     Ok(d.phase.to_string())
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::backfill::anew;
 use crate::backfill::pieces::{self, Kind};
 use crate::catalog;
 use crate::ddl::rows::Rows;
@@ -50,22 +51,28 @@ pub enum Copied {
     Rewritten,
 }
 
+/// Begins the copy; `soon` says that the caller commits at once. Copies nothing yet.
+pub fn begin(deployment: &mut Deployment, soon: bool) -> Result<()> {
+    lock::relation(deployment.green(), Mode::AccessShare);
+    anew::forget_changes(deployment, soon)?;
+    let table = {
+        let _us = Identity::extension()?;
+        catalog::existing_table(deployment.green())?
+    };
+    pieces::forget(deployment.id)?;
+    let progress = &mut deployment.progress;
+    progress.relfilenode = table.relfilenode;
+    progress.end_block = u32::try_from(table.blocks).unwrap_or(u32::MAX);
+    progress.batch_blocks = FIRST_BLOCKS;
+    progress.rows_estimated = table.row_estimate;
+    failpoint::reach("copy_begun");
+    Ok(())
+}
+
 /// Copies the next batch and notes in `progress` how far the copy is. The caller holds the
 /// deployment's lock and commits.
 pub fn step(deployment: &mut Deployment, settings: &Settings, hold: Hold) -> Result<Copied> {
     lock::relation(deployment.green(), Mode::AccessShare);
-    if deployment.progress.relfilenode == 0 {
-        let table = {
-            let _us = Identity::extension()?;
-            catalog::existing_table(deployment.green())?
-        };
-        let progress = &mut deployment.progress;
-        progress.relfilenode = table.relfilenode;
-        progress.end_block = u32::try_from(table.blocks).unwrap_or(u32::MAX);
-        progress.batch_blocks = FIRST_BLOCKS;
-        progress.rows_estimated = table.row_estimate;
-        pieces::forget(deployment.id)?;
-    }
     lay_out(deployment, settings)?;
     let mut size = deployment.progress.batch_blocks;
     let mut copier = None;
@@ -138,8 +145,8 @@ pub fn batch(
     Ok(Copied::Batch)
 }
 
-/// Begins the copy again: a rewrite of green (VACUUM FULL, CLUSTER, TRUNCATE) moved rows without any
-/// trigger. The caller holds the deployment's lock alone.
+/// Gives up what was copied: a rewrite of green (VACUUM FULL, CLUSTER, TRUNCATE) moved rows without any
+/// trigger, or most rows have changed. The caller holds the deployment's lock alone.
 pub fn start_again(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
     empty_blue(deployment, settings)?;
     pieces::forget(deployment.id)?;

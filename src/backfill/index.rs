@@ -191,6 +191,22 @@ fn complete(deployment: &mut Deployment, settings: &Settings) -> Result<Built> {
     Ok(Built::Nothing)
 }
 
+/// Runs ANALYZE once more where the first sync has brought in much: blue may have been nearly empty when
+/// it ran, and its own autovacuum is off. Whether it did.
+pub fn analyze_again(deployment: &mut Deployment) -> Result<bool> {
+    let progress = &deployment.progress;
+    // As autovacuum_analyze_scale_factor and autovacuum_analyze_threshold by default.
+    let many = (progress.rows_copied - progress.rows_purged) / 10 + 50;
+    if progress.analyzed_again || progress.synced < many {
+        return Ok(false);
+    }
+    let _us = Identity::extension()?;
+    spi::run(&shadow::analyze(&deployment.blue_name()), &[])?;
+    deployment.progress.analyzed_again = true;
+    deployment.progress.drain_xid = xact::current_xid();
+    Ok(true)
+}
+
 /// Does what keeps blue's readers out, in short tries.
 fn exclusively(
     deployment: &Deployment,

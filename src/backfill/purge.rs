@@ -11,6 +11,7 @@ use crate::failpoint;
 use crate::model::deployment::Deployment;
 use crate::model::settings::Settings;
 use crate::pg::executor;
+use crate::pg::lookup::Planned;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg};
@@ -78,6 +79,7 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<bool> {
             Work::new(rows::KEYS, &work::key_columns(&mapping.to_key, rows::mapped_name))?;
         // A key whose expression fails cannot be in blue: it is left out.
         work::fill_what_can_be(&mut keys, &statements.map_keys(), &logged)?;
+        let _planned = Planned::by_hash(deployment.blue())?;
         let sql = statements.purge(from, to);
         count = executor::delete(&sql, deployment.blue(), &keys)?
             .ok_or_else(|| super::rewritten(&to_name))?;

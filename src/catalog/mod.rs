@@ -384,6 +384,12 @@ fn key_column(column: &Column, equals: String) -> KeyColumn {
     }
 }
 
+/// Whether there is a relation with this OID. Takes no lock on it, as its size would.
+pub fn is_there(oid: u32) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = $1)";
+    Ok(spi::one_kept::<bool>(sql, &[Arg::Oid(oid)])?.unwrap_or(false))
+}
+
 /// OID of a relation, if it exists.
 pub fn relation_oid(name: &QualifiedName) -> Result<Option<u32>> {
     let sql = "SELECT c.oid::int8 FROM pg_catalog.pg_class c
@@ -391,6 +397,12 @@ pub fn relation_oid(name: &QualifiedName) -> Result<Option<u32>> {
                 WHERE n.nspname = $1 AND c.relname = $2";
     let args = [Arg::Text(name.schema.as_str()), Arg::Text(name.name.as_str())];
     Ok(spi::one_kept::<i64>(sql, &args)?.map(|oid| oid as u32))
+}
+
+/// Whether something in the schema has a name that another could not be given.
+pub fn is_taken(name: &QualifiedName) -> Result<bool> {
+    let args = [Arg::Text(name.schema.as_str()), Arg::Text(name.name.as_str())];
+    Ok(spi::one_kept::<bool>(include_str!("queries/is_taken.sql"), &args)?.unwrap_or(false))
 }
 
 /// OID of a schema, if it exists.

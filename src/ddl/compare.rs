@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 
+use crate::ddl::lookup;
 use crate::ddl::rows::{Rows, WORK, batch_key, mapped_name};
 use crate::ident::{Ident, QualifiedName, list, literal};
 use crate::model::key::Key;
@@ -86,6 +87,14 @@ fn joined(key: &Key, left: &str, prefix: &str, right: &str, name: fn(usize) -> S
     all.collect::<Vec<_>>().join(" AND ")
 }
 
+/// `alias.key = w.name(0) …`
+fn named_key(key: &Key, alias: &str, name: fn(usize) -> String) -> String {
+    let columns = key.columns.iter().enumerate();
+    let all =
+        columns.map(|(i, k)| format!("{alias}.{} {} w.{}", k.name, k.equals, Ident::new(name(i))));
+    all.collect::<Vec<_>>().join(" AND ")
+}
+
 impl Compare<'_> {
     /// What blue ought to have for the rows of green's blocks `from..to`, and their places.
     pub fn read_green(&self, from: u32, to: u32) -> String {
@@ -144,18 +153,14 @@ impl Compare<'_> {
         let back = if self.either_way { values(self.back, self.green_types) } else { Vec::new() };
         let key = self.mapping.from_key.columns.len();
         let green = format!(
-            "SELECT true AS \"bluegreen.here\"{}{}{} FROM ONLY {} AS r",
-            named("bluegreen.g", self.mapping.from_key.names()),
+            "true AS \"bluegreen.here\"{}{}",
             named("bluegreen.v", forward.iter().map(|(_, value)| value)),
             named("bluegreen.o", back.iter().map(|(name, _)| name)),
-            self.green
         );
         let blue = format!(
-            "SELECT true AS \"bluegreen.here\"{}{}{} FROM ONLY {} AS r",
-            named("bluegreen.t", self.mapping.to_key.names()),
+            "true AS \"bluegreen.here\"{}{}",
             named("bluegreen.c", forward.iter().map(|(name, _)| name)),
             named("bluegreen.w", back.iter().map(|(_, value)| value)),
-            self.blue
         );
         let mut differ = differs("g", "bluegreen.v", "t", "bluegreen.c", forward.len());
         if self.either_way {
@@ -164,13 +169,23 @@ impl Compare<'_> {
         }
         format!(
             "SELECT {}, {}, CASE WHEN t.\"bluegreen.here\" IS NULL THEN '{MISSING}' WHEN g.\"bluegreen.here\" IS NULL THEN '{EXTRA}' ELSE '{DIFFERENT}' END \
-             FROM {} w LEFT JOIN ({green}) g ON {} LEFT JOIN ({blue}) t ON {} \
+             FROM {} w {} {} \
              WHERE g.\"bluegreen.here\" IS DISTINCT FROM t.\"bluegreen.here\" OR (g.\"bluegreen.here\" AND t.\"bluegreen.here\" AND {differ})",
             numbered("w", "bluegreen.k", key),
             self.key_json("w"),
             self.with_mapped_key(),
-            joined(&self.mapping.from_key, "g", "bluegreen.g", "w", batch_key),
-            joined(&self.mapping.to_key, "t", "bluegreen.t", "w", mapped_name),
+            lookup::each_or_none(
+                green,
+                self.green,
+                "g",
+                named_key(&self.mapping.from_key, "g", batch_key)
+            ),
+            lookup::each_or_none(
+                blue,
+                self.blue,
+                "t",
+                named_key(&self.mapping.to_key, "t", mapped_name)
+            ),
         )
     }
 

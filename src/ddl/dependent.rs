@@ -29,6 +29,11 @@ pub fn move_routine(signature: &str, to: &Ident) -> String {
     format!("ALTER ROUTINE {signature} SET SCHEMA {to}")
 }
 
+/// Renames a function or a procedure; `signature` as the server prints it.
+pub fn rename_routine(signature: &str, to: &Ident) -> String {
+    format!("ALTER ROUTINE {signature} RENAME TO {to}")
+}
+
 /// Fills a materialized view, and tells the planner what is in it.
 pub fn fill(view: &QualifiedName) -> [String; 2] {
     [format!("REFRESH MATERIALIZED VIEW {view}"), format!("ANALYZE {view}")]

@@ -5,6 +5,7 @@ pub mod constraint;
 pub mod dependent;
 pub mod kept;
 pub mod log;
+pub mod lookup;
 pub mod object;
 pub mod rights;
 pub mod rows;

@@ -3,6 +3,7 @@
 //! Rows of keys are read by name (`pg::work`), with column names that no table of a user has, so
 //! that the mapping's expressions, which name the read table's columns bare, stay unambiguous.
 
+use crate::ddl::lookup::{self, PLACE};
 use crate::ident::{Ident, QualifiedName, list};
 use crate::model::key::Key;
 use crate::model::mapping::Mapping;
@@ -111,6 +112,21 @@ impl Rows<'_> {
         Self::join(&self.mapping.from_key, "g", alias, |i| Ident::new(column(i)))
     }
 
+    /// Green's row, as `g`, for each row before it that holds its key in `alias.column(i)`.
+    fn each_of_green(&self, alias: &str, column: fn(usize) -> String) -> String {
+        lookup::each("g.*", self.from, "g", self.key_join(alias, column))
+    }
+
+    /// That green has no row under the key in `alias.column(i)`.
+    fn none_of_green(&self, alias: &str, column: fn(usize) -> String) -> String {
+        lookup::none(self.from, "g", self.key_join(alias, column))
+    }
+
+    /// `t.key = alias.b1 …`: blue's row under a key in blue's terms.
+    fn blue_join(&self, alias: &str) -> String {
+        Self::join(&self.mapping.to_key, "t", alias, mapped_column)
+    }
+
     /// A subquery over rows that hold green's key in `column(i)`: all its columns, and the key in
     /// blue's terms as `bluegreen.b1` ….
     pub(super) fn with_mapped_key(&self, source: &str, column: fn(usize) -> String) -> String {
@@ -194,11 +210,10 @@ impl Rows<'_> {
     /// The numbers of keys of [`WORK`] that blue has, and the transactions that made its rows.
     pub fn made_by(&self) -> String {
         format!(
-            "SELECT k.{}, t.xmin FROM {} k JOIN ONLY {} AS t ON {}",
+            "SELECT k.{}, t.xmin FROM {} k {}",
             Ident::new(ID),
             self.with_mapped_key(WORK, batch_key),
-            self.to,
-            Self::join(&self.mapping.to_key, "t", "k", mapped_column)
+            lookup::each("t.xmin", self.to, "t", self.blue_join("k"))
         )
     }
 
@@ -224,7 +239,7 @@ impl Rows<'_> {
         format!(
             "DELETE FROM ONLY {} AS t WHERE t.ctid >= '({from},0)'::pg_catalog.tid AND t.ctid < '({to},0)'::pg_catalog.tid AND EXISTS (SELECT FROM {KEYS} k WHERE {})",
             self.to,
-            Self::join(&self.mapping.to_key, "t", "k", mapped_column)
+            self.blue_join("k")
         )
     }
 
@@ -233,11 +248,7 @@ impl Rows<'_> {
     /// names. Returns the rows, for [`Rows::put_back`].
     pub fn take_out(&self, replace: bool, all_columns: &[Ident]) -> String {
         let kind = Ident::new(KIND);
-        let gone = format!(
-            "k.{kind} = 'g' AND NOT EXISTS (SELECT FROM ONLY {} AS g WHERE {})",
-            self.from,
-            self.key_join("k", batch_key),
-        );
+        let gone = format!("k.{kind} = 'g' AND {}", self.none_of_green("k", batch_key));
         let goes = Ident::new(GOES_ID);
         let which = if replace {
             "true".to_owned()
@@ -271,11 +282,12 @@ impl Rows<'_> {
                 format!("e.{name} {} k.{name}", k.equals)
             })
             .collect();
+        let place = Ident::new(PLACE);
         format!(
-            "DELETE FROM ONLY {} AS t USING {} k WHERE {} AND ({which}) AND (k.{goes} IS NOT NULL OR NOT EXISTS (SELECT FROM {WORK} e WHERE e.{goes} IS NOT NULL AND {})) RETURNING k.{kind}, {}",
+            "DELETE FROM ONLY {} AS t USING (SELECT k.*, t.{place} FROM {} k {} WHERE ({which}) AND (k.{goes} IS NOT NULL OR NOT EXISTS (SELECT FROM {WORK} e WHERE e.{goes} IS NOT NULL AND {}))) k WHERE t.ctid = k.{place} RETURNING k.{kind}, {}",
             self.to,
             self.with_mapped_key(WORK, batch_key),
-            Self::join(&self.mapping.to_key, "t", "k", mapped_column),
+            lookup::each(format!("t.ctid AS {place}"), self.to, "t", self.blue_join("k")),
             equal.join(" AND "),
             returning.join(", "),
         )
@@ -288,12 +300,11 @@ impl Rows<'_> {
     /// gives way to one that is not.
     pub fn write(&self, conflict: Conflict, kept: bool) -> String {
         let mut sql = format!(
-            "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM ONLY {} AS g JOIN {WORK} w ON {} WHERE {}",
+            "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {WORK} w {} WHERE {}",
             self.to,
             self.columns(),
             self.expressions(),
-            self.from,
-            self.key_join("w", batch_key),
+            self.each_of_green("w", batch_key),
             self.is_written(kept),
         );
         match conflict {
@@ -352,12 +363,11 @@ impl Rows<'_> {
             .map(|(i, c)| format!("{} = s.{}", c.column, value(i)))
             .collect();
         let from = format!(
-            "FROM ONLY {} AS g JOIN {WORK} w ON {} WHERE {}",
-            self.from,
-            self.key_join("w", batch_key),
+            "FROM {WORK} w {} WHERE {}",
+            self.each_of_green("w", batch_key),
             self.is_written(kept)
         );
-        let same_key = Self::join(&self.mapping.to_key, "t", "s", mapped_column);
+        let (same_key, place) = (self.blue_join("s"), Ident::new(PLACE));
         let inserted: Vec<_> = self
             .mapping
             .columns
@@ -376,18 +386,19 @@ impl Rows<'_> {
             (0..self.mapping.columns.len()).map(|i| format!("s.{}", value(i))).collect();
         [
             format!(
-                "UPDATE ONLY {} AS t SET {} FROM (SELECT {} {from}) s WHERE {same_key}",
+                "UPDATE ONLY {} AS t SET {} FROM (SELECT s.*, t.{place} FROM (SELECT {} {from}) s {}) s WHERE t.ctid = s.{place}",
                 self.to,
                 sets.join(", "),
-                values.join(", ")
+                values.join(", "),
+                lookup::each(format!("t.ctid AS {place}"), self.to, "t", &same_key)
             ),
             format!(
-                "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM (SELECT {} {from}) s WHERE NOT EXISTS (SELECT FROM ONLY {} AS t WHERE {same_key})",
+                "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM (SELECT {} {from}) s WHERE {}",
                 self.to,
                 self.columns(),
                 names.join(", "),
                 inserted.join(", "),
-                self.to
+                lookup::none(self.to, "t", &same_key)
             ),
         ]
     }
@@ -420,14 +431,13 @@ impl Rows<'_> {
             .map(|i| format!("k.{}", kept_column(i)))
             .collect();
         format!(
-            "INSERT INTO {} ({}, {}) OVERRIDING SYSTEM VALUE SELECT {}, {} FROM ONLY {} AS g JOIN {KEPT} k ON {}",
+            "INSERT INTO {} ({}, {}) OVERRIDING SYSTEM VALUE SELECT {}, {} FROM {KEPT} k {}",
             self.to,
             self.columns(),
             list(&self.mapping.side_only),
             self.expressions(),
             kept.join(", "),
-            self.from,
-            self.key_join("k", goes_key),
+            self.each_of_green("k", goes_key),
         ) + conflict.clause()
     }
 
@@ -443,7 +453,7 @@ impl Rows<'_> {
             })
             .collect();
         format!(
-            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} k WHERE k.{} IS NOT NULL AND NOT EXISTS (SELECT FROM ONLY {} AS g WHERE {})",
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} k WHERE k.{} IS NOT NULL AND {}",
             self.to,
             list(all_columns),
             values.join(", "),
@@ -452,21 +462,18 @@ impl Rows<'_> {
                 goes_key
             ),
             Ident::new(GOES_ID),
-            self.from,
-            self.key_join("k", goes_key)
+            self.none_of_green("k", goes_key)
         ) + conflict.clause()
     }
 
     /// The numbers of keys of [`WORK`] that green has and blue has not.
     pub fn missing(&self) -> String {
         format!(
-            "SELECT k.{} FROM {} k JOIN ONLY {} AS g ON {} WHERE NOT EXISTS (SELECT FROM ONLY {} AS t WHERE {})",
+            "SELECT k.{} FROM {} k {} WHERE {}",
             Ident::new(ID),
             self.with_mapped_key(WORK, batch_key),
-            self.from,
-            self.key_join("k", batch_key),
-            self.to,
-            Self::join(&self.mapping.to_key, "t", "k", mapped_column)
+            self.each_of_green("k", batch_key),
+            lookup::none(self.to, "t", self.blue_join("k"))
         )
     }
 
@@ -487,19 +494,17 @@ impl Rows<'_> {
 
     /// A row for each key of [`WORK`] that green has.
     pub fn present(&self) -> String {
-        format!(
-            "SELECT 1 FROM {WORK} w JOIN ONLY {} AS g ON {}",
-            self.from,
-            self.key_join("w", batch_key)
-        )
+        format!("SELECT 1 FROM {WORK} w {}", self.each_of_green("w", batch_key))
     }
 
     /// Deletes from green the rows whose keys are in [`WORK`] (`bluegreen.k…`).
     pub fn leave_behind(&self) -> String {
+        let place = Ident::new(PLACE);
+        let found = format!("g.ctid AS {place}");
         format!(
-            "DELETE FROM ONLY {} AS g USING {WORK} w WHERE {}",
+            "DELETE FROM ONLY {} AS g USING (SELECT g.{place} FROM {WORK} w {}) w WHERE g.ctid = w.{place}",
             self.from,
-            self.key_join("w", batch_key)
+            lookup::each(found, self.from, "g", self.key_join("w", batch_key))
         )
     }
 
@@ -517,10 +522,9 @@ impl Rows<'_> {
             })
             .collect();
         format!(
-            "SELECT pg_catalog.jsonb_build_object({})::text, pg_catalog.to_jsonb(g.*)::text FROM {WORK} w LEFT JOIN ONLY {} AS g ON {}",
+            "SELECT pg_catalog.jsonb_build_object({})::text, pg_catalog.to_jsonb(g.*)::text FROM {WORK} w {}",
             key.join(", "),
-            self.from,
-            self.key_join("w", batch_key)
+            lookup::each_or_none("g.*", self.from, "g", self.key_join("w", batch_key))
         )
     }
 }

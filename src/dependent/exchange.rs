@@ -28,7 +28,8 @@ fn said(moved: &Move, side: Side) -> Option<&Said> {
     }
 }
 
-fn of_side(twin: &Twin, side: Side) -> Option<u32> {
+/// What a twin is on a side.
+pub(super) fn of_side(twin: &Twin, side: Side) -> Option<u32> {
     match side {
         Side::Origin => Some(twin.origin),
         Side::Shadow => twin.shadow,

@@ -22,6 +22,7 @@
 //! the tables at the other end of foreign keys.
 
 mod adapt;
+mod aside;
 mod blue;
 mod copies;
 mod exchange;
@@ -41,6 +42,7 @@ mod uses;
 mod view;
 
 pub use adapt::{Adapted, discover};
+pub use aside::leave;
 pub use blue::{copy_index, mark_early, refresh, strip, take_along};
 pub use exchange::{
     bring_back, drop_offline, exchange_twins, lock_functions, locks, moving_names, put_on,

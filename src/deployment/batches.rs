@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::backfill::copy::{self, Copied};
 use crate::backfill::index::{self, Built};
-use crate::backfill::{pieces, purge};
+use crate::backfill::{anew, pieces, purge};
 use crate::deployment::throttle::Throttle;
-use crate::deployment::{dependents, guard, store};
+use crate::deployment::{dependents, guard, session, store};
 use crate::error::Result;
 use crate::failpoint;
 use crate::model::deployment::Deployment;
@@ -14,6 +14,7 @@ use crate::model::phase::{self, Event, Phase};
 use crate::model::settings::Settings;
 use crate::pg::lock::Hold;
 use crate::pg::xact;
+use crate::plan::anew::MOST_TIMES;
 use crate::sync;
 
 /// How often the definitions are compared during the copy.
@@ -114,7 +115,9 @@ fn copy_batch(
     began: Instant,
 ) -> Result<Batch> {
     if d.phase == Phase::Prepared {
+        copy::begin(d, session::is_run_of_ours(d))?;
         d.phase = phase::next(d.phase, Event::CopyStarted)?;
+        return Ok(Batch::WORKED);
     }
     let mut batch = Batch::WORKED;
     let copied = copy::step(d, settings, hold)?;
@@ -126,6 +129,7 @@ fn copy_batch(
     match copied {
         Copied::Batch => {}
         Copied::Others => batch.worked = false,
+        Copied::Done if renews(d, settings, hold, began, &mut batch)? => {}
         Copied::Done => {
             pieces::forget(d.id)?;
             d.phase = phase::next(d.phase, Event::CopyDone)?;
@@ -142,6 +146,36 @@ fn copy_batch(
         }
     }
     Ok(batch)
+}
+
+/// Begins the copy anew where most rows have changed while it ran; whether it does, or has to be left to
+/// who works alone.
+fn renews(
+    d: &mut Deployment,
+    settings: &Settings,
+    hold: Hold,
+    began: Instant,
+    batch: &mut Batch,
+) -> Result<bool> {
+    let Some(changed) = anew::many_changed(d)? else { return Ok(false) };
+    let copied = d.progress.rows_copied;
+    let what = format!("about {changed} rows changed while {copied} were copied");
+    if d.progress.renewals >= MOST_TIMES {
+        let detail = Some(format!("{what}, once more: they are brought in one by one"));
+        record(d, "changed", began.elapsed().as_secs_f64(), Some(changed), detail)?;
+        return Ok(false);
+    }
+    if hold == Hold::Shared {
+        batch.alone = true;
+        return Ok(true);
+    }
+    copy::start_again(d, settings)?;
+    d.progress.renewals += 1;
+    d.phase = phase::next(d.phase, Event::CopyAgain)?;
+    let detail =
+        Some(format!("{what}: the copy begins anew ({} of {MOST_TIMES})", d.progress.renewals));
+    record(d, "copy again", began.elapsed().as_secs_f64(), Some(changed), detail)?;
+    Ok(true)
 }
 
 /// Whether what is left to do is to bring changes in.
@@ -191,6 +225,10 @@ fn index_batch(
     failpoint::reach("first_sync_round");
     if !round.in_step {
         return Ok(Batch::WORKED);
+    }
+    if index::analyze_again(d)? {
+        record(d, "analyze", began.elapsed().as_secs_f64(), None, None)?;
+        return Ok(built);
     }
     if let Some(name) = dependents::refresh(d)? {
         record(d, "refresh", began.elapsed().as_secs_f64(), None, Some(name))?;

@@ -5,7 +5,7 @@ use crate::check::{self, Facts};
 use crate::ddl::rows::Rows;
 use crate::dependent;
 use crate::deployment::prepare::{self, Request};
-use crate::deployment::{guard, intrusion, kept, restored, store};
+use crate::deployment::{gone, guard, intrusion, kept, restored, store};
 use crate::error::Result;
 use crate::ident::Ident;
 use crate::model::changes::Change;
@@ -62,17 +62,16 @@ pub fn check(request: &Request, settings: &Settings) -> Result<Vec<Finding>> {
         known => known,
     };
     if let Some(open) = known {
-        let possible = if open.restored {
-            restored::next_step(&open)
-        } else {
-            open.phase.possible().to_owned()
+        let mut what = format!("{name} has a deployment in phase {}", open.phase);
+        let possible = match gone::look(&open)? {
+            _ if open.restored => restored::next_step(&open),
+            Some(gone) => {
+                what = gone.refusal(&open).message;
+                gone.next_step(&open)
+            }
+            None => open.phase.possible().to_owned(),
         };
-        return Ok(vec![Finding::note(
-            "deployment",
-            &name,
-            format!("{name} has a deployment in phase {}", open.phase),
-            possible,
-        )]);
+        return Ok(vec![Finding::note("deployment", &name, what, possible)]);
     }
     let parsed = xact::subtransaction(|| {
         let changes = parse::parse_changes(&request.arguments.changes)?;

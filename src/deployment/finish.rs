@@ -7,6 +7,7 @@ use crate::capture;
 use crate::catalog;
 use crate::ddl;
 use crate::dependent;
+use crate::deployment::gone::{self, Gone};
 use crate::deployment::{dependents, guard, store};
 use crate::error::{Error, Result};
 use crate::failpoint;
@@ -18,11 +19,14 @@ use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
-use crate::shadow::remove;
+use crate::shadow::{keep, remove};
 use crate::swap;
 
-/// The new table stays.
-pub fn finish(d: &mut Deployment, settings: &Settings) -> Result<()> {
+/// The new table stays. Returns what else there is to say.
+pub fn finish(d: &mut Deployment, settings: &Settings) -> Result<Option<String>> {
+    if gone::look(d)? == Some(Gone::Green { made_anew: true }) {
+        return abort(d, settings).map(Some);
+    }
     let after = guard::next_phase(d, Event::Finished)?;
     let (live, old) = {
         let _us = Identity::extension()?;
@@ -42,17 +46,25 @@ pub fn finish(d: &mut Deployment, settings: &Settings) -> Result<()> {
         dependent::strip(d)?;
         dependent::drop_offline(d)?;
         match &old {
-            Some(old) => spi::run(&ddl::table::drop(old), &[]).map(drop),
-            None => Ok(()),
+            Some(old) => spi::run(&ddl::table::drop(old), &[]).map(|_| None),
+            None => Ok(None),
         }
     })
 }
 
-/// The old table stays. Works from names where the tables are gone or came back from a dump.
-pub fn abort(d: &mut Deployment, settings: &Settings) -> Result<()> {
-    if d.phase == Phase::Swapped && is_live_gone(d)? {
-        return bring_back(d, settings);
-    }
+/// The old table stays. Works from names where the tables are gone or came back from a dump. Returns what
+/// came of it, in words.
+pub fn abort(d: &mut Deployment, settings: &Settings) -> Result<String> {
+    let said = match gone::look(d)? {
+        Some(Gone::Green { made_anew: true }) if d.phase == Phase::Swapped => keep(d, settings)?,
+        _ if d.phase == Phase::Swapped && is_live_gone(d)? => bring_back(d, settings)?,
+        gone => give_up(d, settings, gone)?,
+    };
+    Ok(said.unwrap_or_else(|| format!("ended deployment {} of {}", d.id, d.source.plain())))
+}
+
+/// The offline table goes.
+fn give_up(d: &mut Deployment, settings: &Settings, gone: Option<Gone>) -> Result<Option<String>> {
     let after = guard::next_phase(d, Event::Aborted)?;
     validate_or_warn(d)?;
     let (origin, shadow) = {
@@ -66,13 +78,35 @@ pub fn abort(d: &mut Deployment, settings: &Settings) -> Result<()> {
         dependent::strip(d)?;
         dependent::drop_offline(d)?;
         match (&d.plan.target, &shadow) {
-            (_, None) => Ok(()),
-            (Some(given), Some(_)) => remove::give_back(d, given),
+            (_, None) => {}
+            (Some(given), Some(_)) => remove::give_back(d, given)?,
             (None, Some(table)) => {
                 spi::run(&ddl::table::drop(table), &[])?;
-                Ok(())
             }
         }
+        Ok(gone.map(|gone| format!("ended deployment {}: {}", d.id, gone.refusal(d).message)))
+    })
+}
+
+/// The live table was dropped after the swap, and another one has its name: the old one, as it was synced
+/// last, has the only copy of the rows, and stays where it is under a name of its own.
+fn keep(d: &mut Deployment, settings: &Settings) -> Result<Option<String>> {
+    let old = {
+        let _us = Identity::extension()?;
+        resolve(d.origin, &d.blue_name())?
+    };
+    end(d, settings, Phase::Aborted, "abort", |d| {
+        capture::remove(d, old.as_slice())?;
+        let aside = |kind: &str, name: &QualifiedName| keep::put_aside(kind, name, d.id);
+        dependent::leave(d, aside, |name| keep::free(name, d.id))?;
+        let (id, name) = (d.id, d.source.plain());
+        if old.is_none() {
+            return Ok(Some(format!("ended deployment {id}: both tables of {name} are gone")));
+        }
+        let kept = keep::rename(d.origin, d.id)?.plain();
+        Ok(Some(format!(
+            "ended deployment {id}: {name} was dropped and made anew; the rows that it had when it was synced last stay in {kept}"
+        )))
     })
 }
 
@@ -83,15 +117,15 @@ fn is_live_gone(d: &Deployment) -> Result<bool> {
 
 /// The live table was dropped after the swap: the old one goes back to its place, as it was synced
 /// last.
-fn bring_back(d: &mut Deployment, settings: &Settings) -> Result<()> {
+fn bring_back(d: &mut Deployment, settings: &Settings) -> Result<Option<String>> {
     let old = {
         let _us = Identity::extension()?;
         resolve(d.origin, &d.blue_name())?
     };
-    end(d, settings, Phase::Aborted, "abort", |d| {
+    let said = end(d, settings, Phase::Aborted, "abort", |d| {
         capture::remove(d, old.as_slice())?;
         if old.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         remove::move_to(d.origin, &d.source.schema)?;
         for statistics in catalog::statistics(d.origin)? {
@@ -107,9 +141,10 @@ fn bring_back(d: &mut Deployment, settings: &Settings) -> Result<()> {
         for lost in dependent::bring_back(d)? {
             xact::warn(&format!("{lost} could not be brought back with {}", d.source.plain()));
         }
-        Ok(())
+        Ok(Some(format!("brought the old table {} back, as it was synced last", d.source.plain())))
     })?;
-    validate_or_warn(d)
+    validate_or_warn(d)?;
+    Ok(said)
 }
 
 /// Validates what a revert has left NOT VALID. Rows that break it (after a table was brought back, rows
@@ -143,14 +178,15 @@ fn resolve(oid: u32, name: &QualifiedName) -> Result<Option<QualifiedName>> {
     Ok(None)
 }
 
-/// Everything in one subtransaction under ACCESS EXCLUSIVE on the tables that exist, in short tries.
+/// Everything in one subtransaction under ACCESS EXCLUSIVE on the tables that exist, in short tries. What
+/// `take_away` says goes to the history, and is returned.
 fn end(
     d: &mut Deployment,
     settings: &Settings,
     after: Phase,
     name: &str,
-    take_away: impl Fn(&Deployment) -> Result<()>,
-) -> Result<()> {
+    take_away: impl Fn(&Deployment) -> Result<Option<String>>,
+) -> Result<Option<String>> {
     let began = Instant::now();
     let class = guard::lock_table()?;
     let mut tables = [d.origin, d.shadow];
@@ -175,32 +211,34 @@ fn end(
         let _limited = lock::limited(limit)?;
         lock::all_within(&locks, limit)?;
         failpoint::reach(if after == Phase::Finished { "finish_locked" } else { "abort_locked" });
-        take_away(d)?;
+        let said = take_away(d)?;
         failpoint::reach(if after == Phase::Finished {
             "finish_taken_away"
         } else {
             "abort_taken_away"
         });
         remove::drop_schemas(d, class)?;
-        remove::forget_misfits(d)
+        remove::forget_misfits(d)?;
+        Ok(said)
     });
-    match ended {
-        Ok(()) => {}
+    let said = match ended {
+        Ok(said) => said,
         Err(caught) if caught.is_lock_failure() => {
             return Err(swap::lock_error(d, &tables, &caught.error)?);
         }
         Err(caught) => return caught.raise(),
-    }
+    };
     d.phase = after;
     d.progress.runner = None;
     pieces::forget(d.id)?;
     store::save(d)?;
     let seconds = began.elapsed().as_secs_f64();
-    store::record(d, &store::Step { name, seconds, count: None, detail: None, error: None })?;
+    let detail = said.clone();
+    store::record(d, &store::Step { name, seconds, count: None, detail, error: None })?;
     failpoint::reach(if after == Phase::Finished {
         "finish_committing"
     } else {
         "abort_committing"
     });
-    Ok(())
+    Ok(said)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pgrx::PgSqlErrorCode;
 
 use crate::catalog::{self, event_trigger};
-use crate::deployment::{intrusion, restored, store};
+use crate::deployment::{gone, intrusion, restored, store};
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::model::deployment::{Deployment, Side};
@@ -75,11 +75,14 @@ pub fn find(relation: u32, caller: u32) -> Result<Deployment> {
         require_owner(caller, deployment.owner, &deployment.source.plain())?;
         return Ok(deployment);
     }
-    // A restored dump: the tables have other OIDs and the same names.
+    // A restored dump, where the tables have other OIDs and the same names, or a table that was dropped and
+    // made anew.
     if let Some(table) = &table
         && let Some(deployment) = store::open_by_name(&table.qualified())?
     {
-        require_owner(caller, table.owner, &deployment.source.plain())?;
+        if !deployment.restored {
+            gone::require_owner(&deployment, caller)?;
+        }
         return Ok(deployment);
     }
     if let Some(deployment) = store::by_id(relation.into())?.filter(|_| table.is_none()) {
@@ -140,18 +143,10 @@ pub fn check_definition(d: &Deployment, side: Side) -> Result<()> {
     let _us = Identity::extension()?;
     let is_green = side == d.green_side();
     let name = if is_green { d.source.plain() } else { d.blue_name().plain() };
-    if catalog::table(d.oid(side))?.is_none() {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-            format!("table {name} of deployment {} no longer exists", d.id),
-        )
-        .hint(match d.phase {
-            Phase::Swapped if is_green => {
-                format!("Bring the old table back with SELECT bg_abort({}).", d.id)
-            }
-            Phase::Swapped => "Keep the live table with SELECT bg_finish(table).".to_owned(),
-            _ => format!("Clean up with SELECT bg_abort({}).", d.id),
-        }));
+    if catalog::table(d.oid(side))?.is_none()
+        && let Some(gone) = gone::look(d)?
+    {
+        return Err(gone.refusal(d));
     }
     if is_green {
         intrusion::check_log(d, side)?;

@@ -11,6 +11,7 @@ pub mod crew;
 pub mod dependents;
 pub mod exchange;
 pub mod finish;
+pub mod gone;
 pub mod guard;
 pub mod intrusion;
 pub mod kept;

@@ -11,7 +11,7 @@ use crate::check;
 use crate::ddl::{self, rights};
 use crate::dependent;
 use crate::deployment::check::{collisions, facts};
-use crate::deployment::{guard, intrusion, restored, store, update};
+use crate::deployment::{gone, guard, intrusion, restored, store, update};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::ident::{Ident, QualifiedName, plain};
@@ -51,20 +51,13 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
         catalog::existing_table(request.source)?
     };
     guard::require_owner(request.caller, table.owner, &table.qualified().plain())?;
+    let ended = end_what_is_gone(&table, request.caller, settings)?;
     name_target(&mut request)?;
     if let Some(known) = store::find(request.source)?.filter(|d| d.phase.is_open()) {
         return again(&known, &table, request, settings);
     }
     if let Some(other) = store::open_by_name(&table.qualified())? {
-        if other.restored {
-            return Err(restored::refusal(&other));
-        }
-        return Err(Error::state(format!(
-            "deployment {} of another table named {} is still open",
-            other.id,
-            other.source.plain()
-        ))
-        .hint(format!("If that table is gone, clean up with SELECT bg_abort({}).", other.id)));
+        return Err(same_name(&other));
     }
     if !lock::deployment(
         guard::prepare_class()?,
@@ -118,7 +111,33 @@ pub fn prepare(mut request: Request, settings: &Settings) -> Result<(String, Opt
         },
     )?;
     failpoint::reach("prepare_recorded");
-    Ok((deployment.phase.to_string(), None))
+    Ok((deployment.phase.to_string(), ended))
+}
+
+/// Ends a deployment of the table whose offline table is gone, or one of a dropped table of its name. What
+/// came of it, where there was one.
+fn end_what_is_gone(table: &Table, caller: u32, settings: &Settings) -> Result<Option<String>> {
+    let known = match store::find(table.oid)?.filter(|d| d.phase.is_open()) {
+        Some(known) => Some(known).filter(|d| d.green() == table.oid),
+        None => store::open_by_name(&table.qualified())?,
+    };
+    known.map_or(Ok(None), |known| gone::make_way(&known, caller, settings))
+}
+
+/// Another table has this one's name in a deployment that is open: it came with a dump, or was renamed.
+fn same_name(other: &Deployment) -> Error {
+    if other.restored {
+        return restored::refusal(other);
+    }
+    Error::state(format!(
+        "deployment {} of another table that was named {} is still open",
+        other.id,
+        other.source.plain()
+    ))
+    .hint(format!(
+        "Give that table its name back, or end its deployment with SELECT bg_abort({}).",
+        other.id
+    ))
 }
 
 fn require_unchanged(table: &Table, changed: &[String]) -> Result<()> {

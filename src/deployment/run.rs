@@ -120,7 +120,7 @@ impl Runner<'_> {
         }
         if phase == Phase::Swapped && until == Until::Finished {
             phase = self.session.transaction(Flush::Now, |d, settings| {
-                finish::finish(d, settings)?;
+                let _said = finish::finish(d, settings)?;
                 Ok(d.phase)
             })?;
         }

@@ -204,6 +204,11 @@ fn me() -> Result<(i32, String)> {
     Ok((pid.parse().unwrap_or_default(), since.to_owned()))
 }
 
+/// Whether this session drives the deployment, and so commits each batch at once.
+pub fn is_run_of_ours(d: &Deployment) -> bool {
+    d.progress.runner.as_ref().is_some_and(|(pid, _)| *pid == xact::my_pid())
+}
+
 /// Whether the backend with this number that began then still lives.
 pub fn is_alive(pid: i32, since: &str) -> Result<bool> {
     let _us = Identity::extension()?;

@@ -1,5 +1,6 @@
 //! What bg_status and the notices tell.
 
+use crate::deployment::gone::{self, Gone};
 use crate::deployment::{batches, dependents, session, store};
 use crate::error::Result;
 use crate::model::deployment::Deployment;
@@ -31,6 +32,8 @@ pub struct Status {
     pub worker: Option<i32>,
     /// What it waits for, and since when, in seconds since 1970.
     pub waiting: Option<(String, f64)>,
+    /// What is missing of it.
+    pub gone: Option<Gone>,
     /// Seconds since 1970.
     pub created_at: f64,
     /// Seconds since 1970.
@@ -62,6 +65,7 @@ pub fn status(d: Deployment) -> Result<Status> {
         misfits,
         not_valid,
         worker,
+        gone: gone::look(&d)?,
         waiting: if died { None } else { d.progress.waiting.clone() },
         created_at,
         updated_at,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ident::{Ident, QualifiedName};
 use crate::model::dependent::{Dependents, Twin};
+use crate::model::key::Key;
 use crate::model::mapping::Mapping;
 use crate::model::phase::Phase;
 use crate::model::settings::Settings;
@@ -157,6 +158,8 @@ pub struct Progress {
     pub batch_blocks: u32,
     /// How often the copy began again.
     pub restarts: u32,
+    /// How often of those because most rows had changed meanwhile.
+    pub renewals: u32,
     /// The next block of blue to purge.
     pub purge_next: u32,
     /// Blocks of blue of the next range to purge, 0 before the first.
@@ -181,6 +184,10 @@ pub struct Progress {
     pub twins: Vec<Twin>,
     /// ANALYZE has run.
     pub analyzed: bool,
+    /// Log rows that were brought in since.
+    pub synced: i64,
+    /// ANALYZE has run once more, after the first sync.
+    pub analyzed_again: bool,
     /// Rows written by the copy.
     pub rows_copied: i64,
     /// Rows estimated when the copy began.
@@ -328,6 +335,12 @@ impl Deployment {
             Side::Origin => &self.plan.reverse,
             Side::Shadow => &self.plan.forward,
         }
+    }
+
+    /// Both tables with the keys by which their rows are looked up, green first.
+    pub fn keyed(&self) -> [(u32, &Key); 2] {
+        let mapping = self.mapping();
+        [(self.green(), &mapping.from_key), (self.blue(), &mapping.to_key)]
     }
 
     /// The log that capture on `side` writes.

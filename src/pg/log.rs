@@ -16,7 +16,7 @@ use std::rc::Rc;
 use pgrx::{FromDatum, IntoDatum, PgSqlErrorCode, pg_guard, pg_sys};
 
 use crate::error::{Error, Result};
-use crate::pg::security;
+use crate::pg::{lookup, security};
 
 /// Where the changes of a table are logged.
 struct Target {
@@ -71,6 +71,7 @@ unsafe extern "C-unwind" fn end_of_transaction(
     _arg: *mut std::ffi::c_void,
 ) {
     security::reset();
+    lookup::reset();
 }
 
 /// Version record of a C function for the server's loader.

@@ -16,6 +16,7 @@ pub mod generated;
 pub mod history;
 pub mod lock;
 pub mod log;
+pub mod lookup;
 #[cfg(feature = "pg15")]
 mod pages;
 pub mod parse;

@@ -14,6 +14,9 @@ use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Rows};
 use crate::pg::xact;
 
+/// How the names of such rows begin.
+pub(super) const PREFIX: &[u8] = b"bluegreen_";
+
 /// A column of the rows.
 pub struct Column {
     /// Its name.

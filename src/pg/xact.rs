@@ -289,6 +289,12 @@ pub fn sleep(time: std::time::Duration) {
     }
 }
 
+/// The number of this backend's process.
+pub fn my_pid() -> i32 {
+    // SAFETY: reads a global.
+    unsafe { pg_sys::MyProcPid }
+}
+
 /// Raises a cancel or terminate that is waiting.
 pub fn check_for_interrupts() {
     pgrx::check_for_interrupts!();

@@ -11,6 +11,7 @@
 
 pub mod create;
 mod generated;
+pub mod keep;
 pub mod mapping;
 pub mod meaning;
 pub mod remove;

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::Deployment;
 use crate::pg::generated;
+use crate::pg::lookup::Planned;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg, Options};
@@ -98,6 +99,7 @@ pub fn apply<'a>(
         let name = QualifiedName { schema: rows.to.schema.clone(), name: constraint.clone() };
         spi::run(&constraint::check_at_once(&name), &[])?;
     }
+    let _planned = Planned::by_key(&deployment.keyed())?;
     let groups = linked(items);
     let groups: Vec<&[&Item]> = groups.iter().map(Vec::as_slice).collect();
     let failed = writer.apart(&groups, suspects)?;

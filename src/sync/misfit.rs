@@ -10,6 +10,7 @@ use crate::ddl::rows::{self, Rows};
 use crate::error::Result;
 use crate::model::deployment::{Deployment, Side};
 use crate::pg::log::{self, Entry, Place};
+use crate::pg::lookup::Planned;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg, Options};
 use crate::pg::work::{self, Work, key_columns};
@@ -99,6 +100,7 @@ fn describe(
 ) -> (Option<String>, Option<String>) {
     let described = xact::subtransaction(|| {
         let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+        let _planned = Planned::by_key(&deployment.keyed())?;
         let work = apply::work_of(rows, &[failed.item])?;
         let options = Options { work: &[&work], ..Default::default() };
         spi::with_rows(&rows.describe(), &[], options, |found, _| {
@@ -133,6 +135,7 @@ pub fn set_aside(deployment: &Deployment) -> Result<Option<Aside>> {
     let mut mapped = Work::new(rows::KEYS, &key_columns(&mapping.to_key, rows::mapped_name))?;
     // A key that cannot be put into the other table's terms has no row there.
     work::fill_what_can_be(&mut mapped, &rows.map_keys(), &marked)?;
+    let _planned = Planned::by_key(&deployment.keyed())?;
     spi::run_with(&rows.leave_behind(), &[], Options { work: &[&marked], ..Default::default() })?;
     Ok(Some(Aside(mapped)))
 }

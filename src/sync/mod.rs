@@ -49,6 +49,11 @@ const LEAST_ROWS: u32 = 200;
 /// Log rows in a batch at most: they are held in memory.
 const MOST_ROWS: u32 = 50_000;
 
+/// Log rows in a batch for each block of the log, at least: where the log is not divided into zones, all
+/// of it is read for each batch, and where that alone takes a batch's time the clock would let the batches
+/// shrink.
+const ROWS_PER_LOG_BLOCK: u32 = 4;
+
 /// Blocks from which on a log is long.
 const LONG_BLOCKS: i64 = 1024;
 /// Blocks from which on a log is too long to be looked through under a lock.
@@ -83,7 +88,11 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
     let round = self::round(deployment, settings, scope)?;
     if round.read == limit {
         let size = u32::try_from(limit).unwrap_or(MOST_ROWS);
-        let next = next_size(size, round.took, settings.batch_time).clamp(LEAST_ROWS, MOST_ROWS);
+        let blocks = log_blocks(deployment)?;
+        let next = next_size(size, round.took, settings.batch_time).clamp(
+            LEAST_ROWS.max(blocks.saturating_mul(ROWS_PER_LOG_BLOCK)).min(MOST_ROWS),
+            MOST_ROWS,
+        );
         deployment.progress.sync_rows = next.into();
         // Of a transaction that ends while zones are consumed some events would come too early: that
         // matters only for the order of events by which columns of blue's own find their row.
@@ -144,16 +153,14 @@ enum Misfits {
 
 /// Looks once where in a long log the events are, so that the batches to come need not read all of it.
 fn look(deployment: &mut Deployment) -> Result<()> {
-    let oid = log_oid(deployment)?;
-    let _us = Identity::extension()?;
     // Before the size and the look: what is written after this comes later.
     let below = log::order_now();
-    let blocks = catalog::existing_table(oid)?.blocks;
-    if blocks < LONG_BLOCKS {
+    let blocks = log_blocks(deployment)?;
+    if i64::from(blocks) < LONG_BLOCKS {
         return Ok(());
     }
+    let _us = Identity::extension()?;
     let sql = ddl::log::zone(&deployment.log());
-    let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
     let size = zone_blocks(blocks);
     let mut zones = Vec::new();
     for first in (0..blocks).step_by(size as usize) {
@@ -276,6 +283,7 @@ fn round(deployment: &mut Deployment, settings: &Settings, scope: Scope) -> Resu
     let took = began.elapsed();
     let progress = &mut deployment.progress;
     let Attempt { read, wrote, left_out } = done;
+    progress.synced += read;
     if read > 0 || wrote {
         progress.drain_xid = xact::current_xid();
     }
@@ -368,6 +376,13 @@ fn follow_truncate(
     .or_else(xact::Caught::raise)?;
     deployment.progress.drain_xid = xact::current_xid();
     Ok(())
+}
+
+/// Size of the log in blocks.
+fn log_blocks(deployment: &Deployment) -> Result<u32> {
+    let oid = log_oid(deployment)?;
+    let _us = Identity::extension()?;
+    Ok(u32::try_from(catalog::existing_table(oid)?.blocks).unwrap_or(u32::MAX))
 }
 
 /// OID of the log that is being written.

@@ -6,6 +6,7 @@ use crate::ddl::rows::{WORK, batch_key};
 use crate::error::Result;
 use crate::model::deployment::Deployment;
 use crate::pg::log::{self, Place};
+use crate::pg::lookup::Planned;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg, Options};
@@ -36,6 +37,7 @@ pub(super) fn at_places(
     let mut keys = keys(compare)?;
     {
         let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+        let _planned = Planned::by_key(&deployment.keyed())?;
         for (side, sql) in [(Half::Green, compare.green_keys()), (Half::Blue, compare.blue_keys())]
         {
             let places: Vec<Place> =
@@ -60,6 +62,7 @@ pub(super) fn in_blocks(
     let mut keys = keys(compare)?;
     {
         let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+        let _planned = Planned::by_key(&deployment.keyed())?;
         let options = Options { snapshot: Some(&snapshot), ..Options::default() };
         spi::fill(&mut keys, &compare.keys_of_blocks(from, to), &[], options)?;
     }
@@ -78,6 +81,7 @@ fn under(
     let mut problems = Work::new(PROBLEMS, &problem_columns(compare))?;
     {
         let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+        let _planned = Planned::by_key(&deployment.keyed())?;
         differ(compare, snapshot, keys, &mut problems)?;
     }
     if problems.is_empty() || is_truncated(deployment, snapshot)? {

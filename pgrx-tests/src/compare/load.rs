@@ -20,6 +20,9 @@ use super::place::Place;
 /// Transactions per second that steady clients start.
 const RATE: &str = "400";
 
+/// The same of few.
+const TRICKLE: &str = "30";
+
 /// Longer than any run: the clients are stopped before.
 const LONG: &str = "3600";
 
@@ -29,6 +32,8 @@ const LONG: &str = "3600";
 pub(super) enum Pace {
     /// There are no clients
     Idle,
+    /// 30 transactions a second by eight clients
+    Trickle,
     /// 400 transactions a second by eight clients
     Steady,
     /// Eight clients, each as fast as it can
@@ -40,6 +45,7 @@ impl Pace {
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Idle => "idle",
+            Self::Trickle => "trickle",
             Self::Steady => "steady",
             Self::Flat => "flat",
         }
@@ -89,6 +95,7 @@ impl Load {
             .args(["--log", "--log-prefix=log"]);
         match pace {
             Pace::Idle => return Ok(None),
+            Pace::Trickle => command.args(["-j", "1", "-R", TRICKLE]),
             Pace::Steady => command.args(["-j", "1", "-R", RATE]),
             Pace::Flat => command.args(["-j", "2"]),
         };

@@ -6,6 +6,7 @@
 //! and the clients' latency during a change is drawn in `target/compare/change-*.svg`.
 
 mod bulk;
+mod bulk_update;
 mod capture;
 mod change;
 mod contender;
@@ -98,6 +99,8 @@ enum Comparison {
     Capture,
     /// One update of all rows with capture on, beside one without
     Bulk,
+    /// From one update of all rows during the copy to ready, beside a deployment without one
+    BulkUpdate,
     /// The longest transaction of writers around a swap, beside before it
     Stall,
     /// How long a swap holds its locks, at two sizes of the table
@@ -147,6 +150,7 @@ impl Comparison {
             Self::Gentle => gentle::run(workspace, arguments, judge),
             Self::Capture => capture::run(workspace, arguments, judge),
             Self::Bulk => bulk::run(workspace, arguments, judge),
+            Self::BulkUpdate => bulk_update::run(workspace, arguments, judge),
             Self::Stall => stall::run(workspace, arguments, sides, judge),
             Self::Lock => lock::run(workspace, arguments, sides, judge),
         }

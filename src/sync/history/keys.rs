@@ -7,6 +7,7 @@ use pgrx::pg_sys::Datum;
 use crate::ddl::rows::Rows;
 use crate::error::Result;
 use crate::model::deployment::Deployment;
+use crate::pg::lookup::Planned;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Options};
@@ -84,6 +85,7 @@ pub fn with_rows_there(
         return Ok(batch);
     }
     let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+    let _planned = Planned::by_key(&deployment.keyed())?;
     let made_by = |items: &[&Item]| {
         xact::subtransaction(|| {
             let work = apply::work_of(rows, items)?;
