@@ -74,6 +74,8 @@ CREATE TABLE bluegreen.misfit (
     error       text NOT NULL,
     sqlstate    text NOT NULL,
     set_aside   boolean NOT NULL DEFAULT false,
+    -- The table whose row it is, where that is another one: it referred to a row that was set aside.
+    child       text,
     found_at    timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE bluegreen.misfit IS

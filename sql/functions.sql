@@ -58,7 +58,7 @@ CREATE FUNCTION bg_revert(
 RETURNS text
 LANGUAGE c AS 'MODULE_PATHNAME', 'bg_revert_wrapper';
 COMMENT ON FUNCTION bg_revert IS
-'The switch back, keeping every write since the swap. misfits: refuse, or set_aside (those rows stay in bluegreen.misfit). Errors and locks as bg_swap.';
+'The switch back, keeping every write since the swap. misfits: refuse, set_aside (those rows stay in bluegreen.misfit), or set_aside_with_children (rows too that refer to one which neither table would have). Errors and locks as bg_swap.';
 
 CREATE FUNCTION bg_finish(source regclass)
 RETURNS text
@@ -113,7 +113,8 @@ COMMENT ON VIEW bg_differences IS
 
 CREATE VIEW bg_misfits WITH (security_barrier) AS
     SELECT m.id, d.source_schema::text || '.' || d.source_table::text AS source, m.deployment,
-           m.direction, m.key, m."row", m.error, m.sqlstate, m.set_aside, m.found_at
+           m.direction, m.key, m."row", m.error, m.sqlstate, m.set_aside, m.found_at,
+           m.child
       FROM bluegreen.misfit m
       JOIN bluegreen.deployment d ON d.id = m.deployment
       JOIN pg_catalog.pg_roles r ON r.oid = d.owner AND r.rolname = d.owner_name

@@ -24,6 +24,7 @@
 //! panic the files are kept and their place is printed.
 
 mod account;
+mod extension;
 mod options;
 pub mod server_log;
 mod standby;
@@ -43,6 +44,7 @@ use nix::unistd::Pid;
 use postgres::{Client, NoTls};
 
 pub use account::Account;
+pub use extension::MadeExtension;
 pub use nix::sys::signal::Signal;
 pub use options::Options;
 pub use server_log::ServerLog;

@@ -152,9 +152,10 @@ fn bg_revert(
     let misfits = match misfits.as_deref() {
         None | Some("refuse") => Misfits::Refuse,
         Some("set_aside") => Misfits::SetAside,
+        Some("set_aside_with_children") => Misfits::SetAsideWithChildren,
         Some(other) => {
             return Err(Error::argument(format!("misfits cannot be '{other}'"))
-                .hint("Use 'refuse' or 'set_aside'.")
+                .hint("Use 'refuse', 'set_aside' or 'set_aside_with_children'.")
                 .into());
         }
     };

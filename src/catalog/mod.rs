@@ -7,6 +7,8 @@ pub mod dependent;
 pub mod event_trigger;
 pub mod kept;
 pub mod row_type;
+pub mod extension;
+pub mod reference;
 pub mod tree;
 
 use serde::Deserialize;
@@ -14,8 +16,9 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::{RecordedConstraint, RecordedIndex};
-use crate::model::key::{Key, KeyColumn};
+use crate::model::key::{Equality, Key, KeyColumn};
 use crate::model::pressure::Pressure;
+use crate::pg::opclass;
 use crate::pg::spi::{self, Arg};
 
 /// What a table is.
@@ -341,8 +344,17 @@ pub fn keys(oid: u32) -> Result<Vec<Key>> {
     struct KeyRow {
         attnum: i16,
         equals: String,
+        operator: u32,
+        operator_class: u32,
+        collation: u32,
         not_null: bool,
     }
+    let equality = |k: &KeyRow, column: &Column| {
+        let bitwise = opclass::is_bitwise(k.operator_class, k.collation);
+        let is_columns = k.collation == column.collation
+            || (bitwise && opclass::is_bitwise(k.operator_class, column.collation));
+        Equality { operator: k.operator, collation: k.collation, bitwise, is_columns }
+    };
     let columns = columns(oid)?;
     let rows: Vec<Row> = spi::rows(include_str!("queries/keys.sql"), &[Arg::Oid(oid)])?;
     let mut keys = Vec::new();
@@ -357,7 +369,7 @@ pub fn keys(oid: u32) -> Result<Vec<Key>> {
                 columns
                     .iter()
                     .find(|c| c.attnum == k.attnum)
-                    .map(|c| key_column(c, k.equals.clone()))
+                    .map(|c| key_column(c, k.equals.clone(), equality(k, c)))
             })
             .collect();
         if let Some(columns) = resolved {
@@ -372,7 +384,7 @@ pub fn keys(oid: u32) -> Result<Vec<Key>> {
     Ok(keys)
 }
 
-fn key_column(column: &Column, equals: String) -> KeyColumn {
+fn key_column(column: &Column, equals: String, equality: Equality) -> KeyColumn {
     KeyColumn {
         name: column.name.clone(),
         attnum: column.attnum,
@@ -381,6 +393,7 @@ fn key_column(column: &Column, equals: String) -> KeyColumn {
         collation: column.collation,
         collation_sql: column.collation_sql.clone(),
         equals,
+        equality,
     }
 }
 

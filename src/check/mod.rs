@@ -5,6 +5,7 @@
 
 mod capture;
 mod dependents;
+pub mod elsewhere;
 mod kind;
 mod names;
 pub mod oid_kept;
@@ -41,6 +42,8 @@ pub struct Facts {
     pub has_standby: bool,
     /// Publications that send the table, by its own name or by its schema's.
     pub publications: Vec<Published>,
+    /// Where its rows are, and who else knows it.
+    pub seen: elsewhere::Seen,
 }
 
 /// A check.
@@ -51,6 +54,7 @@ const CHECKS: &[Check] = &[
     kind::check,
     names::check,
     dependents::check,
+    elsewhere::check,
     capture::check,
     revert::check,
     row_type::check,

@@ -78,6 +78,11 @@ fn named(prefix: &str, values: impl Iterator<Item = impl Display>) -> String {
     all.collect()
 }
 
+/// The column of the key that a row of blue leads back to, number `i`, from 0.
+fn home_name(i: usize) -> String {
+    format!("bluegreen.h{}", i + 1)
+}
+
 fn joined(key: &Key, left: &str, prefix: &str, right: &str, name: fn(usize) -> String) -> String {
     let columns = key.columns.iter().enumerate();
     let all = columns.map(|(i, k)| {
@@ -147,6 +152,31 @@ impl Compare<'_> {
         format!("SELECT {keys} FROM ONLY {} AS r WHERE {}", self.green, within(from, to))
     }
 
+    /// Green's keys in its blocks `from..to` that do not come back to themselves: two of them may be one
+    /// in blue, or another one after a revert.
+    pub fn strays(&self, from: u32, to: u32) -> String {
+        let count = self.mapping.from_key.columns.len();
+        let names: Vec<_> = self.mapping.to_key.names().collect();
+        let expressions = self.mapping.key_expressions.iter().zip(names);
+        let there: String = expressions.map(|(e, name)| format!(", {e} AS {name}")).collect();
+        let green = format!(
+            "SELECT {}{there} FROM ONLY {} AS r WHERE {}",
+            named("bluegreen.g", self.mapping.from_key.names()).trim_start_matches(", "),
+            self.green,
+            within(from, to)
+        );
+        let home = format!(
+            "SELECT {}{} FROM ({green}) r",
+            numbered("r", "bluegreen.g", count),
+            named("bluegreen.h", self.back.key_expressions.iter())
+        );
+        format!(
+            "SELECT {} FROM ({home}) s WHERE ({}) IS NOT TRUE",
+            numbered("s", "bluegreen.g", count),
+            joined(&self.mapping.from_key, "s", "bluegreen.g", "s", home_name)
+        )
+    }
+
     /// Those of the keys in [`WORK`] under which the tables differ, as rows of [`PROBLEMS`].
     pub fn differ(&self) -> String {
         let forward = values(self.mapping, self.blue_types);
@@ -160,13 +190,17 @@ impl Compare<'_> {
         let blue = format!(
             "true AS \"bluegreen.here\"{}{}",
             named("bluegreen.c", forward.iter().map(|(name, _)| name)),
-            named("bluegreen.w", back.iter().map(|(_, value)| value)),
+            named("bluegreen.w", back.iter().map(|(_, value)| value))
+                + &named("bluegreen.h", self.back.key_expressions.iter()),
         );
         let mut differ = differs("g", "bluegreen.v", "t", "bluegreen.c", forward.len());
         if self.either_way {
             differ.push_str(" AND ");
             differ.push_str(&differs("g", "bluegreen.o", "t", "bluegreen.w", back.len()));
         }
+        // Two rows of green must not have become one: blue's leads back to one key only.
+        let home = joined(&self.mapping.from_key, "g", "bluegreen.g", "t", home_name);
+        let differ = format!("({differ} OR ({home}) IS NOT TRUE)");
         format!(
             "SELECT {}, {}, CASE WHEN t.\"bluegreen.here\" IS NULL THEN '{MISSING}' WHEN g.\"bluegreen.here\" IS NULL THEN '{EXTRA}' ELSE '{DIFFERENT}' END \
              FROM {} w {} {} \

@@ -3,8 +3,7 @@
 //! A log has a row for each event: its position, the operation, the key (`k1` …) and, where it
 //! differs, the old key (`o1` …). The key of a misfit stands in it as a row of operation `M`.
 
-use crate::ddl::rows;
-use crate::ident::{Ident, QualifiedName};
+use crate::ident::QualifiedName;
 use crate::model::key::Key;
 use crate::model::zones::Window;
 
@@ -106,23 +105,6 @@ pub fn keys(log: &QualifiedName, columns: usize) -> String {
         "SELECT {} FROM {log} UNION ALL SELECT {} FROM {log} WHERE o1 IS NOT NULL",
         numbered("k", columns),
         numbered("o", columns)
-    )
-}
-
-/// The keys of the misfits.
-pub fn misfits(log: &QualifiedName, columns: usize) -> String {
-    format!("SELECT {} FROM {log} WHERE op = 'M'", numbered("k", columns))
-}
-
-/// Logs the keys of [`rows::KEYS`] as inserted at position `$1`.
-pub fn insert(log: &QualifiedName, columns: usize) -> String {
-    let values: Vec<_> =
-        (0..columns).map(|i| format!("a.{}", Ident::new(rows::mapped_name(i)))).collect();
-    format!(
-        "INSERT INTO {log} (position, n, op, {}) SELECT $1, 0, 'I', {} FROM {} a",
-        numbered("k", columns),
-        values.join(", "),
-        rows::KEYS
     )
 }
 

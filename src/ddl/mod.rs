@@ -1,9 +1,12 @@
 //! The statements that we generate. Text in, text out; nothing is executed here.
 
+pub mod aside;
+pub mod children;
 pub mod compare;
 pub mod constraint;
 pub mod dependent;
 pub mod kept;
+pub mod exact;
 pub mod log;
 pub mod lookup;
 pub mod object;

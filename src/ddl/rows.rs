@@ -99,7 +99,12 @@ impl Rows<'_> {
     }
 
     /// `g.key = alias.prefix…` over all columns of a key.
-    fn join(key: &Key, table: &str, alias: &str, column: impl Fn(usize) -> Ident) -> String {
+    pub(super) fn join(
+        key: &Key,
+        table: &str,
+        alias: &str,
+        column: impl Fn(usize) -> Ident,
+    ) -> String {
         key.columns
             .iter()
             .enumerate()
@@ -477,13 +482,14 @@ impl Rows<'_> {
         )
     }
 
-    /// Puts those rows of [`KEPT`] back as they were that stay under their key and whose numbers are
-    /// in `$1`, where nothing stands in their way.
+    /// Puts those rows of [`KEPT`] back as they were whose rows of green could not be written (their
+    /// numbers are in `$1`): under their key, if green has no other row there, and where nothing stands
+    /// in their way.
     pub fn restore(&self, all_columns: &[Ident]) -> String {
         let kept: Vec<_> =
             (0..all_columns.len()).map(|i| format!("k.{}", kept_column(i))).collect();
         format!(
-            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {KEPT} k WHERE k.{} = 's' AND k.{} = ANY ($1::int8[]){SKIP}",
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {KEPT} k WHERE k.{} IN ('s', 'g') AND k.{} = ANY ($1::int8[]){SKIP}",
             self.to,
             list(all_columns),
             kept.join(", "),
@@ -495,17 +501,6 @@ impl Rows<'_> {
     /// A row for each key of [`WORK`] that green has.
     pub fn present(&self) -> String {
         format!("SELECT 1 FROM {WORK} w {}", self.each_of_green("w", batch_key))
-    }
-
-    /// Deletes from green the rows whose keys are in [`WORK`] (`bluegreen.k…`).
-    pub fn leave_behind(&self) -> String {
-        let place = Ident::new(PLACE);
-        let found = format!("g.ctid AS {place}");
-        format!(
-            "DELETE FROM ONLY {} AS g USING (SELECT g.{place} FROM {WORK} w {}) w WHERE g.ctid = w.{place}",
-            self.from,
-            lookup::each(found, self.from, "g", self.key_join("w", batch_key))
-        )
     }
 
     /// For each row of [`WORK`]: the key and green's row as JSON, for a misfit.

@@ -36,6 +36,21 @@ pub fn has_rows(table: &QualifiedName) -> String {
     format!("SELECT EXISTS (SELECT FROM ONLY {table})")
 }
 
+/// Reads its rows, without a column of them.
+pub fn read(table: &QualifiedName) -> String {
+    format!("SELECT FROM ONLY {table}")
+}
+
+/// Whether a column of OIDs, or of arrays of them, holds `$1`.
+pub fn holds(table: &QualifiedName, column: &Ident, is_array: bool) -> String {
+    let equals = "OPERATOR(pg_catalog.=)";
+    let condition = match is_array {
+        true => format!("$1::pg_catalog.oid {equals} ANY (t.{column}::pg_catalog.oid[])"),
+        false => format!("t.{column} {equals} $1::pg_catalog.oid"),
+    };
+    format!("SELECT EXISTS (SELECT FROM {table} t WHERE {condition})")
+}
+
 /// Actions of the user's, admitted by the parser.
 pub fn alter(table: &QualifiedName, actions: &[&str]) -> String {
     format!("ALTER TABLE {table} {}", actions.join(", "))

@@ -5,7 +5,7 @@ use crate::check::{self, Facts};
 use crate::ddl::rows::Rows;
 use crate::dependent;
 use crate::deployment::prepare::{self, Request};
-use crate::deployment::{gone, guard, intrusion, kept, restored, store};
+use crate::deployment::{elsewhere, gone, guard, intrusion, kept, restored, store};
 use crate::error::Result;
 use crate::ident::Ident;
 use crate::model::changes::Change;
@@ -25,6 +25,7 @@ pub fn facts(table: Table, changes: Vec<Change>, blue_schema: Ident) -> Result<F
     struct Named {
         name: Ident,
     }
+    let seen = elsewhere::look(&table)?;
     let _us = Identity::extension()?;
     let names = |sql: &str| -> Result<Vec<Ident>> {
         Ok(spi::rows::<Named>(sql, &[])?.into_iter().map(|n| n.name).collect())
@@ -45,6 +46,7 @@ pub fn facts(table: Table, changes: Vec<Change>, blue_schema: Ident) -> Result<F
             catalog::dependent::schema_publications(table.oid)?,
         ]
         .concat(),
+        seen,
         table,
     })
 }

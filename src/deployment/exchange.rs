@@ -32,6 +32,8 @@ pub enum Misfits {
     Refuse,
     /// Leave them in `bluegreen.misfit`.
     SetAside,
+    /// … with rows that refer to one that no table has then.
+    SetAsideWithChildren,
 }
 
 /// Log rows per millisecond that a drain takes at least, while all writers wait and leave it the
@@ -81,11 +83,14 @@ pub fn exchange(
         locked = Laps::since(lock::all_within(&order, limit)?);
         dependent::lock_functions(d)?;
         let mut copy = d.clone();
-        under_lock(&mut copy, settings, after, misfits, allowed, call, &mut locked)?;
-        Ok(copy)
+        let told = under_lock(&mut copy, settings, after, misfits, allowed, call, &mut locked)?;
+        Ok((copy, told))
     });
     match exchanged {
-        Ok(copy) => *d = copy,
+        Ok((copy, told)) => {
+            *d = copy;
+            told.iter().for_each(|line| xact::tell(line));
+        }
         Err(caught) if caught.is_lock_failure() => {
             return Err(swap::lock_error(d, &all, &caught.error)?);
         }
@@ -158,7 +163,7 @@ pub fn relations(d: &Deployment) -> Result<Vec<u32>> {
     Ok([d.green(), d.blue()].into_iter().chain(dependent::locks(d)?).collect())
 }
 
-/// Everything that happens while nobody else can touch either table.
+/// Everything that happens while nobody else can touch either table. Returns what is to be told.
 fn under_lock(
     d: &mut Deployment,
     settings: &Settings,
@@ -167,7 +172,7 @@ fn under_lock(
     allowed: i64,
     call: &str,
     laps: &mut Laps,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     failpoint::reach(if after == Phase::Swapped { "swap_locked" } else { "revert_locked" });
     // A bulk commit may have slipped in while we queued.
     refuse_backlog(d, allowed)?;
@@ -182,7 +187,7 @@ fn under_lock(
     sync::last_drain(d, settings, guard::lock_table()?)?;
     refuse_misfits(d, misfits, call)?;
     let aside = match misfits {
-        Misfits::SetAside => sync::set_aside(d)?,
+        Misfits::SetAside | Misfits::SetAsideWithChildren => sync::aside::mark(d)?,
         Misfits::Refuse => None,
     };
     laps.lap("drain");
@@ -214,9 +219,10 @@ fn under_lock(
             d.progress.autovacuum_restored = true;
         }
     }
-    if let Some(aside) = aside {
-        sync::log_again(d, &aside)?;
-    }
+    let told = match aside {
+        Some(aside) => sync::aside::leave(d, &aside, misfits == Misfits::SetAsideWithChildren)?,
+        None => Vec::new(),
+    };
     laps.lap("logs");
     d.progress.drain_xid = xact::current_xid();
     let keys: Vec<_> = dependent::moving_names(d);
@@ -227,7 +233,7 @@ fn under_lock(
     store::save(d)?;
     laps.lap("record");
     failpoint::reach(if after == Phase::Swapped { "swap_recorded" } else { "revert_recorded" });
-    Ok(())
+    Ok(told)
 }
 
 /// How many log rows a drain of `max_final_drain` can take.
@@ -255,7 +261,7 @@ pub fn is_backlog(error: &Error) -> bool {
 }
 
 fn refuse_misfits(d: &Deployment, misfits: Misfits, call: &str) -> Result<()> {
-    if misfits == Misfits::SetAside {
+    if misfits != Misfits::Refuse {
         return Ok(());
     }
     let count = store::misfits(d)?;

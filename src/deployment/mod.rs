@@ -9,6 +9,7 @@ pub mod batches;
 pub mod check;
 pub mod crew;
 pub mod dependents;
+pub mod elsewhere;
 pub mod exchange;
 pub mod finish;
 pub mod gone;

@@ -11,7 +11,7 @@ use crate::check;
 use crate::ddl::{self, rights};
 use crate::dependent;
 use crate::deployment::check::{collisions, facts};
-use crate::deployment::{gone, guard, intrusion, restored, store, update};
+use crate::deployment::{elsewhere, gone, guard, intrusion, restored, store, update};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::ident::{Ident, QualifiedName, plain};
@@ -395,6 +395,15 @@ pub fn build(
         shadow,
         &request.session,
     )?;
+    // Foreign keys that the changes add; those that were there before are their owners' business.
+    for moved in dependents.moves.iter().filter(|m| m.validate.is_some() && m.origin.on.is_empty())
+    {
+        let Some(oid) = moved.table.as_ref().map(catalog::relation_oid).transpose()?.flatten()
+        else {
+            continue;
+        };
+        elsewhere::require_here(&catalog::existing_table(oid)?)?;
+    }
     let meant = create::properties_of(shadow)?;
     let not_valid = create::take_off_not_valid(shadow, &name)?;
     autovacuum_enabled = create::switch_autovacuum_off(&catalog::existing_table(shadow)?, &name)?;
@@ -516,6 +525,7 @@ fn take_target(
     relation::check_not_in_use(target, "bg_prepare")?;
     let table = catalog::existing_table(target)?;
     create::check_target(green, &table)?;
+    elsewhere::require_here(&table)?;
     if let Some(dependent) = dependent::first(target)? {
         return Err(Error::unsupported(format!(
             "target {} has {dependent}, which has no place in the deployment",

@@ -21,6 +21,29 @@ pub struct KeyColumn {
     pub collation_sql: Option<String>,
     /// The equality operator of the key's index, as `OPERATOR(schema.=)`.
     pub equals: String,
+    /// What the index takes for equal.
+    #[serde(default)]
+    pub equality: Equality,
+}
+
+/// What an index takes for equal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Equality {
+    /// OID of the operator.
+    pub operator: u32,
+    /// OID of the index's collation, 0 for none.
+    pub collation: u32,
+    /// Equal values are the same bits.
+    pub bitwise: bool,
+    /// Comparisons by the column's own collation mean the same.
+    pub is_columns: bool,
+}
+
+impl Equality {
+    /// Two values that another takes for different are different here too.
+    pub fn is_as_fine_as(&self, other: &Self) -> bool {
+        self.bitwise || (self.operator, self.collation) == (other.operator, other.collation)
+    }
 }
 
 /// A unique key of a table.
@@ -37,6 +60,11 @@ pub struct Key {
 }
 
 impl Key {
+    /// Comparisons by the columns' own collations mean what the index means.
+    pub fn is_compared_alike(&self) -> bool {
+        self.columns.iter().all(|k| k.equality.is_columns)
+    }
+
     /// The names of its columns.
     pub fn names(&self) -> impl Iterator<Item = &Ident> {
         self.columns.iter().map(|c| &c.name)

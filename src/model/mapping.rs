@@ -40,6 +40,9 @@ pub struct Mapping {
     pub to_key: Key,
     /// For each column of `to_key`, its expression over the columns of `from_key`.
     pub key_expressions: Vec<String>,
+    /// Two keys cannot become one; else only the user says that they do not.
+    #[serde(default)]
+    pub exact: bool,
     /// The written side has a deferrable unique or exclusion constraint: ON CONFLICT DO NOTHING
     /// does not work.
     pub to_deferrable: bool,

@@ -10,12 +10,13 @@
 //! the second could begin, so positions grow along each row's history, on every backend.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use pgrx::{FromDatum, IntoDatum, PgSqlErrorCode, pg_guard, pg_sys};
 
 use crate::error::{Error, Result};
+use crate::ident::QualifiedName;
 use crate::pg::{lookup, security};
 
 /// Where the changes of a table are logged.
@@ -29,6 +30,8 @@ struct Target {
 
 thread_local! {
     static TARGETS: RefCell<HashMap<u32, Option<Rc<Target>>>> = RefCell::new(HashMap::new());
+    /// Tables of which the session was told that nobody logs their changes.
+    static TOLD: RefCell<HashSet<u32>> = RefCell::new(HashSet::new());
     static COUNTER: Cell<i32> = const { Cell::new(0) };
 }
 
@@ -335,7 +338,7 @@ fn is_log(table: pg_sys::Oid, deployment: i64) -> bool {
 
 fn load(relation: pg_sys::Oid) -> Result<Option<Target>> {
     let Some(table) = our_table(c"capture") else { return Ok(None) };
-    let mut found = None;
+    let (mut found, mut others) = (None, false);
     // SAFETY: a scan of a small table of ours under the catalog snapshot, which sees what is
     // committed now and our own commands; everything is closed before we leave. The columns are
     // (relation oid, log oid, deployment bigint, key smallint[]), as the bootstrap script says.
@@ -356,9 +359,10 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Target>> {
                 break;
             }
             let column = |n| value(tuple, n, (*heap).rd_att);
+            let log = column(2).and_then(|d| pg_sys::Oid::from_datum(d, false));
+            let deployment = column(3).and_then(|d| i64::from_datum(d, false));
+            others |= log.zip(deployment).is_some_and(|(log, number)| is_log(log, number));
             if column(1).and_then(|d| pg_sys::Oid::from_datum(d, false)) == Some(relation) {
-                let log = column(2).and_then(|d| pg_sys::Oid::from_datum(d, false));
-                let deployment = column(3).and_then(|d| i64::from_datum(d, false));
                 let key = column(4).and_then(|d| Vec::<i16>::from_datum(d, false));
                 found = log.zip(deployment).zip(key);
             }
@@ -366,7 +370,12 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Target>> {
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(heap, mode);
     }
-    let Some(((log, deployment), key)) = found else { return Ok(None) };
+    let Some(((log, deployment), key)) = found else {
+        if others {
+            tell_once(relation);
+        }
+        return Ok(None);
+    };
     // After a restore both OIDs may be those of other tables.
     if !is_log(log, deployment) {
         return Ok(None);
@@ -400,6 +409,88 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Target>> {
         target.by_value.push(by_value);
     }
     Ok(Some(target))
+}
+
+/// Tells the session once that a table's capture trigger belongs to no deployment: its changes are logged
+/// nowhere. An extension that keeps a table's rows in others may have given it to those. Silent in a
+/// restored database: it has no deployment of its own, or one of that name with other OIDs, of which
+/// bg_status tells.
+fn tell_once(relation: pg_sys::Oid) {
+    if !TOLD.with(|told| told.borrow_mut().insert(relation.to_u32())) || is_restored(relation) {
+        return;
+    }
+    // SAFETY: catalog cache look-ups; the names are palloc'd or null.
+    let (schema, name) = unsafe {
+        let text = |name: *mut std::ffi::c_char| {
+            if name.is_null() {
+                String::new()
+            } else {
+                std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
+            }
+        };
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation));
+        (text(schema), text(pg_sys::get_rel_name(relation)))
+    };
+    let table = QualifiedName::new(schema, name).plain();
+    pgrx::pg_sys::panic::ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        format!("the capture trigger of {table} belongs to no deployment: its changes are not logged"),
+        "tell_once",
+    )
+    .set_hint(format!("Drop the triggers bluegreen_capture, bluegreen_truncate and bluegreen_guard of {table}, if no deployment is to know of it."))
+    .report(pgrx::PgLogLevel::WARNING);
+}
+
+/// Whether an open deployment has the table by its name, and others by their OIDs.
+fn is_restored(relation: pg_sys::Oid) -> bool {
+    let Some(table) = our_table(c"deployment") else { return false };
+    let mut found = false;
+    // SAFETY: as in `load`; each column is looked up by its name and has the type that the bootstrap script
+    // gives it. Names are at the pointers for as long as their tuple is the scan's.
+    unsafe {
+        let schema = pg_sys::get_rel_namespace(relation);
+        let (schema, name) = (pg_sys::get_namespace_name(schema), pg_sys::get_rel_name(relation));
+        if schema.is_null() || name.is_null() {
+            return false;
+        }
+        let mode = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        let heap = pg_sys::table_open(table, mode);
+        let scan = pg_sys::systable_beginscan(
+            heap,
+            pg_sys::InvalidOid,
+            false,
+            std::ptr::null_mut(),
+            0,
+            std::ptr::null_mut(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let column = |name: &std::ffi::CStr| {
+                let number = pg_sys::get_attnum(table, name.as_ptr());
+                if number > 0 { value(tuple, number, (*heap).rd_att) } else { None }
+            };
+            let is = |column: Option<pg_sys::Datum>, name: *const std::ffi::c_char| {
+                column.is_some_and(|datum| {
+                    let own = &(*datum.cast_mut_ptr::<pg_sys::NameData>()).data;
+                    std::ffi::CStr::from_ptr(own.as_ptr()) == std::ffi::CStr::from_ptr(name)
+                })
+            };
+            let oid = |name| column(name).and_then(|datum| pg_sys::Oid::from_datum(datum, false));
+            let phase = column(c"phase").and_then(|datum| String::from_datum(datum, false));
+            let is_open = phase.is_some_and(|phase| phase != "finished" && phase != "aborted");
+            found |= is_open
+                && is(column(c"source_table"), name)
+                && (is(column(c"source_schema"), schema) || is(column(c"blue_schema"), schema))
+                && oid(c"origin") != Some(relation)
+                && oid(c"shadow") != Some(relation);
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(heap, mode);
+    }
+    found
 }
 
 /// An event that we add ourselves: the key of a row that has to be looked at again.

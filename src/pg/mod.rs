@@ -17,9 +17,11 @@ pub mod history;
 pub mod lock;
 pub mod log;
 pub mod lookup;
+pub mod opclass;
 #[cfg(feature = "pg15")]
 mod pages;
 pub mod parse;
+pub mod plan;
 pub mod procedure;
 pub mod receive;
 pub mod relation;

@@ -106,7 +106,14 @@ impl Identity {
     /// Our own DDL and catalog writes.
     pub fn extension() -> Result<Self> {
         let owner = extension_owner()?;
-        Self::enter(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, &BTreeMap::new())
+        Self::enter(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, &BTreeMap::new(), true)
+    }
+
+    /// An ordinary write to a live table that its owner makes, as the server does for ON DELETE: its
+    /// triggers fire, now or at the end of the transaction. `session` are the caller's settings.
+    pub fn acting_owner(owner: u32, session: &BTreeMap<String, String>) -> Result<Self> {
+        let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS;
+        Self::enter(owner, flags as i32, session, false)
     }
 
     /// Code that users wrote: `owner` is the table's owner, `session` the settings of prepare that
@@ -117,10 +124,15 @@ impl Identity {
         let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE
             | pg_sys::SECURITY_RESTRICTED_OPERATION
             | pg_sys::SECURITY_NOFORCE_RLS;
-        Self::enter(owner, flags as i32, session)
+        Self::enter(owner, flags as i32, session, true)
     }
 
-    fn enter(user: u32, flags: i32, session: &BTreeMap<String, String>) -> Result<Self> {
+    fn enter(
+        user: u32,
+        flags: i32,
+        session: &BTreeMap<String, String>,
+        writing: bool,
+    ) -> Result<Self> {
         let mut guard =
             Self { user: pg_sys::InvalidOid, context: 0, level: 0, writing: is_writing() };
         // SAFETY: saved here, restored in `drop` or by the abort; the level belongs to us.
@@ -135,7 +147,7 @@ impl Identity {
         for (name, value) in session {
             set(name, value)?;
         }
-        WRITING.with(|w| w.set(true));
+        WRITING.with(|w| w.set(writing));
         Ok(guard)
     }
 }
@@ -218,6 +230,15 @@ impl Drop for SettingsLevel {
             unsafe { pg_sys::AtEOXact_GUC(false, self.0) };
         }
     }
+}
+
+/// Keys are looked up by their index while the level lives, whatever the planner thinks of a table's size.
+pub fn by_index() -> Result<SettingsLevel> {
+    let level = SettingsLevel::open();
+    for way in ["enable_seqscan", "enable_hashjoin", "enable_mergejoin"] {
+        set(way, "off")?;
+    }
+    Ok(level)
 }
 
 /// Settings that the values of expressions may depend on.

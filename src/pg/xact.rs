@@ -168,6 +168,11 @@ pub fn warn(line: &str) {
     pgrx::warning!("{line}");
 }
 
+/// Tells the caller what was done besides.
+pub fn tell(line: &str) {
+    pgrx::notice!("{line}");
+}
+
 /// Writes a line to the server's log when the transaction commits, just before its locks go; nothing
 /// when it is rolled back.
 pub fn log_at_commit(

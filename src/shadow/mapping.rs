@@ -8,10 +8,10 @@ use crate::ident::{Ident, plain};
 use crate::model::changes::{Action, Change};
 use crate::model::key::Key;
 use crate::model::mapping::{MappedColumn, Mapping};
-use crate::pg::parse::{self, Expression, Search, Target, Volatility};
+use crate::pg::parse::{self, Expression, Search, Target, Volatility, Way};
 use crate::pg::security::Identity;
 use crate::pg::xact;
-use crate::shadow::generated;
+use crate::shadow::{exact, generated};
 
 /// The two sides with what the user said about them.
 pub struct Sides<'a> {
@@ -48,7 +48,7 @@ pub struct Mappings {
 
 /// Where an expression comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
+pub(super) enum How {
     /// The column itself, or a cast of it.
     Cast,
     /// USING with more than a cast.
@@ -57,14 +57,16 @@ enum How {
     Given,
 }
 
-struct Mapped {
-    column: Column,
-    expression: Expression,
-    how: How,
+/// A column with what it is computed by.
+pub(super) struct Mapped {
+    pub column: Column,
+    pub expression: Expression,
+    pub how: How,
 }
 
-struct Half {
-    mapped: Vec<Mapped>,
+/// One direction.
+pub(super) struct Half {
+    pub mapped: Vec<Mapped>,
     side_only: Vec<Column>,
 }
 
@@ -80,7 +82,7 @@ pub fn decide(sides: &Sides<'_>) -> Result<Mappings> {
     check_names(sides.reverse, &origin, "reverse")?;
     let halves = |search| halves(sides, &pairs, (&origin, &shadow), search);
     let path = unnamed_schemas(&halves(Search::Unknown)?)?;
-    let (forward, reverse) = halves(Search::Then(&path))?;
+    let (forward, mut reverse) = halves(Search::Then(&path))?;
     refuse_lossy(&pairs, &forward, &reverse)?;
     for column in &forward.side_only {
         if column.not_null && !column.has_default && column.identity.is_empty() {
@@ -95,10 +97,17 @@ pub fn decide(sides: &Sides<'_>) -> Result<Mappings> {
         }
     }
     let (origin_key, shadow_key) = keys(sides, &forward, &reverse)?;
+    let search = Search::Then(&path);
+    exact::raise_where_cut(sides, &mut reverse, (&origin_key, &shadow_key), search)?;
     let names = pairs.iter().map(|(o, s)| (o.name.clone(), s.name.clone())).collect();
-    let (origin_deferrable, shadow_deferrable) = {
+    let (origin_deferrable, shadow_deferrable, to_origin, to_shadow) = {
         let _us = Identity::extension()?;
-        (deferrable(sides.origin)?, deferrable(sides.shadow)?)
+        (
+            deferrable(sides.origin)?,
+            deferrable(sides.shadow)?,
+            is_only_arbiter(sides.origin, &origin_key)?,
+            is_only_arbiter(sides.shadow, &shadow_key)?,
+        )
     };
     let alike = {
         let _us = Identity::extension()?;
@@ -113,6 +122,8 @@ pub fn decide(sides: &Sides<'_>) -> Result<Mappings> {
     let mut forward = finish(forward, &origin, keys, &shadow_deferrable, searches)?;
     let keys = (&shadow_key, &origin_key);
     let mut reverse = finish(reverse, &shadow, keys, &origin_deferrable, searches)?;
+    forward.upsert &= to_shadow;
+    reverse.upsert &= to_origin;
     forward.columns.extend(there);
     reverse.columns.extend(back);
     Ok(Mappings { forward, reverse, pairs: names, path })
@@ -168,6 +179,22 @@ fn unnamed_schemas((forward, reverse): &(Half, Half)) -> Result<Vec<Ident>> {
     let operators: Vec<u32> = all.flat_map(|m| m.expression.unnamed.clone()).collect();
     let _us = Identity::extension()?;
     tree::schemas_of(&operators)
+}
+
+/// ON CONFLICT means every unique index on the key's columns, also one that takes more for equal.
+fn is_only_arbiter(table: u32, key: &Key) -> Result<bool> {
+    let same = |other: &Key| {
+        other.columns.len() == key.columns.len()
+            && key.columns.iter().all(|k| other.columns.iter().any(|o| o.attnum == k.attnum))
+    };
+    let as_fine = |other: &Key| {
+        other.columns.iter().all(|o| {
+            key.columns
+                .iter()
+                .any(|k| k.attnum == o.attnum && o.equality.is_as_fine_as(&k.equality))
+        })
+    };
+    Ok(catalog::keys(table)?.iter().filter(|other| same(other)).all(as_fine))
 }
 
 /// Deferrable constraints with an index: name, and whether INITIALLY DEFERRED.
@@ -260,7 +287,7 @@ fn half(
     Ok(half)
 }
 
-fn target(column: &Column) -> Target<'_> {
+pub(super) fn target(column: &Column) -> Target<'_> {
     Target { column: column.name.as_str(), type_oid: column.type_oid.into(), typmod: column.typmod }
 }
 
@@ -387,10 +414,13 @@ fn refuse_lossy(pairs: &[(&Column, &Column)], forward: &Half, reverse: &Half) ->
 
 /// A key of the origin and one of the shadow, each of which follows from the other alone.
 fn keys(sides: &Sides<'_>, forward: &Half, reverse: &Half) -> Result<(Key, Key)> {
-    let (origin_keys, shadow_keys) = {
+    let (mut origin_keys, mut shadow_keys) = {
         let _us = Identity::extension()?;
         (catalog::keys(sides.origin)?, catalog::keys(sides.shadow)?)
     };
+    // Others would mean rows by our comparisons that the index tells apart.
+    origin_keys.retain(Key::is_compared_alike);
+    shadow_keys.retain(Key::is_compared_alike);
     let wanted = |key: &&Key| match sides.key {
         None => true,
         Some(names) => {
@@ -400,13 +430,19 @@ fn keys(sides: &Sides<'_>, forward: &Half, reverse: &Half) -> Result<(Key, Key)>
     };
     let candidates: Vec<&Key> = origin_keys.iter().filter(wanted).collect();
     let Some(first) = candidates.first() else { return Err(no_key(sides)) };
+    let mut refused = None;
     for origin in &candidates {
         for shadow in &shadow_keys {
             if follows(shadow, origin, forward) && follows(origin, shadow, reverse) {
-                require_exact(shadow, forward, origin, reverse)?;
-                return Ok(((*origin).clone(), shadow.clone()));
+                match exact::require(shadow, forward, origin, reverse) {
+                    Ok(()) => return Ok(((*origin).clone(), shadow.clone())),
+                    Err(error) => refused = refused.or(Some(error)),
+                }
             }
         }
+    }
+    if let Some(error) = refused {
+        return Err(error);
     }
     let column = first.names().map(|n| plain(n.as_str())).collect::<Vec<_>>().join(", ");
     Err(Error::state(format!(
@@ -447,49 +483,6 @@ fn follows(key: &Key, from: &Key, half: &Half) -> bool {
     })
 }
 
-/// Two keys of one side must never become one key of the other. That is sure for a column taken as it
-/// is and between integers or texts (whose casts fail rather than round); else the user has to give
-/// both ways.
-fn require_exact(shadow: &Key, forward: &Half, origin: &Key, reverse: &Half) -> Result<()> {
-    let family = |type_sql: &str| match type_sql {
-        "smallint" | "integer" | "bigint" => Some("integer"),
-        "text" | "character varying" => Some("text"),
-        _ => None,
-    };
-    let both_given = |half: &Half, key: &Key| {
-        key.columns
-            .iter()
-            .all(|k| half.mapped.iter().any(|m| m.column.attnum == k.attnum && m.how == How::Given))
-    };
-    if both_given(forward, shadow) && both_given(reverse, origin) {
-        return Ok(());
-    }
-    for (key, half, other) in [(shadow, forward, origin), (origin, reverse, shadow)] {
-        for k in &key.columns {
-            let exact = half.mapped.iter().any(|m| {
-                m.column.attnum == k.attnum
-                    && (m.expression.is_column.is_some()
-                        || (m.how == How::Cast
-                            && m.expression.columns.iter().all(|n| {
-                                other.columns.iter().any(|o| {
-                                    o.attnum == *n
-                                        && family(&o.type_sql).is_some()
-                                        && family(&o.type_sql) == family(&k.type_sql)
-                                })
-                            })))
-            });
-            if !exact {
-                return Err(Error::state(format!(
-                    "key column {} is changed in a way that cannot be undone exactly: two keys might become one",
-                    plain(k.name.as_str())
-                ))
-                .hint("Leave the key's columns as they are (integer types may change), or give both forward and reverse for them as expressions that never map two values to one."));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// `searches`: other schemas than pg_catalog are searched when the expressions are run.
 fn finish(
     half: Half,
@@ -509,6 +502,10 @@ fn finish(
                 .ok_or_else(|| Error::internal("a key column lost its expression"))
         })
         .collect::<Result<Vec<_>>>()?;
+    let exact = half.mapped.iter().all(|m| {
+        let is_key = to.columns.iter().any(|k| k.attnum == m.column.attnum);
+        !is_key || m.expression.way != Way::Computed
+    });
     let in_key = |c: &Column| to.columns.iter().any(|k| k.attnum == c.attnum);
     // ON CONFLICT DO UPDATE cannot set a GENERATED ALWAYS identity, nor use a deferrable key.
     let upsert = !to.deferrable
@@ -539,6 +536,7 @@ fn finish(
         from_key: from.clone(),
         to_key: to.clone(),
         key_expressions,
+        exact,
         to_deferrable: !deferrable.is_empty(),
         to_deferred: deferrable.iter().filter(|(_, d)| *d).map(|(n, _)| n.clone()).collect(),
         upsert,

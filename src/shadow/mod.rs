@@ -10,6 +10,7 @@
 //! Locks: SHARE ROW EXCLUSIVE on green, held to the end of the caller's transaction.
 
 pub mod create;
+mod exact;
 mod generated;
 pub mod keep;
 pub mod mapping;

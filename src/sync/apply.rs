@@ -23,6 +23,8 @@ pub struct Failed<'a> {
     pub item: &'a Item,
     /// The error of its own write.
     pub error: Error,
+    /// The key that its row has come from, where blue still has it as it was: no row of green has that key.
+    pub stays: Option<&'a Item>,
 }
 
 impl Failed<'_> {
@@ -141,8 +143,9 @@ impl Writer<'_> {
             failed.extend(collided);
             return Ok(failed);
         }
-        let items: Vec<&Item> = collided.iter().map(|one| one.item).collect();
-        let groups: Vec<&[&Item]> = items.chunks(1).collect();
+        let groups: Vec<Vec<&Item>> =
+            collided.iter().map(|one| one.stays.into_iter().chain([one.item]).collect()).collect();
+        let groups: Vec<&[&Item]> = groups.iter().map(Vec::as_slice).collect();
         failed.extend(self.divided(&groups, Divide::Halves)?);
         Ok(failed)
     }
@@ -162,15 +165,26 @@ impl Writer<'_> {
         };
         if let Some(collided) = self.replace(&work, &caught)? {
             let failed = items.iter().filter(|item| collided.contains(&(item.id as i64)));
-            let error = caught.error;
-            return Ok(failed.map(|item| Failed { item, error: error.clone() }).collect());
+            let (error, left) = (caught.error, left_for(&items));
+            let failed = failed.map(|item| Failed {
+                item,
+                error: error.clone(),
+                stays: left.get(&item.id).copied(),
+            });
+            return Ok(failed.collect());
         }
         if let [item] = items[..] {
             return self.alone(item, caught.error);
         }
+        if let [from, item] = items[..]
+            && from.left_for() == Some(item.id)
+        {
+            return self.moved(from, item);
+        }
         if let [group] = groups {
             // One chain of keys, with a row in it that fails: each key by itself.
-            let single: Vec<&[&Item]> = group.chunks(1).collect();
+            let single = keys_apart(group);
+            let single: Vec<&[&Item]> = single.iter().map(Vec::as_slice).collect();
             return self.parts(&single, Divide::Halves);
         }
         self.parts(groups, how)
@@ -186,6 +200,16 @@ impl Writer<'_> {
         for part in groups.chunks(size.max(1)) {
             failed.extend(self.divided(part, Divide::Halves)?);
         }
+        Ok(failed)
+    }
+
+    /// A row that moved to another key. If it cannot be written there, blue keeps it where it was.
+    fn moved<'i>(&self, from: &'i Item, item: &'i Item) -> Result<Vec<Failed<'i>>> {
+        let mut failed = self.divided(&[&[item]], Divide::Halves)?;
+        if failed.is_empty() {
+            return self.divided(&[&[from]], Divide::Halves);
+        }
+        failed.iter_mut().for_each(|one| one.stays = Some(from));
         Ok(failed)
     }
 
@@ -226,7 +250,7 @@ impl Writer<'_> {
             }
         }
         let present = item.kind != b'g' || self.green_has(item)?;
-        Ok(if present { vec![Failed { item, error }] } else { Vec::new() })
+        Ok(if present { vec![Failed { item, error, stays: None }] } else { Vec::new() })
     }
 
     fn green_has(&self, item: &Item) -> Result<bool> {
@@ -323,6 +347,21 @@ fn linked(items: &[Item]) -> Vec<Vec<&Item>> {
         groups.entry(id).and_modify(|group| group.push(item));
     }
     order.into_iter().filter_map(|id| groups.remove(&id)).collect()
+}
+
+/// Keys that nothing has any more, by the numbers of those that their rows went to.
+fn left_for<'i>(items: &[&'i Item]) -> HashMap<usize, &'i Item> {
+    items.iter().filter_map(|from| Some((from.left_for()?, *from))).collect()
+}
+
+/// The keys of a chain one by one; one that was left stays with the one that its row went to.
+fn keys_apart<'i>(group: &[&'i Item]) -> Vec<Vec<&'i Item>> {
+    let mut left = left_for(group);
+    let present = group.iter().filter(|item| item.left_for().is_none());
+    let mut apart: Vec<Vec<&Item>> =
+        present.map(|item| left.remove(&item.id).into_iter().chain([*item]).collect()).collect();
+    apart.extend(left.into_values().map(|from| vec![from]));
+    apart
 }
 
 /// Items as rows for our statements.

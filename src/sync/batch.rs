@@ -33,6 +33,14 @@ pub struct Item {
     pub goes: Option<(usize, KeyValues)>,
 }
 
+impl Item {
+    /// The number of the key that its row went to, if nothing has this one now.
+    pub fn left_for(&self) -> Option<usize> {
+        let (to, _) = self.goes.as_ref().filter(|_| self.kind == b'g')?;
+        (*to != self.id).then_some(*to)
+    }
+}
+
 /// A batch. Its datums live as long as the statement that read them.
 pub struct Batch {
     /// One item a key.
@@ -41,13 +49,25 @@ pub struct Batch {
     pub events: i64,
     /// Rows of the log to delete when the batch is done: their physical places.
     places: Vec<Place>,
-    /// Misfits that are tried again: key's number, misfit's number, place in the log.
-    pub misfits: Vec<(usize, i64, Place)>,
+    /// Misfits that are tried again.
+    pub misfits: Vec<Marked>,
     /// The events and their transactions, in their order.
     story: Vec<(Event, u32)>,
     /// As in [`provenance::fold`].
     there: HashSet<(usize, u32)>,
     deferrable: bool,
+}
+
+/// A misfit's entry in the log.
+pub struct Marked {
+    /// The misfit's number.
+    pub id: i64,
+    /// The number of its key.
+    pub key: usize,
+    /// The number of the key that blue still has its row under, if that is another one.
+    pub old: Option<usize>,
+    /// Where the entry is.
+    pub place: Place,
 }
 
 impl Batch {
@@ -230,7 +250,10 @@ fn fold(entries: Vec<Entry>, values: &[KeyValues], deferrable: bool, last: bool)
     Batch {
         events: events.len() as i64,
         places: events.into_iter().map(|e| e.place).collect(),
-        misfits: misfits.into_iter().map(|m| (m.key, m.position, m.place)).collect(),
+        misfits: misfits
+            .into_iter()
+            .map(|m| Marked { id: m.position, key: m.key, old: m.old, place: m.place })
+            .collect(),
         ..Batch::new(told, values, deferrable)
     }
 }

@@ -18,11 +18,11 @@
 //! short tries, after a TRUNCATE of green.
 
 mod apply;
+pub mod aside;
 mod batch;
+mod children;
 mod history;
 mod misfit;
-
-pub use misfit::{Aside, log_again, set_aside};
 
 use std::time::{Duration, Instant};
 
@@ -318,7 +318,7 @@ fn attempt(deployment: &Deployment, snapshot: &Snapshot, scope: Scope) -> Result
         let blue = deployment.blue_name();
         let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
         let batch = history::with_rows_there(deployment, &rows, snapshot, batch)?;
-        let suspects = batch.misfits.iter().map(|(key, ..)| *key).collect();
+        let suspects = batch.misfits.iter().map(|marked| marked.key).collect();
         let how = match writes {
             Writes::AsNow => apply::Writes::Updates,
             Writes::ForAllSnapshots(_) => apply::Writes::NewRows,

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::model::deployment::Deployment;
 use crate::pg::log::{self, Place};
 use crate::pg::lookup::Planned;
-use crate::pg::security::Identity;
+use crate::pg::security::{self, Identity};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg, Options};
 use crate::pg::work::{self, Column, Work, key_columns};
@@ -69,6 +69,27 @@ pub(super) fn in_blocks(
     under(deployment, compare, &snapshot, &keys, repair)
 }
 
+/// Looks at every row of green in these blocks whose key does not lead back to itself.
+pub(super) fn strays(
+    deployment: &Deployment,
+    compare: &Compare<'_>,
+    (from, to): (u32, u32),
+    repair: bool,
+) -> Result<Vec<Difference>> {
+    let snapshot = Snapshot::now();
+    let mut keys = keys(compare)?;
+    let found = {
+        let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+        let options = Options { snapshot: Some(&snapshot), ..Options::default() };
+        xact::subtransaction(|| spi::fill(&mut keys, &compare.strays(from, to), &[], options))
+    };
+    match found {
+        Ok(()) => under(deployment, compare, &snapshot, &keys, repair),
+        Err(caught) if caught.is_data_error() => in_blocks(deployment, compare, (from, to), repair),
+        Err(caught) => caught.raise(),
+    }
+}
+
 /// The keys under which the tables differ, and that do not wait in the log; with `repair` they do
 /// afterwards.
 fn under(
@@ -123,6 +144,8 @@ fn differ(
     keys: &Work,
     problems: &mut Work,
 ) -> Result<()> {
+    // Only the rows under these keys are to be computed: others may not be computable.
+    let _by_index = security::by_index()?;
     // Made outside: its files belong to the transaction, not to the subtransaction.
     let mut part = problems.empty_copy()?;
     let options = || Options { snapshot: Some(snapshot), work: &[], ..Options::default() };

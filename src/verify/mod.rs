@@ -7,6 +7,10 @@
 //! green and blue under one snapshot; a key that waits in the log is no difference. So only the close
 //! look has to see both sides at the same moment, and no snapshot outlives a chunk.
 //!
+//! A row of blue is struck out for one row of green, and under a looked at key it counts only for the row
+//! of green that its own key leads back to. So each table's rows are counted against the other's, and two
+//! rows that became one are found, though what blue has is right for both.
+//!
 //! Where the mapping takes columns as they are, green is read without the executor too.
 //!
 //! Left out: columns that only blue has, columns whose mapping is volatile, generated columns that
@@ -180,7 +184,8 @@ impl Pass {
         };
         self.blocks = batch::next_size(size, began.elapsed(), time);
         match read {
-            Ok(()) => Ok(true),
+            Ok(()) if compare.mapping.exact => Ok(true),
+            Ok(()) => self.look(found, closely::strays(deployment, compare, range, self.repair)?),
             // A row of green whose value cannot be computed: each key by itself. What was read of
             // blue stays read; what meets nobody is looked at by its key.
             Err(caught) if caught.is_data_error() => {

@@ -4,6 +4,7 @@
 //! functions of literals, as in any statement that the server analyses.
 
 use super::deparse;
+use super::exact::{self, Way};
 use super::select::{self, ONE_EXPRESSION};
 use super::{arena, raw};
 use crate::error::{Error, Result};
@@ -34,6 +35,8 @@ pub struct Expression {
     pub unnamed: Vec<u32>,
     /// Its tree, as it is written down.
     pub tree: String,
+    /// Whether it can make one value of two of its column.
+    pub way: Way,
 }
 
 /// Where names are searched when an expression that was written down is read.
@@ -380,6 +383,7 @@ unsafe fn finish(
             typmod,
             volatility,
             is_column: deparse::is_column(expr),
+            way: exact::way(expr),
         })
     }
 }

@@ -104,6 +104,7 @@ mod tests {
             typmod: -1,
             volatility: Volatility::Immutable,
             is_column: Some(2),
+            way: Way::Same,
         };
         for text in ["id", " ID -- x", "users.id", "public.users.id", "(/**/id)"] {
             assert_eq!(read(text, users), expected, "{text}");

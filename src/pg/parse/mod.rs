@@ -16,6 +16,7 @@ mod changes;
 #[cfg(any(test, feature = "pg_test"))]
 mod changes_tests;
 mod deparse;
+mod exact;
 mod expression;
 #[cfg(any(test, feature = "pg_test"))]
 mod expression_tests;
@@ -26,6 +27,7 @@ mod select;
 mod settings;
 
 pub use changes::parse_changes;
+pub use exact::Way;
 pub use expression::{
     Expression, Search, Target, Volatility, cast_expression, parse_mapping, parse_mapping_as,
     tree_of,

@@ -154,6 +154,7 @@ tagged! {
     CollateExpr: T_CollateExpr,
     ColumnDef: T_ColumnDef,
     ColumnRef: T_ColumnRef,
+    Const: T_Const,
     Constraint: T_Constraint,
     ConvertRowtypeExpr: T_ConvertRowtypeExpr,
     DefElem: T_DefElem,

@@ -136,7 +136,7 @@ impl<'a> Round<'a> {
 
     /// The last change of rows that did not fit before, and do now: blue has no earlier versions of them.
     fn healed(&self, failed: &HashSet<usize>) -> u64 {
-        let tried = self.batch.misfits.iter().map(|(key, ..)| *key);
+        let tried = self.batch.misfits.iter().map(|marked| marked.key);
         let healed: HashSet<usize> = tried.filter(|key| !failed.contains(key)).collect();
         let versions =
             self.live.iter().filter(|one| one.keys.iter().any(|key| healed.contains(key)));

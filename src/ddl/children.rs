@@ -1,0 +1,127 @@
+//! Statements about rows that refer to rows which a revert leaves behind.
+
+use crate::catalog::reference::Reference;
+use crate::ddl::rows::{Rows, WORK, batch_key};
+use crate::ident::{Ident, QualifiedName, literal};
+use crate::model::key::Key;
+
+/// Rows of a child as JSON, to be kept for people.
+pub const CHILDREN: &str = "bluegreen_children";
+/// The column of [`CHILDREN`] with the referencing columns as JSON.
+pub const KEY_TEXT: &str = "bluegreen.key";
+/// The column of [`CHILDREN`] with the row as JSON.
+pub const ROW_TEXT: &str = "bluegreen.row";
+
+/// `parent.column = child.column` over all columns.
+fn refers(reference: &Reference, parent: &str, child: &str) -> String {
+    let columns = reference.referenced.iter().zip(&reference.equals).zip(&reference.columns);
+    let all: Vec<_> = columns
+        .map(|((referenced, equals), column)| {
+            format!("{parent}.{referenced} {equals} {child}.{column}")
+        })
+        .collect();
+    all.join(" AND ")
+}
+
+fn of_work(reference: &Reference, key: &Key, what: &str) -> String {
+    format!(
+        "SELECT DISTINCT {what} FROM {WORK} w JOIN ONLY {} AS g ON {} JOIN ONLY {} AS c ON {}",
+        reference.parent_name(),
+        Rows::join(key, "g", "w", |i| Ident::new(batch_key(i))),
+        reference.child_name(),
+        refers(reference, "g", "c")
+    )
+}
+
+/// The places of rows that refer to the rows of the parent whose keys are in [`WORK`].
+pub fn places_of_work(reference: &Reference, key: &Key) -> String {
+    of_work(reference, key, "c.ctid")
+}
+
+/// The same for a table that refers to itself: the keys of those rows.
+pub fn keys_of_work(reference: &Reference, key: &Key) -> String {
+    let keys: Vec<_> = key.columns.iter().map(|k| format!("c.{}", k.name)).collect();
+    of_work(reference, key, &keys.join(", "))
+}
+
+/// The places of rows that refer to the rows of the parent at the places `$1`.
+pub fn places_of(reference: &Reference) -> String {
+    format!(
+        "SELECT DISTINCT c.ctid FROM ONLY {} AS p JOIN ONLY {} AS c ON {} WHERE p.ctid = ANY ($1::pg_catalog.tid[])",
+        reference.parent_name(),
+        reference.child_name(),
+        refers(reference, "p", "c")
+    )
+}
+
+/// Those of the child's rows at the places `$1` that refer to a row which is not there.
+pub fn orphans(reference: &Reference) -> String {
+    let refer: Vec<_> =
+        reference.columns.iter().map(|c| format!("c.{c} IS NOT NULL AND ")).collect();
+    format!(
+        "SELECT c.ctid FROM ONLY {} AS c WHERE c.ctid = ANY ($1::pg_catalog.tid[]) AND {}NOT EXISTS (SELECT FROM {}{} AS p WHERE {})",
+        reference.child_name(),
+        refer.concat(),
+        if reference.parent_is_partitioned { "" } else { "ONLY " },
+        reference.parent_name(),
+        refers(reference, "p", "c")
+    )
+}
+
+/// What the rows at the places `$1` refer to, as the server says it: `(a, b)=(1, 2)`.
+pub fn describe(reference: &Reference) -> String {
+    let values: Vec<_> =
+        reference.columns.iter().map(|c| format!("pg_catalog.format('%s', c.{c})")).collect();
+    let names: Vec<_> = reference.columns.iter().map(|c| crate::ident::plain(c.as_str())).collect();
+    format!(
+        "SELECT {} || pg_catalog.concat_ws(', ', {}) || ')' FROM ONLY {} AS c WHERE c.ctid = ANY ($1::pg_catalog.tid[]) LIMIT 5",
+        literal(&format!("({})=(", names.join(", "))),
+        values.join(", "),
+        reference.child_name()
+    )
+}
+
+/// The rows at the places `$1`, for [`CHILDREN`].
+pub fn as_json(reference: &Reference) -> String {
+    let key: Vec<_> =
+        reference.columns.iter().map(|c| format!("{}, c.{c}", literal(c.as_str()))).collect();
+    format!(
+        "SELECT pg_catalog.jsonb_build_object({})::text, pg_catalog.to_jsonb(c.*)::text FROM ONLY {} AS c WHERE c.ctid = ANY ($1::pg_catalog.tid[])",
+        key.join(", "),
+        reference.child_name()
+    )
+}
+
+/// Keeps [`CHILDREN`] as rows that were set aside: `$1` deployment, `$2` why, `$3` their table.
+pub fn keep() -> String {
+    format!(
+        "INSERT INTO bluegreen.misfit (deployment, direction, key, \"row\", error, sqlstate, set_aside, child)
+         SELECT $1, 'reverse', k.{}::jsonb, k.{}::jsonb, $2, '23503', true, $3 FROM {CHILDREN} k",
+        Ident::new(KEY_TEXT),
+        Ident::new(ROW_TEXT)
+    )
+}
+
+/// Deletes the rows at the places `$1`.
+pub fn delete(table: &QualifiedName) -> String {
+    format!("DELETE FROM ONLY {table} AS c WHERE c.ctid = ANY ($1::pg_catalog.tid[])")
+}
+
+/// Takes the references out of the rows at the places `$1`.
+pub fn unset<'a>(
+    table: &QualifiedName,
+    null: impl IntoIterator<Item = &'a Ident>,
+    default: impl IntoIterator<Item = &'a Ident>,
+) -> String {
+    let mut sets: Vec<_> = null.into_iter().map(|c| format!("{c} = NULL")).collect();
+    sets.extend(default.into_iter().map(|c| format!("{c} = DEFAULT")));
+    format!(
+        "UPDATE ONLY {table} AS c SET {} WHERE c.ctid = ANY ($1::pg_catalog.tid[])",
+        sets.join(", ")
+    )
+}
+
+/// Whether role `$1` may delete rows of table `$2`.
+pub fn may_delete() -> &'static str {
+    "SELECT pg_catalog.has_table_privilege($1::oid, $2::oid, 'DELETE')"
+}

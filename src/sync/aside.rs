@@ -1,0 +1,128 @@
+//! Rows that a revert leaves behind.
+//!
+//! Misfits of the table that goes offline are not written to the one that goes live. What that one has
+//! of such a row, its earlier state, is what both have afterwards: it is logged, and the next sync brings
+//! it to the offline table, where columns that only that one has keep their values. A row of which the
+//! live table has nothing is deleted from the offline one; `bluegreen.misfit` keeps it for people.
+//!
+//! Everything is written after the exchange: then nobody's triggers, foreign keys or publications are on
+//! the offline table. Rows of others that refer to one that no table has any more are `children`'s.
+//!
+//! Locks: the caller holds those of the swap.
+
+use std::collections::HashSet;
+
+use crate::ddl;
+use crate::ddl::aside::{AGAIN, BEFORE, NOW, OPERATION};
+use crate::ddl::rows::{self, ID, Rows, WORK};
+use crate::error::Result;
+use crate::model::deployment::Deployment;
+use crate::model::key::Key;
+use crate::pg::log;
+use crate::pg::security::{Identity, by_index};
+use crate::pg::spi::{self, Arg, Options};
+use crate::pg::work::{self, Column, Work, key_columns};
+use crate::sync::children::{self, Candidates};
+
+const BIGINT: u32 = 20;
+const CHAR: u32 = 18;
+
+/// What is left behind: its keys, in the terms of both tables.
+pub struct Aside {
+    /// The misfits' keys, numbered, with those that the other table has their rows under.
+    marked: Work,
+    /// Their keys in the other table's terms.
+    pub(super) now: Work,
+    /// The keys that the other table has their rows under, in its terms.
+    pub(super) before: Work,
+    candidates: Candidates,
+}
+
+/// Marks the misfits of the table that is live, before the exchange; None where there are none.
+pub fn mark(d: &Deployment) -> Result<Option<Aside>> {
+    let mapping = d.mapping();
+    let (from, to) = (&mapping.from_key, &mapping.to_key);
+    let mut columns = numbered(from, rows::batch_key);
+    columns.extend(key_columns(from, rows::goes_key));
+    let mut marked = Work::new(WORK, &columns)?;
+    {
+        let _us = Identity::extension()?;
+        let sql = ddl::aside::misfits(&d.log(), from.columns.len());
+        spi::fill(&mut marked, &sql, &[], Options::default())?;
+        let sql = "UPDATE bluegreen.misfit SET set_aside = true
+                    WHERE deployment = $1 AND NOT set_aside";
+        spi::run(sql, &[Arg::Int(d.id)])?;
+    }
+    if marked.is_empty() {
+        return Ok(None);
+    }
+    let candidates = children::candidates(d, &marked)?;
+    let blue = d.blue_name();
+    let rows = Rows { mapping, from: &d.source, to: &blue };
+    let mut now = Work::new(NOW, &numbered(to, rows::mapped_name))?;
+    let mut before = Work::new(BEFORE, &numbered(to, rows::mapped_name))?;
+    let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
+    // A key that cannot be put into the other table's terms has no row there.
+    work::fill_what_can_be(&mut now, &ddl::aside::mapped(&rows, rows::batch_key), &marked)?;
+    work::fill_what_can_be(&mut before, &ddl::aside::mapped(&rows, rows::goes_key), &marked)?;
+    Ok(Some(Aside { marked, now, before, candidates }))
+}
+
+/// A number, and the columns of a key.
+fn numbered(key: &Key, name: fn(usize) -> String) -> Vec<Column> {
+    let mut columns = vec![Column { name: ID.to_owned(), type_oid: BIGINT, collation: 0 }];
+    columns.extend(key_columns(key, name));
+    columns
+}
+
+/// After the exchange, and with empty logs: leaves the marked rows behind. `with_children` says what becomes
+/// of rows that refer to one which no table has any more: they go too, or nothing is done. Returns what
+/// is to be told.
+pub fn leave(d: &Deployment, aside: &Aside, with_children: bool) -> Result<Vec<String>> {
+    let mapping = d.mapping();
+    let (live, offline) = (&mapping.from_key, &mapping.to_key);
+    let again = {
+        let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
+        let _by_index = by_index()?;
+        let known = ids(&ddl::aside::numbers(NOW), &aside.now)?;
+        let here = ids(&ddl::aside::present(NOW, &d.source, live), &aside.now)?;
+        let mut back = ids(&ddl::aside::present(BEFORE, &d.source, live), &aside.before)?;
+        back.retain(|id| !here.contains(id));
+        // A key that the log of the live table cannot hold goes at once.
+        let kept: Vec<i64> = here.iter().chain(back.intersection(&known)).copied().collect();
+        let sql = ddl::aside::leave(&d.blue_name(), offline);
+        let work: &[&Work] = &[&aside.marked];
+        spi::run_with(&sql, &[Arg::Ints(&kept)], Options { work, ..Default::default() })?;
+        let operation = Column { name: OPERATION.to_owned(), type_oid: CHAR, collation: 0 };
+        let mut columns = vec![operation];
+        columns.extend(key_columns(live, rows::batch_key));
+        columns.extend(key_columns(live, rows::goes_key));
+        let mut again = Work::new(AGAIN, &columns)?;
+        let (here, back): (Vec<_>, Vec<_>) =
+            (here.into_iter().collect(), back.into_iter().collect());
+        let work: &[&Work] = &[&aside.now, &aside.before];
+        let options = Options { work, ..Default::default() };
+        spi::fill(
+            &mut again,
+            &ddl::aside::again(live),
+            &[Arg::Ints(&here), Arg::Ints(&back)],
+            options,
+        )?;
+        again
+    };
+    {
+        let _us = Identity::extension()?;
+        let sql = ddl::aside::log(&d.log(), live.columns.len());
+        let options = Options { work: &[&again], ..Default::default() };
+        spi::run_with(&sql, &[Arg::Int(log::order_now())], options)?;
+    }
+    children::settle(d, aside, &aside.candidates, with_children)
+}
+
+/// The numbers that a query over rows of ours gives.
+fn ids(sql: &str, work: &Work) -> Result<HashSet<i64>> {
+    let options = Options { work: &[work], ..Default::default() };
+    spi::with_rows(sql, &[], options, |rows, _| {
+        Ok((0..rows.len()).filter_map(|row| rows.get(row, 1)).collect())
+    })
+}

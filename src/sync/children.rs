@@ -1,0 +1,373 @@
+//! Rows that refer to one which a revert leaves behind.
+//!
+//! After the exchange the foreign keys are on the table that has gone live. A row that refers to a misfit
+//! is in order if the live table has what it refers to, as it mostly has: an earlier state of the same row.
+//! Where it has not, the row's parent would be in no table; and so it may be with an earlier state that
+//! went live, whose own parent is gone meanwhile. Then the revert is refused, or they are set aside too:
+//! as the foreign key's ON DELETE says, those of NO ACTION and RESTRICT deleted, and in turn what refers to
+//! them. Each is kept in `bluegreen.misfit` first, so that no action of the server finds one that is not.
+//!
+//! That is an ordinary write to tables that are live: their triggers fire, subscribers see it, and sync
+//! takes what it does to the live table to the offline one.
+//!
+//! Locks: ACCESS EXCLUSIVE on each table whose rows go, within the limit of the swap's try.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use pgrx::PgSqlErrorCode;
+
+use crate::catalog::reference::{self, Reference};
+use crate::ddl;
+use crate::ddl::aside::{BEFORE, NOW};
+use crate::ddl::children::{CHILDREN, KEY_TEXT, ROW_TEXT};
+use crate::ddl::rows::{self, KEYS, Rows, WORK};
+use crate::error::{Error, Result};
+use crate::ident::{Ident, plain};
+use crate::model::deployment::Deployment;
+use crate::pg::lock::{self, Mode};
+use crate::pg::log::{self, Place};
+use crate::pg::security::{self, Identity, by_index};
+use crate::pg::spi::{self, Arg, Options};
+use crate::pg::work::{self, Column, Work, key_columns};
+use crate::sync::aside::Aside;
+
+/// OID of text.
+const TEXT: u32 = 25;
+
+/// Rows that referred to misfits before the exchange.
+pub struct Candidates {
+    /// Of other tables: the foreign key's child and columns, and places.
+    others: Vec<(Reference, Vec<Place>)>,
+    /// Of the table itself: their keys in the terms of the one that goes live.
+    own: Work,
+}
+
+/// Finds them, before the exchange. `marked` are the misfits' keys.
+pub(super) fn candidates(d: &Deployment, marked: &Work) -> Result<Candidates> {
+    let mapping = d.mapping();
+    let mut others = Vec::new();
+    let mut selves = Work::new(WORK, &key_columns(&mapping.from_key, rows::batch_key))?;
+    {
+        let _us = Identity::extension()?;
+        let _by_index = by_index()?;
+        let marked: &[&Work] = &[marked];
+        for key in reference::of(d.green())?.into_iter().filter(|k| k.parent == d.green()) {
+            let options = Options { work: marked, ..Default::default() };
+            if key.child == d.green() {
+                let sql = ddl::children::keys_of_work(&key, &mapping.from_key);
+                spi::fill(&mut selves, &sql, &[], options)?;
+            } else {
+                let sql = ddl::children::places_of_work(&key, &mapping.from_key);
+                let places = places(&sql, &[], options)?;
+                if !places.is_empty() {
+                    others.push((key, places));
+                }
+            }
+        }
+    }
+    let blue = d.blue_name();
+    let rows = Rows { mapping, from: &d.source, to: &blue };
+    let mut own = Work::new(KEYS, &key_columns(&mapping.to_key, rows::mapped_name))?;
+    if !selves.is_empty() {
+        let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
+        work::fill_what_can_be(&mut own, &rows.map_keys(), &selves)?;
+    }
+    Ok(Candidates { others, own })
+}
+
+fn places(sql: &str, args: &[Arg<'_>], options: Options<'_>) -> Result<Vec<Place>> {
+    spi::with_rows(sql, args, options, |rows, _| {
+        Ok((0..rows.len()).filter_map(|row| rows.datum(row, 1).map(log::place)).collect())
+    })
+}
+
+/// Places as an argument.
+fn tids(places: impl IntoIterator<Item = Place>) -> Arg<'static> {
+    Arg::Texts(places.into_iter().map(|(block, line)| format!("({block},{line})")).collect())
+}
+
+/// Foreign keys, with the places of rows of the child.
+type Found = Vec<(Reference, Vec<Place>)>;
+
+/// After the exchange: refuses, or sets aside, what refers to nothing now. Returns what is to be told.
+pub(super) fn settle(
+    d: &Deployment,
+    aside: &Aside,
+    candidates: &Candidates,
+    with_children: bool,
+) -> Result<Vec<String>> {
+    let found = orphans(d, aside, candidates)?;
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    if !with_children {
+        return Err(refusal(d, &found)?);
+    }
+    let taken = closure(found)?;
+    taken.keep(d)?;
+    taken.take()
+}
+
+/// Rows that refer to one that is not there.
+fn orphans(d: &Deployment, aside: &Aside, candidates: &Candidates) -> Result<Found> {
+    let live = &d.mapping().from_key;
+    let _us = Identity::extension()?;
+    let _by_index = by_index()?;
+    let mut own = BTreeSet::new();
+    let states = [(NOW, &aside.now), (BEFORE, &aside.before), (KEYS, &candidates.own)];
+    for (name, work) in states {
+        let options = Options { work: &[work], ..Default::default() };
+        own.extend(places(&ddl::aside::places(name, &d.source, live), &[], options)?);
+    }
+    let mut found = Vec::new();
+    for key in reference::of(d.green())? {
+        let rows: BTreeSet<Place> = if key.child == d.green() {
+            own.clone()
+        } else {
+            let same = |(other, _): &&(Reference, Vec<Place>)| {
+                other.child == key.child && other.columns == key.columns
+            };
+            candidates.others.iter().filter(same).flat_map(|(_, places)| places).copied().collect()
+        };
+        if rows.is_empty() {
+            continue;
+        }
+        let orphans = places(&ddl::children::orphans(&key), &[tids(rows)], Options::default())?;
+        if !orphans.is_empty() {
+            found.push((key, orphans));
+        }
+    }
+    Ok(found)
+}
+
+fn refusal(d: &Deployment, found: &Found) -> Result<Error> {
+    let _us = Identity::extension()?;
+    let mut lines = Vec::new();
+    for (key, places) in found {
+        let sql = ddl::children::describe(key);
+        let few = tids(places.iter().copied().take(5));
+        let values: Vec<String> = spi::with_rows(&sql, &[few], Options::default(), |rows, _| {
+            Ok((0..rows.len()).filter_map(|row| rows.get(row, 1)).collect())
+        })?;
+        let more = places.len().saturating_sub(values.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        lines.push(format!("{}: {}{more}", title(key), values.join(", ")));
+    }
+    let count: usize = found.iter().map(|(_, places)| places.len()).sum();
+    Ok(Error::state(format!(
+        "{count} rows refer to rows of {} that neither table would have after the revert ({})",
+        d.source.plain(),
+        lines.first().cloned().unwrap_or_default()
+    ))
+    .detail(lines.join("\n"))
+    .hint("Correct the rows of bg_misfits that they refer to, or let them refer to others; misfits => 'set_aside_with_children' sets them aside too."))
+}
+
+/// `public.items, constraint items_box_fkey`
+fn title(key: &Reference) -> String {
+    format!("{}, constraint {}", key.child_name().plain(), plain(key.name.as_str()))
+}
+
+/// Rows of a table that go.
+struct Leaving {
+    /// Any foreign key of the table, for its names.
+    key: Reference,
+    /// How far from the misfits: the farthest go first.
+    depth: u32,
+    /// Each row, with the foreign key by which it goes.
+    rows: BTreeMap<Place, usize>,
+    /// Rows that stay without their references: the columns to be NULL, or the default.
+    unset: BTreeMap<Place, (BTreeSet<Ident>, BTreeSet<Ident>, usize)>,
+}
+
+/// Everything that is set aside with the misfits.
+struct Taken {
+    keys: Vec<Reference>,
+    tables: HashMap<u32, Leaving>,
+}
+
+/// What refers to rows that go goes too.
+fn closure(mut found: Found) -> Result<Taken> {
+    let caller = security::current_user();
+    let mut taken = Taken { keys: Vec::new(), tables: HashMap::new() };
+    let mut depth = 0;
+    while !found.is_empty() {
+        depth += 1;
+        let mut fresh: BTreeMap<u32, Vec<Place>> = BTreeMap::new();
+        for (key, places) in found {
+            let new = taken.add(&key, places, depth, caller)?;
+            fresh.entry(key.child).or_default().extend(new);
+        }
+        found = Vec::new();
+        let _us = Identity::extension()?;
+        let _by_index = by_index()?;
+        for (table, gone) in fresh.into_iter().filter(|(_, gone)| !gone.is_empty()) {
+            for key in reference::of(table)?.into_iter().filter(|k| k.parent == table) {
+                let look = || {
+                    let args = [tids(gone.iter().copied())];
+                    places(&ddl::children::places_of(&key), &args, Options::default())
+                };
+                if look()?.is_empty() {
+                    continue;
+                }
+                // Nobody can add to them, as the rows that they refer to are locked; from here on
+                // nobody changes one either.
+                lock::relation(key.child, Mode::AccessExclusive);
+                let rows = look()?;
+                if !rows.is_empty() {
+                    found.push((key, rows));
+                }
+            }
+        }
+    }
+    Ok(taken)
+}
+
+impl Taken {
+    /// Adds rows of a child; those that go and were not there yet are returned.
+    fn add(
+        &mut self,
+        key: &Reference,
+        places: Vec<Place>,
+        depth: u32,
+        caller: u32,
+    ) -> Result<Vec<Place>> {
+        if matches!(key.on_delete, 'a' | 'r') {
+            // Nothing that the child's owner has agreed to by the foreign key.
+            let _us = Identity::extension()?;
+            let args = [Arg::Oid(caller), Arg::Oid(key.child)];
+            if spi::one::<bool>(ddl::children::may_delete(), &args)? != Some(true) {
+                let name = key.child_name().plain();
+                return Err(Error::new(
+                    PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                    format!("permission denied to set rows of {name} aside, which takes DELETE on it"),
+                )
+                .hint(format!("GRANT DELETE ON {name}, or let its owner see to the rows that refer to the misfits.")));
+            }
+        }
+        self.keys.push(key.clone());
+        let number = self.keys.len() - 1;
+        let leaving = self.tables.entry(key.child).or_insert_with(|| Leaving {
+            key: key.clone(),
+            depth,
+            rows: BTreeMap::new(),
+            unset: BTreeMap::new(),
+        });
+        leaving.depth = depth;
+        if let Some((columns, default)) = key.sets() {
+            for place in places {
+                let (null, defaults, _) = leaving
+                    .unset
+                    .entry(place)
+                    .or_insert_with(|| (BTreeSet::new(), BTreeSet::new(), number));
+                if default { defaults } else { null }.extend(columns.iter().cloned());
+            }
+            return Ok(Vec::new());
+        }
+        let new: Vec<_> =
+            places.into_iter().filter(|place| !leaving.rows.contains_key(place)).collect();
+        leaving.rows.extend(new.iter().map(|place| (*place, number)));
+        Ok(new)
+    }
+
+    /// Writes down what the rows were.
+    fn keep(&self, d: &Deployment) -> Result<()> {
+        for leaving in self.tables.values() {
+            let mut by_key: BTreeMap<(usize, bool), Vec<Place>> = BTreeMap::new();
+            for (place, number) in &leaving.rows {
+                by_key.entry((*number, true)).or_default().push(*place);
+            }
+            for (place, (.., number)) in leaving.staying() {
+                by_key.entry((*number, false)).or_default().push(*place);
+            }
+            for ((number, goes), places) in by_key {
+                let Some(key) = self.keys.get(number) else { continue };
+                let what = if goes { "deleted" } else { "its reference taken out" };
+                let why = format!(
+                    "the row that it refers to by constraint {} was set aside: {what}",
+                    plain(key.name.as_str())
+                );
+                keep(d, key, &why, places)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes them out of their tables. Returns a line for each table.
+    fn take(&self) -> Result<Vec<String>> {
+        let session = security::expression_settings();
+        let mut told = Vec::new();
+        let mut tables: Vec<_> = self.tables.values().collect();
+        tables.sort_by_key(|leaving| std::cmp::Reverse(leaving.depth));
+        for leaving in &tables {
+            let _owner = Identity::acting_owner(leaving.key.child_owner, &session)?;
+            let mut alike: BTreeMap<_, Vec<Place>> = BTreeMap::new();
+            for (place, (null, default, _)) in leaving.staying() {
+                alike.entry((null, default)).or_default().push(*place);
+            }
+            for ((null, default), places) in alike {
+                let null = null.iter().filter(|column| !default.contains(*column));
+                let sql = ddl::children::unset(&leaving.key.child_name(), null, default);
+                leaving.write(&sql, places)?;
+            }
+        }
+        for leaving in &tables {
+            let places: Vec<_> = leaving.rows.keys().copied().collect();
+            if !places.is_empty() {
+                let _owner = Identity::acting_owner(leaving.key.child_owner, &session)?;
+                leaving.write(&ddl::children::delete(&leaving.key.child_name()), places)?;
+            }
+            told.push(format!(
+                "set aside with the rows that they refer to: {} rows of {} deleted, {} without their reference now; see bg_misfits",
+                leaving.rows.len(),
+                leaving.key.child_name().plain(),
+                leaving.staying().count()
+            ));
+        }
+        Ok(told)
+    }
+}
+
+impl Leaving {
+    /// The rows that only lose their references.
+    fn staying(
+        &self,
+    ) -> impl Iterator<Item = (&Place, &(BTreeSet<Ident>, BTreeSet<Ident>, usize))> {
+        self.unset.iter().filter(|(place, _)| !self.rows.contains_key(*place))
+    }
+
+    /// Writes to these rows, and to no fewer.
+    fn write(&self, sql: &str, places: Vec<Place>) -> Result<()> {
+        let expected = places.len() as u64;
+        let written = spi::run(sql, &[tids(places)])?;
+        if written == expected {
+            return Ok(());
+        }
+        Err(Error::state(format!(
+            "a trigger or rule of {} keeps rows that would be set aside ({written} of {expected} went)",
+            self.key.child_name().plain()
+        ))
+        .hint("Delete those rows, or let them refer to others, before the revert."))
+    }
+}
+
+/// Writes down the rows of a child at these places.
+fn keep(d: &Deployment, key: &Reference, why: &str, places: Vec<Place>) -> Result<()> {
+    let column = |name: &str| Column { name: name.to_owned(), type_oid: TEXT, collation: 100 };
+    let mut children = Work::new(CHILDREN, &[column(KEY_TEXT), column(ROW_TEXT)])?;
+    {
+        let _owner = Identity::table_owner(key.child_owner, &d.plan.session)?;
+        spi::fill(
+            &mut children,
+            &ddl::children::as_json(key),
+            &[tids(places)],
+            Options::default(),
+        )?;
+    }
+    let _us = Identity::extension()?;
+    let table = key.child_name().plain();
+    let args = [Arg::Int(d.id), Arg::Text(why), Arg::Text(&table)];
+    let options = Options { work: &[&children], ..Default::default() };
+    spi::run_with(&ddl::children::keep(), &args, options)?;
+    Ok(())
+}
