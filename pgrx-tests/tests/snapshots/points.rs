@@ -1,0 +1,189 @@
+//! Exchanges that are broken off at each point under their locks: by an error, by a crash, by a server that
+//! is stopped there. The next swap and the next revert succeed, nobody reads anything else than what was
+//! written, and the tables are sound.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bluegreen_tests::cluster::{Cluster, Options, Signal, StopMode};
+use bluegreen_tests::setup::Workspace;
+use bluegreen_tests::source;
+
+use crate::ledger::Ledger;
+use crate::story::course::{repeats, seed};
+use crate::story::failpoints::{self, arm, is_lost};
+use crate::story::{Errand, Scene};
+use crate::traffic::Traffic;
+use crate::writers::{self, Habits};
+use crate::{operator, readers, soundness, table};
+
+/// Every point under the locks of an exchange, and the calls in which it is tried.
+const POINTS: &[(&str, &[&str])] = &[
+    ("swap_locked", &["bg_swap"]),
+    ("swap_drained", &["bg_swap"]),
+    ("swap_taken_off", &["bg_swap"]),
+    ("swap_exchanged", &["bg_swap"]),
+    ("swap_recorded", &["bg_swap"]),
+    ("swap_committing", &["bg_swap"]),
+    ("revert_locked", &["bg_revert"]),
+    ("revert_drained", &["bg_revert"]),
+    ("revert_taken_off", &["bg_revert"]),
+    ("revert_exchanged", &["bg_revert"]),
+    ("revert_recorded", &["bg_revert"]),
+    ("revert_committing", &["bg_revert"]),
+];
+
+/// What such points' names begin with.
+const BEGINNINGS: [&str; 3] = ["swap_", "revert_", "drain_"];
+
+/// In so many runs every trial is made.
+const PARTS: usize = 5;
+const STILL: u32 = 500;
+const WRITERS: i32 = 4;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Error,
+    Crash,
+    Stop,
+}
+
+#[test]
+fn every_point_under_the_locks_of_an_exchange_is_in_the_table() {
+    let top = Workspace::find().unwrap().root().join("src");
+    let found = source::failpoints(&top).unwrap();
+    let names: BTreeSet<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    let names: BTreeSet<&str> =
+        names.into_iter().filter(|n| BEGINNINGS.iter().any(|b| n.starts_with(b))).collect();
+    let known: BTreeSet<&str> = POINTS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, known);
+}
+
+#[test]
+fn an_exchange_that_is_broken_off_anywhere_leaves_two_sound_tables_and_no_stale_reader() {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let cluster = CLUSTER.get_or_init(|| failpoints::cluster(Options::default()));
+    let seed = seed();
+    println!("BLUEGREEN_SEED={seed}");
+    let scene = Scene::in_cluster(cluster);
+    failpoints::assert_there(&scene);
+    table::furnish(&scene, STILL);
+    soundness::install(&scene);
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('entries')");
+    owner.run("CALL bg_run('entries')");
+    let traffic = Traffic::new(&scene, Ledger::new(1..=WRITERS, STILL), seed, true);
+    writers::send(&traffic, WRITERS, Habits { pace: 12.0, nap: Duration::ZERO, two_phase: false });
+    writers::send_lockers(&traffic, 1, WRITERS);
+    readers::send_repeatable(&traffic, 3, "REPEATABLE READ", Duration::from_millis(700));
+    let only = std::env::var("BLUEGREEN_POINT").ok();
+
+    let ways = [Way::Error, Way::Crash, Way::Stop];
+    let trials =
+        POINTS.iter().flat_map(|(point, calls)| calls.iter().map(move |call| (*point, *call)));
+    let trials = trials.flat_map(|(point, call)| ways.map(|way| (point, call, way)));
+    for (number, (point, call, way)) in trials.enumerate() {
+        let due = (number + seed as usize) % PARTS < repeats() as usize;
+        if only.as_deref().map_or(due, |only| only == point) {
+            let began = Instant::now();
+            play(&scene, &traffic, point, call, way);
+            println!("{way:?} at {point} of {call}: {:.2} s", began.elapsed().as_secs_f64());
+        }
+    }
+    traffic.stop();
+    traffic.assert_nothing_found("at all points");
+}
+
+fn play(scene: &Scene, traffic: &Arc<Traffic>, point: &str, call: &str, way: Way) {
+    let when = format!("{way:?} at {point} of {call}");
+    let from = if call == "bg_swap" { "ready" } else { "swapped" };
+    lead_to(scene, from);
+    break_off(scene, point, call, way);
+    assert_eq!(operator::phase(scene), from, "{when}");
+    std::thread::sleep(Duration::from_millis(150));
+    let other = if from == "ready" { "swapped" } else { "ready" };
+    lead_to(scene, other);
+    std::thread::sleep(Duration::from_millis(150));
+    lead_to(scene, from);
+    traffic.pause();
+    traffic.assert_nothing_found(&when);
+    operator::sync(scene);
+    soundness::assert_as_written(scene, traffic, &when);
+    soundness::assert_sound(scene, &when);
+    traffic.go_on();
+}
+
+/// To the phase, undisturbed.
+fn lead_to(scene: &Scene, phase: &str) {
+    if operator::phase(scene) != phase {
+        let mut owner = scene.owner();
+        let exchange = if phase == "swapped" {
+            operator::swap(&mut owner)
+        } else {
+            operator::revert(&mut owner)
+        };
+        assert!(exchange.failed.is_none(), "{exchange:?}");
+    }
+}
+
+/// The call that is broken off, with changes to drain; again where it was refused before.
+fn break_off(scene: &Scene, point: &str, call: &str, way: Way) {
+    for _ in 0..30 {
+        operator::sync(scene);
+        std::thread::sleep(Duration::from_millis(120));
+        let mut owner = scene.owner();
+        let how = match way {
+            Way::Error => "",
+            Way::Crash => ":crash",
+            Way::Stop => ":wait",
+        };
+        arm(&mut owner, &format!("{point}{how}"));
+        let sql = format!("SELECT {call}('entries', retry_for => '5 s')");
+        if way == Way::Stop {
+            let gate = scene.close_gate();
+            let errand = Errand::start(owner, &sql);
+            while !errand.is_done() && !is_at_gate(scene) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            if errand.is_done() {
+                expect_busy(
+                    errand.result().1.err().map(|r| (r.code.clone(), r.everything())),
+                    point,
+                );
+                continue;
+            }
+            scene.cluster.stop(StopMode::Immediate).unwrap();
+            drop(gate);
+            scene.cluster.restart().unwrap();
+            let (_, ended) = errand.result();
+            assert!(is_lost(&ended.unwrap_err()), "{point}");
+            return;
+        }
+        let pid = owner.pid();
+        let refusal = owner.refused(&sql);
+        if way == Way::Crash && is_lost(&refusal) {
+            // Returns when the server has taken note.
+            let _ = scene.cluster.kill_backend(pid, Signal::SIGKILL);
+            return;
+        }
+        if refusal.message == format!("failpoint {point}") {
+            return;
+        }
+        expect_busy(Some((refusal.code.clone(), refusal.everything())), point);
+    }
+    panic!("{point} was never reached");
+}
+
+/// The writers were faster, or a snapshot was too old.
+fn expect_busy(ended: Option<(String, String)>, point: &str) {
+    let (code, what) = ended.unwrap_or_else(|| panic!("{point} was not reached"));
+    assert!(["55000", "55P03"].contains(&code.as_str()), "{point}: {what}");
+}
+
+fn is_at_gate(scene: &Scene) -> bool {
+    scene.admin().text(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))",
+    ) == "t"
+}
