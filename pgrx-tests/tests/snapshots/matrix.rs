@@ -2,11 +2,11 @@
 //! every statement: after the exchange each snapshot sees what it saw before it.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bluegreen_tests::cluster::{Cluster, Options};
 
-use crate::story::{Person, Scene};
+use crate::story::{Errand, Person, Scene};
 use crate::{operator, soundness, table};
 
 /// A name, and what is said by which of two sessions. `@n` is the id of a row of its own; 1 to 6 are there
@@ -216,6 +216,21 @@ const CHANGES: &[Change] = &[
         )],
     ),
     (
+        "in more than 64 subtransactions",
+        &[
+            (
+                0,
+                "BEGIN; DO $$ BEGIN FOR n IN 1..80 LOOP
+                     BEGIN UPDATE entries SET value = n WHERE id = @1 + n % 3;
+                     EXCEPTION WHEN division_by_zero THEN NULL; END;
+                 END LOOP; END $$",
+            ),
+            (1, "UPDATE entries SET value = 1 WHERE id = @5"),
+            (0, "COMMIT"),
+            (1, "UPDATE entries SET value = -1 WHERE id IN (@1, @2)"),
+        ],
+    ),
+    (
         "open over other snapshots",
         &[
             (0, "BEGIN; UPDATE entries SET value = 1 WHERE id = @1"),
@@ -233,6 +248,13 @@ const CHANGES: &[Change] = &[
 /// Ids that a change has to itself, and a round.
 const STEP: i64 = 100;
 const ROUND: i64 = 100_000;
+
+/// A database in a cluster in which nobody else is: whoever has an xid anywhere makes all snapshots old.
+fn scene() -> (MutexGuard<'static, ()>, Scene) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    (turn, Scene::in_cluster(cluster()))
+}
 
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
@@ -264,14 +286,23 @@ fn so_it_does_where_rows_are_converted_and_a_swap_was_rolled_back_before() {
 
 /// A swap, a revert and a swap, each with all the changes before it.
 fn play(changes: &str, rolled_back: bool) {
-    let scene = Scene::in_cluster(cluster());
+    let (_turn, scene) = scene();
     table::furnish(&scene, 300);
     soundness::install(&scene);
     let mut owner = scene.owner();
     owner.run(&format!("SELECT bg_prepare('entries', $${changes}$$)"));
     for (round, call) in ["bg_swap", "bg_revert", "bg_swap"].iter().enumerate() {
         let base = ROUND * (round as i64 + 1);
-        add_rows(&scene, base);
+        if round < 2 {
+            add_rows(&scene, base);
+        }
+        if round == 1 {
+            // Those of the last round, while the new table is live.
+            add_rows(&scene, base + ROUND);
+            if rolled_back {
+                scene.admin().run(EXTRA);
+            }
+        }
         if round == 0 {
             owner.run("CALL bg_run('entries')");
         } else {
@@ -299,10 +330,24 @@ fn play(changes: &str, rolled_back: bool) {
             lines.join("\n")
         );
         drop(held);
+        if round == 2 && rolled_back {
+            let rows = scene.admin().rows(EXTRA_GONE);
+            assert!(rows.is_empty(), "values of a column that only one side has: {rows:?}");
+        }
         operator::sync(&scene);
         soundness::assert_sound(&scene, call);
     }
 }
+
+/// Gives rows a value that only the new table has.
+const EXTRA: &str = "UPDATE entries SET extra = 'of ' || id WHERE id BETWEEN 300000 AND 399999";
+
+/// Rows of the last round that have another value than that of the row which they once were.
+const EXTRA_GONE: &str = "SELECT * FROM (
+         SELECT id, extra, CASE WHEN was % 100 >= 7 OR value = 9 THEN 'none' ELSE 'of ' || was END AS wanted
+         FROM (SELECT *, split_part(origin, '.', 2)::int8 AS was FROM entries
+               WHERE id BETWEEN 300000 AND 399999) e) e
+     WHERE extra IS DISTINCT FROM wanted LIMIT 10";
 
 /// Rows of a round, to be changed.
 fn add_rows(scene: &Scene, base: i64) {
@@ -404,7 +449,7 @@ fn read(person: &mut Person, sql: &str) -> Rows {
 /// Writers' xids that are older than blue's relfrozenxid, because blue was vacuumed after they had written.
 #[test]
 fn changes_that_are_older_than_what_blue_is_frozen_to_are_drained_too() {
-    let scene = Scene::in_cluster(cluster());
+    let (_turn, scene) = scene();
     table::furnish(&scene, 300);
     // One by one, not in sums only.
     scene.admin().run("UPDATE entries SET writer = 1 WHERE writer = 0");
@@ -442,7 +487,7 @@ fn changes_that_are_older_than_what_blue_is_frozen_to_are_drained_too() {
 /// bg_swap in a transaction that has changed the table itself, as migrations do.
 #[test]
 fn changes_of_the_transaction_that_swaps_are_seen_when_it_commits() {
-    let scene = Scene::in_cluster(cluster());
+    let (_turn, scene) = scene();
     table::furnish(&scene, 300);
     // One by one, not in sums only.
     scene.admin().run("UPDATE entries SET writer = 1 WHERE writer = 0");
@@ -481,4 +526,147 @@ fn changes_of_the_transaction_that_swaps_are_seen_when_it_commits() {
     drop(before);
     operator::sync(&scene);
     soundness::assert_sound(&scene, "swapped");
+}
+
+/// More log rows than one batch has.
+#[test]
+fn a_last_drain_of_several_batches_keeps_what_each_snapshot_sees() {
+    let (_turn, scene) = scene();
+    table::furnish(&scene, 6000);
+    scene.admin().run("UPDATE entries SET writer = 1 WHERE writer = 0");
+    soundness::install(&scene);
+    let mut owner = scene.owner();
+    owner.run("SET bluegreen.max_final_drain = '60 s'");
+    owner.run("SELECT bg_prepare('entries', 'ADD COLUMN extra text')");
+    owner.run("CALL bg_run('entries')");
+    let mut app = scene.app();
+    let mut held = vec![Held::take(&scene, "the beginning".to_owned())];
+    for round in 1..=5 {
+        app.run("UPDATE entries SET value = value + 1 WHERE writer = 1 AND id <= 6000");
+        app.run("UPDATE entries SET value = value + 1 WHERE writer = 1 AND id <= 6000");
+        app.run(&format!(
+            "UPDATE entries SET id = -id WHERE abs(id) % 10 = {round} AND writer = 1"
+        ));
+        app.run(&format!("DELETE FROM entries WHERE id = {round}00"));
+        held.push(Held::take(&scene, format!("round {round}")));
+    }
+    assert!(owner.int("SELECT pending_changes FROM bg_status('entries')") > 50_000);
+    owner.run("SELECT bg_swap('entries', retry_for => '20 s')");
+    let mut wrong = BTreeMap::new();
+    for snapshot in &mut held {
+        snapshot.compare(0, &mut wrong);
+    }
+    let count: usize = wrong.values().map(Vec::len).sum();
+    assert!(wrong.is_empty(), "{count} rows: {:?}", wrong.values().next().map(|cases| &cases[0]));
+    drop(held);
+    operator::sync(&scene);
+    soundness::assert_sound(&scene, "swapped");
+}
+
+/// A vacuum of the TOAST table alone, as autovacuum does it, which has begun before the swap and ends after
+/// it: what it then says to be the oldest transaction there has to be it.
+#[test]
+fn a_vacuum_of_long_values_that_a_swap_overtakes_leaves_a_table_that_can_be_vacuumed() {
+    let (_turn, scene) = scene();
+    table::furnish(&scene, 300);
+    soundness::install(&scene);
+    let mut admin = scene.admin();
+    admin.run("UPDATE entries SET body = (SELECT string_agg(md5(id || '.' || n), '') FROM generate_series(1, 200) n)");
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('entries', 'ADD COLUMN extra text')");
+    owner.run("CALL bg_run('entries')");
+    let long = admin.text(
+        "SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'public_blue.entries'::regclass",
+    );
+    scene.app().run("UPDATE entries SET body = body || 'x' WHERE id < 5");
+    admin.run("SELECT txid_current(); SELECT txid_current()");
+    admin.run("SET vacuum_cost_delay = 10; SET vacuum_cost_limit = 1");
+    let vacuum = Errand::start(admin, &format!("VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) {long}"));
+    scene.until(&format!(
+        "SELECT heap_blks_scanned > 10 FROM pg_stat_progress_vacuum WHERE pid = {}",
+        vacuum.pid
+    ));
+    // It waits for the vacuum, or it does not matter.
+    owner.run("SELECT bg_swap('entries', retry_for => '60 s')");
+    let _ = vacuum.result();
+    operator::sync(&scene);
+    for table in ["public.entries", "public_blue.entries"] {
+        scene.admin().run(&format!("VACUUM (FREEZE) {table}"));
+    }
+}
+
+/// TRUNCATE itself is seen by all at once; what comes after it is not.
+#[test]
+fn rows_that_come_after_a_truncate_are_seen_by_those_who_saw_them() {
+    let (_turn, scene) = scene();
+    table::furnish(&scene, 300);
+    soundness::install(&scene);
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('entries', 'ADD COLUMN extra text')");
+    owner.run("CALL bg_run('entries')");
+    for (round, call) in ["bg_swap", "bg_revert"].iter().enumerate() {
+        let mut app = scene.app();
+        let insert = |id: usize| {
+            format!(
+                "INSERT INTO entries VALUES ({id}, 1, 0, 0, 7, 'c{id}', 'm.{id}.4', body_of('m.{id}.4'))"
+            )
+        };
+        app.run("UPDATE entries SET value = 1 WHERE id = 7");
+        app.run("TRUNCATE entries CASCADE");
+        let mut held = vec![Held::take(&scene, "the truncate".to_owned())];
+        app.run(&insert(7));
+        app.run(&insert(1000 + round));
+        held.push(Held::take(&scene, "two rows".to_owned()));
+        app.run("UPDATE entries SET value = 8 WHERE id = 7");
+        held.push(Held::take(&scene, "an update".to_owned()));
+        app.run("DELETE FROM entries WHERE id >= 1000");
+        let mut wrong = BTreeMap::new();
+        // The other table is emptied for everybody: it may have to wait for them.
+        let swap = format!("SELECT {call}('entries', retry_for => '500 ms')");
+        let refused = owner.try_run(&swap).err();
+        for snapshot in &mut held {
+            snapshot.compare(0, &mut wrong);
+        }
+        assert!(wrong.is_empty(), "{call}: {wrong:?}");
+        drop(held);
+        if let Some(refusal) = refused {
+            assert!(["55P03", "55000"].contains(&refusal.code.as_str()), "{refusal:?}");
+            operator::sync(&scene);
+            owner.run(&format!("SELECT {call}('entries', retry_for => '20 s')"));
+        }
+        operator::sync(&scene);
+        let sound = scene.admin().rows("SELECT key, problem FROM bg_verify('entries') LIMIT 5");
+        assert!(sound.is_empty(), "{call}: {sound:?}");
+    }
+}
+
+/// A version that the other table cannot have, although the present one fits.
+#[test]
+fn a_swap_waits_for_those_who_would_see_a_version_that_does_not_fit() {
+    let (_turn, scene) = scene();
+    table::furnish(&scene, 300);
+    scene.admin().run("UPDATE entries SET writer = 1 WHERE writer = 0");
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('entries', 'ADD CONSTRAINT small CHECK (value < 100)')");
+    owner.run("CALL bg_run('entries')");
+    let mut app = scene.app();
+    app.run("UPDATE entries SET value = 1 WHERE id = 8");
+    let mut first = Held::take(&scene, "what fits".to_owned());
+    app.run("UPDATE entries SET value = 200 WHERE id = 7");
+    let mut second = Held::take(&scene, "what does not fit".to_owned());
+    app.run("UPDATE entries SET value = 5 WHERE id = 7");
+    let mut third = Held::take(&scene, "what fits again".to_owned());
+    let refusal = owner.refused("SELECT bg_swap('entries', retry_for => '300 ms')");
+    assert_eq!(refusal.code, "55P03", "{refusal:?}");
+    let mut wrong = BTreeMap::new();
+    second.compare(0, &mut wrong);
+    drop(second);
+    // The first one cannot see that the version has ended either.
+    let refusal = owner.refused("SELECT bg_swap('entries', retry_for => '300 ms')");
+    assert_eq!(refusal.code, "55P03", "{refusal:?}");
+    first.compare(0, &mut wrong);
+    drop(first);
+    owner.run("SELECT bg_swap('entries', retry_for => '20 s')");
+    third.compare(0, &mut wrong);
+    assert!(wrong.is_empty(), "{wrong:?}");
 }

@@ -18,9 +18,16 @@ use crate::traffic::Traffic;
 use crate::writers::{self, Habits};
 use crate::{operator, readers, soundness, table};
 
+const BOTH: &[&str] = &["bg_swap", "bg_revert"];
+
 /// Every point under the locks of an exchange, and the calls in which it is tried.
 const POINTS: &[(&str, &[&str])] = &[
     ("swap_locked", &["bg_swap"]),
+    ("drain_earlier", BOTH),
+    ("drain_chunks_stamped", BOTH),
+    ("drain_earlier_stamped", BOTH),
+    ("drain_half_stamped", BOTH),
+    ("drain_rows_stamped", BOTH),
     ("swap_drained", &["bg_swap"]),
     ("swap_taken_off", &["bg_swap"]),
     ("swap_exchanged", &["bg_swap"]),
@@ -110,8 +117,61 @@ fn play(scene: &Scene, traffic: &Arc<Traffic>, point: &str, call: &str, way: Way
     traffic.assert_nothing_found(&when);
     operator::sync(scene);
     soundness::assert_as_written(scene, traffic, &when);
-    soundness::assert_sound(scene, &when);
+    soundness::assert_sound_but_for_leaks(scene, &when);
     traffic.go_on();
+}
+
+/// A column that only the new table has keeps its values while the old one is live; so it does when a swap
+/// is broken off in the middle of its drain.
+#[test]
+fn values_that_only_the_new_table_has_survive_a_swap_that_is_broken_off() {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let cluster = CLUSTER.get_or_init(|| failpoints::cluster(Options::default()));
+    let scene = Scene::in_cluster(cluster);
+    failpoints::assert_there(&scene);
+    table::furnish(&scene, STILL);
+    soundness::install(&scene);
+    scene.owner().run("SELECT bg_prepare('entries', $$ADD COLUMN extra text DEFAULT 'none'$$)");
+    let points = POINTS.iter().map(|(point, _)| *point).filter(|p| !p.starts_with("revert_"));
+    let ways = [Way::Error, Way::Crash];
+    for (point, way) in points.flat_map(|point| ways.map(|way| (point, way))) {
+        let when = format!("{way:?} at {point}");
+        scene.owner().run("CALL bg_run('entries', 'swapped')");
+        scene.admin().run("UPDATE entries SET extra = 'mine ' || id WHERE id BETWEEN 1 AND 40");
+        lead_to(&scene, "ready");
+        scene.admin().run(
+            "UPDATE entries SET value = value + 1 WHERE id BETWEEN 1 AND 20;
+             UPDATE entries SET value = value + 1 WHERE id BETWEEN 10 AND 15;
+             UPDATE entries SET body = body_of('x.' || id || '.0.3') WHERE id BETWEEN 16 AND 17",
+        );
+        let mut owner = scene.owner();
+        let pid = owner.pid();
+        arm(&mut owner, &format!("{point}{}", if way == Way::Crash { ":crash" } else { "" }));
+        // Changes of its own, of which the log knows nothing once they are rolled back.
+        let refusal = owner.refused(
+            "BEGIN; UPDATE entries SET value = value + 1 WHERE id BETWEEN 19 AND 25;
+             SELECT bg_swap('entries', retry_for => '20 s')",
+        );
+        if way == Way::Crash {
+            assert!(is_lost(&refusal), "{when}: {refusal:?}");
+            let _ = scene.cluster.kill_backend(pid, Signal::SIGKILL);
+        } else {
+            assert_eq!(refusal.message, format!("failpoint {point}"), "{when}");
+        }
+        owner = scene.owner();
+        owner.run("CALL bg_run('entries')");
+        let found = owner.rows("SELECT key, problem FROM bg_verify('entries') LIMIT 5");
+        assert!(found.is_empty(), "{when}: bg_verify: {found:?}");
+        lead_to(&scene, "swapped");
+        let lost = scene.admin().rows(
+            "SELECT n, extra FROM generate_series(1, 40) n LEFT JOIN entries ON id = n
+             WHERE extra IS DISTINCT FROM 'mine ' || n ORDER BY n LIMIT 5",
+        );
+        assert!(lost.is_empty(), "{when}: {lost:?}");
+    }
+    operator::sync(&scene);
+    let found = scene.admin().rows("SELECT key, problem FROM bg_verify('entries') LIMIT 5");
+    assert!(found.is_empty(), "{found:?}");
 }
 
 /// To the phase, undisturbed.

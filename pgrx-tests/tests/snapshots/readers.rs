@@ -203,11 +203,11 @@ pub fn send_newborns(traffic: &Arc<Traffic>, number: i32, foreign: bool, most: D
 /// the other is 1. One at most may commit. Nobody has the table while there is a wait.
 pub fn send_pair(traffic: &Arc<Traffic>, most: Duration) {
     const KIND: &str = "serializable pair";
-    let connect = |traffic: &Traffic| (traffic.app(), traffic.app());
+    let connect = |traffic: &Traffic| (traffic.app(), traffic.app(), traffic.app());
     let read =
         format!("SELECT sum(value) FROM entries WHERE id IN ({}, {})", PAIR_IDS[0], PAIR_IDS[1]);
     let leave = |id: i64| format!("UPDATE entries SET value = 0 WHERE id = {id}");
-    traffic.send(KIND, connect, move |traffic, (first, second), random| {
+    traffic.send(KIND, connect, move |traffic, (first, second, third), random| {
         second.try_run("BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT FROM control LIMIT 1")?;
         std::thread::sleep(nap(random, most) / 2);
         first.try_run("BEGIN ISOLATION LEVEL SERIALIZABLE")?;
@@ -215,10 +215,9 @@ pub fn send_pair(traffic: &Arc<Traffic>, most: Duration) {
         let one = one.and_then(|()| first.try_run("COMMIT"));
         let before = first.try_rows(WHICH);
         std::thread::sleep(nap(random, most) / 2);
-        let after = second.try_rows(WHICH);
         let two = second.try_rows(&read).and_then(|_| second.try_run(&leave(PAIR_IDS[1])));
         let two = two.and_then(|()| second.try_run("COMMIT"));
-        let straddled = before.is_ok() && before != after;
+        let straddled = before.is_ok() && before != third.try_rows(WHICH);
         for (person, result) in [(first, &one), (second, &two)] {
             if let Err(refusal) = result {
                 if refusal.code != "40001" {
@@ -236,7 +235,6 @@ pub fn send_pair(traffic: &Arc<Traffic>, most: Duration) {
             let how = if straddled { "across an exchange" } else { "without an exchange" };
             traffic.find(KIND, format!("both committed, {how}"));
         }
-        let mut third = traffic.app();
         third.try_run(&format!(
             "UPDATE entries SET value = 1 WHERE id IN ({}, {}) AND value = 0",
             PAIR_IDS[0], PAIR_IDS[1]
@@ -269,13 +267,11 @@ pub fn send_standby(
             Ok(seen) => traffic.judge(kind, &seen),
             Err(Halt::Refused(refusal)) if refusal.code != "40001" => return Err(refusal.into()),
             // Cancelled, or ended, for replay.
-            Err(Halt::Refused(_)) => {
-                person.try_run("ROLLBACK")?;
+            Err(_) => {
                 traffic.tally(kind, |tally| tally.refused += 1);
-            }
-            Err(Halt::Lost) => {
-                *person = Person::connect(standby, "app", &traffic.database);
-                traffic.tally(kind, |tally| tally.refused += 1);
+                if person.try_run("ROLLBACK").is_err() {
+                    *person = Person::connect(standby, "app", &traffic.database);
+                }
             }
         }
         Ok(())
