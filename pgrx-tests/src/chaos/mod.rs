@@ -42,9 +42,8 @@ use crate::setup::{self, Tree, Workspace};
 use plan::Episode;
 use stage::Stage;
 
-/// Whether there are readers in REPEATABLE READ where nothing else is said: off as long as what a swap
-/// brings in at last is not as old as it was written to snapshots from before.
-pub const READERS: bool = false;
+/// Whether there are readers in REPEATABLE READ where nothing else is said.
+pub const READERS: bool = true;
 
 /// What `cargo chaos` is called with.
 #[derive(Debug, clap::Args)]
