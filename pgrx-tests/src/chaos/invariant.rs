@@ -159,11 +159,19 @@ fn compare(
             "{apart} rows that only one of green and blue has, and bg_verify is silent"
         );
         derived_columns(client, table, &table.blue(), &table.derived)?;
-        if health.status.phase == "ready" {
+        // Once the new table has been live, it has rows of those who do not know these columns.
+        if !has_swapped(client, health.status.open)? {
             derived_columns(client, table, &table.blue(), &table.mapped)?;
         }
     }
     Ok(())
+}
+
+/// Whether the tables of a deployment were exchanged once.
+fn has_swapped(client: &mut Client, deployment: Option<i64>) -> Result<bool> {
+    let sql =
+        "SELECT EXISTS (SELECT FROM bluegreen.history WHERE deployment = $1 AND step = 'swap')";
+    Ok(client.query_one(sql, &[&deployment]).context("reading the history")?.get(0))
 }
 
 /// Each row's columns belong together.
