@@ -5,10 +5,10 @@
 
 pub mod dependent;
 pub mod event_trigger;
-pub mod kept;
-pub mod row_type;
 pub mod extension;
+pub mod kept;
 pub mod reference;
+pub mod row_type;
 pub mod tree;
 
 use serde::Deserialize;

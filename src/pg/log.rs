@@ -273,7 +273,7 @@ unsafe fn write(
         let columns = (*(*log).rd_att).natts as usize;
         if columns < values.len()
             || (*(*log).rd_rel).relkind != pg_sys::RELKIND_RELATION as std::ffi::c_char
-            || (*(*log).rd_rel).relam != pg_sys::Oid::from(pg_sys::HEAP_TABLE_AM_OID)
+            || (*(*log).rd_rel).relam != pg_sys::HEAP_TABLE_AM_OID
         {
             pg_sys::table_close(log, pg_sys::NoLock as pg_sys::LOCKMODE);
             return Ok(false);

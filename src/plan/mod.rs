@@ -3,9 +3,9 @@
 pub mod anew;
 pub mod batch;
 pub mod difference;
+pub mod distinct;
 pub mod intrusion;
 pub mod properties;
-pub mod distinct;
 pub mod provenance;
 pub mod same_tree;
 pub mod throttle;

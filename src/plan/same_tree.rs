@@ -168,7 +168,7 @@ mod tests {
     use crate::model::tree::Counterparts;
 
     fn tree(stored: &str) -> Item {
-        Item::read(stored, 1, &Counterparts::default()).unwrap_or_else(|e| panic!("{e}"))
+        Item::read(stored, 1, &Counterparts::default()).unwrap_or_else(|e| unreachable!("{e}"))
     }
 
     fn var(number: i16, type_oid: u32) -> String {
@@ -273,7 +273,9 @@ mod tests {
             compare(&[using.clone(), check.clone()], &[check.clone(), using.clone()], false),
             Ok(vec![])
         );
-        assert!(compare(&[using.clone()], &[using.clone(), check.clone()], false).is_err());
+        assert!(
+            compare(std::slice::from_ref(&using), &[using.clone(), check.clone()], false).is_err()
+        );
         assert!(compare(&[using.clone(), check], &[using], false).is_err());
     }
 }

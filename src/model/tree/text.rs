@@ -150,8 +150,8 @@ mod tests {
     #[test]
     fn a_tree_is_read() {
         let text = "({A :x <> :name \\(a\\ \\\\ :y (i 1 2) :value 4 [ 1 0 -1 0 ] :n {B :z \"q\"}})";
-        let Some(Value::List(list)) = read(text) else { panic!("no list") };
-        let [Value::Node(node)] = list.as_slice() else { panic!("no node") };
+        let Some(Value::List(list)) = read(text) else { unreachable!("no list") };
+        let [Value::Node(node)] = list.as_slice() else { unreachable!("no node") };
         assert_eq!(node.tag, "A");
         assert_eq!(node.field("x"), Some(&Value::Nothing));
         assert_eq!(node.word("name"), Some("\\(a\\ \\\\"));
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_name_that_looks_like_a_field_is_a_value() {
         let text = "{A :aliasname :relid :relid 5}";
-        let Some(Value::Node(node)) = read(text) else { panic!("no node") };
+        let Some(Value::Node(node)) = read(text) else { unreachable!("no node") };
         assert_eq!(node.word("aliasname"), Some(":relid"));
         assert_eq!(node.number::<u32>("relid"), Some(5));
     }

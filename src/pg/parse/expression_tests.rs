@@ -4,7 +4,8 @@
 mod tests {
     use crate::error::Error;
     use crate::pg::parse::{
-        Expression, Search, Target, Volatility, cast_expression, parse_mapping, parse_mapping_as,
+        Expression, Search, Target, Volatility, Way, cast_expression, parse_mapping,
+        parse_mapping_as,
     };
     use pgrx::pg_sys::panic::CaughtError;
     use pgrx::prelude::*;
@@ -104,6 +105,8 @@ mod tests {
             typmod: -1,
             volatility: Volatility::Immutable,
             is_column: Some(2),
+            unnamed: Vec::new(),
+            tree: read("id", users).tree,
             way: Way::Same,
         };
         for text in ["id", " ID -- x", "users.id", "public.users.id", "(/**/id)"] {
