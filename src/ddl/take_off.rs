@@ -1,6 +1,6 @@
 //! Statements that take off a table what others have put on it, by the part of its fingerprint.
 
-use crate::ddl::{constraint, dependent, statistics};
+use crate::ddl::{constraint, dependent, object, statistics};
 use crate::ident::{Ident, QualifiedName};
 
 /// Takes a part off. `value` is the part's value, `owner` whose table it is to be. None for what cannot
@@ -16,6 +16,7 @@ pub fn part(table: &QualifiedName, part: &str, value: &str, owner: &Ident) -> Op
         "replica identity" => {
             return Some(format!("ALTER TABLE ONLY {table} REPLICA IDENTITY DEFAULT"));
         }
+        "comment 0" => return Some(object::comment("TABLE", table, None)),
         _ => {}
     }
     let named = |prefix: &str| part.strip_prefix(prefix).map(Ident::new);
