@@ -223,12 +223,13 @@ fn index_batch(
     }
     let round = sync::step(d, settings)?;
     failpoint::reach("first_sync_round");
-    if !round.in_step {
-        return Ok(Batch::WORKED);
-    }
-    if index::analyze_again(d)? {
+    // As soon as the log was read to its end: writers are chased from there.
+    if round.complete && index::analyze_again(d)? {
         record(d, "analyze", began.elapsed().as_secs_f64(), None, None)?;
         return Ok(built);
+    }
+    if !round.in_step {
+        return Ok(Batch::WORKED);
     }
     if let Some(name) = dependents::refresh(d)? {
         record(d, "refresh", began.elapsed().as_secs_f64(), None, Some(name))?;
