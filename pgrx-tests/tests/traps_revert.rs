@@ -213,3 +213,24 @@ fn a_revert_and_a_swap_can_be_repeated_without_end() {
     owner.run("SELECT bg_abort('users')");
     assert!(scene.inventory().with("blue").iter().all(|object| !object.contains("public_blue")));
 }
+
+#[test]
+fn after_a_revert_bg_prepare_brings_the_new_table_up_to_date_as_before_the_swap() {
+    let scene = Scene::users(100);
+    scene.admin().run("ALTER TABLE users SET (fillfactor = 90)");
+    let (mut owner, mut admin) = (scene.owner(), scene.admin());
+    owner.make_ready("ADD COLUMN phone text");
+    owner.swap();
+    owner.revert();
+
+    owner.run("COMMENT ON TABLE users IS 'new'");
+    assert_eq!(
+        owner.text("SELECT bg_prepare('users', $changes$ADD COLUMN phone text$changes$)"),
+        "ready"
+    );
+    owner.swap();
+
+    assert_eq!(admin.text("SELECT obj_description('users'::regclass)"), "new");
+    let options = "SELECT string_agg(reloptions::text, ' ') FROM pg_class WHERE relname = 'users'";
+    assert_eq!(admin.text(options), "{fillfactor=90} {fillfactor=90}");
+}

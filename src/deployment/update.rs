@@ -30,6 +30,7 @@ use crate::pg::security::Identity;
 use crate::pg::{acl, relation, spi, xact};
 use crate::plan::difference;
 use crate::plan::intrusion::Step;
+use crate::shadow::remove;
 
 /// Parts of a definition that blue can follow without a new copy.
 const FOLLOWED: &[&str] = &[
@@ -194,6 +195,13 @@ fn made_now(
         }
         let fresh = prepare::build(table, request, changes, &d.blue_schema, d.id, settings)?;
         let _us = Identity::extension()?;
+        if d.progress.autovacuum_restored {
+            // Blue has been live, and has its own again; that of a new one is off.
+            remove::restore_autovacuum(
+                &fresh,
+                &catalog::existing_table(fresh.shadow)?.qualified(),
+            )?;
+        }
         made = Some((fresh.plan, catalog::fingerprint(fresh.shadow)?));
         Err(Error::internal(ROLLED_BACK))
     });
