@@ -68,7 +68,12 @@ pub fn keep(
     failed: &[Failed<'_>],
     class: u32,
 ) -> Result<History> {
-    let failed: HashSet<usize> = failed.iter().map(|one| one.item.id).collect();
+    // A row that could not go where it went stays where it was.
+    let failed: HashSet<usize> = failed
+        .iter()
+        .flat_map(|one| one.stays.into_iter().chain([one.item]))
+        .map(|item| item.id)
+        .collect();
     // What only our own transaction has changed is exact as it was written, and its log rows go with it.
     let others = batch.story().iter().filter(|(_, by)| !is_ours(*by));
     let by_others: HashSet<usize> =
