@@ -45,7 +45,7 @@ const POINTS: &[(&str, &[&str])] = &[
 const BEGINNINGS: [&str; 3] = ["swap_", "revert_", "drain_"];
 
 /// In so many runs every trial is made.
-const PARTS: usize = 5;
+const PARTS: usize = 8;
 const STILL: u32 = 500;
 const WRITERS: i32 = 4;
 
