@@ -183,7 +183,8 @@ impl Compare<'_> {
         let back = if self.either_way { values(self.back, self.green_types) } else { Vec::new() };
         let key = self.mapping.from_key.columns.len();
         let green = format!(
-            "true AS \"bluegreen.here\"{}{}",
+            "true AS \"bluegreen.here\"{}{}{}",
+            named("bluegreen.g", self.mapping.from_key.names()),
             named("bluegreen.v", forward.iter().map(|(_, value)| value)),
             named("bluegreen.o", back.iter().map(|(name, _)| name)),
         );
