@@ -47,7 +47,7 @@ pub struct History {
     toast: u32,
     /// Rows that are there in other versions, and the first of the keys that belong together with theirs.
     replaced: Vec<(usize, Place)>,
-    /// What a try that was rolled back has left, and rows that came to nothing.
+    /// Rows of the batch that came to nothing.
     left_over: Vec<Place>,
     /// Rows of the batch, likewise.
     written: Vec<(usize, Row)>,

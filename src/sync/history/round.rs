@@ -202,8 +202,9 @@ impl<'a> Round<'a> {
                     history.replaced.push((self.group(one), version.place));
                     history.replaced_chunks.extend(self.blue.chunks(version));
                 }
-                // Perhaps of a try that was rolled back.
-                (_, Ended::By(_)) => history.left_over.push(version.place),
+                // Perhaps of a try that was rolled back, perhaps the beginning of the old row's HOT chain:
+                // without it no index finds that row.
+                (_, Ended::By(_)) => history.replaced.push((self.group(one), version.place)),
             }
         }
     }
