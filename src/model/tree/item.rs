@@ -36,6 +36,8 @@ pub struct Item {
     pub collations: Vec<u32>,
     /// Type and collation of its value, where they are known.
     pub result: Option<(u32, u32)>,
+    /// The same before a cast that changes no bit, where there is one.
+    pub before_cast: Option<(u32, u32)>,
     /// It is a cast of its first child.
     pub cast: bool,
     /// What it is made of.
@@ -151,6 +153,7 @@ impl Item {
             calls: Vec::new(),
             collations: Vec::new(),
             result: None,
+            before_cast: None,
             cast: false,
             kids: Vec::new(),
         }
@@ -158,6 +161,16 @@ impl Item {
 
     fn mark(&mut self, name: &str, value: impl ToString) {
         self.marks.push((name.to_owned(), value.to_string()));
+    }
+
+    /// The same value as one of another type.
+    fn seen_as(self, result: Option<(u32, u32)>) -> Self {
+        Self { before_cast: self.own(), result, ..self }
+    }
+
+    /// Type and collation of its value as it came into being, whatever it is seen as.
+    pub fn own(&self) -> Option<(u32, u32)> {
+        self.before_cast.or(self.result)
     }
 
     /// What it is a cast of; itself if it is none.
@@ -438,9 +451,8 @@ impl Reader<'_> {
         if let Some(arg) = node.field("arg") {
             self.value(arg, &mut kids);
         }
-        let mut item = kids.pop().unwrap_or_else(|| Item::new(node.tag));
-        item.result = self.result_of_cast(node);
-        item
+        let item = kids.pop().unwrap_or_else(|| Item::new(node.tag));
+        item.seen_as(self.result_of_cast(node))
     }
 
     fn result_of_cast(&self, node: &Node<'_>) -> Option<(u32, u32)> {
@@ -467,7 +479,7 @@ impl Reader<'_> {
             return array;
         }
         if element.what == PLACE {
-            return Item { result, ..array };
+            return array.seen_as(result);
         }
         Item { result, cast: true, kids: vec![array, element], ..Item::new(node.tag) }
     }
@@ -501,7 +513,7 @@ fn cast_elements(array: Item, cast: &Item) -> Item {
 /// A cast of an element, with the element in its place.
 fn fill(cast: &Item, element: &Item) -> Item {
     if cast.what == PLACE {
-        return Item { result: cast.result, ..element.clone() };
+        return element.clone().seen_as(cast.result);
     }
     let kids = cast.kids.iter().map(|kid| fill(kid, element)).collect();
     Item { kids, ..cast.clone() }
