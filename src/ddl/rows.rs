@@ -276,26 +276,40 @@ impl Rows<'_> {
             .chain([format!("k.{goes}")])
             .collect();
         // Of two keys that are equal and not the same, the one whose row goes somewhere has it.
-        let equal: Vec<_> = self
-            .mapping
-            .from_key
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(i, k)| {
-                let name = Ident::new(batch_key(i));
-                format!("e.{name} {} k.{name}", k.equals)
-            })
-            .collect();
+        let source =
+            self.without_equals(&format!("w.{goes} IS NULL"), &format!("e.{goes} IS NOT NULL"));
         let place = Ident::new(PLACE);
         format!(
-            "DELETE FROM ONLY {} AS t USING (SELECT k.*, t.{place} FROM {} k {} WHERE ({which}) AND (k.{goes} IS NOT NULL OR NOT EXISTS (SELECT FROM {WORK} e WHERE e.{goes} IS NOT NULL AND {}))) k WHERE t.ctid = k.{place} RETURNING k.{kind}, {}",
+            "DELETE FROM ONLY {} AS t USING (SELECT k.*, t.{place} FROM {} k {} WHERE {which}) k WHERE t.ctid = k.{place} RETURNING k.{kind}, {}",
             self.to,
-            self.with_mapped_key(WORK, batch_key),
+            self.with_mapped_key(&source, batch_key),
             lookup::each(format!("t.ctid AS {place}"), self.to, "t", self.blue_join("k")),
-            equal.join(" AND "),
             returning.join(", "),
         )
+    }
+
+    /// The rows of [`WORK`] but those for which `giving` holds and that have an equal key there for which
+    /// `taking` holds: a join, because the planner may run a subquery again for each row.
+    fn without_equals(&self, giving: &str, taking: &str) -> String {
+        let columns = self.mapping.from_key.columns.iter().enumerate();
+        let equal: Vec<_> = columns
+            .map(|(i, k)| {
+                let name = Ident::new(batch_key(i));
+                format!("e.{name} {} w.{name}", k.equals)
+            })
+            .collect();
+        format!(
+            "(SELECT w.* FROM {WORK} w LEFT JOIN {WORK} e ON {giving} AND {taking} AND {} WHERE e.{} IS NULL)",
+            equal.join(" AND "),
+            Ident::new(ID)
+        )
+    }
+
+    /// The rows of [`WORK`] that have, or may have, a row to be written: a key that is gone gives way to one
+    /// that is equal and is not.
+    fn to_write(&self) -> String {
+        let kind = Ident::new(KIND);
+        self.without_equals(&format!("w.{kind} = 'g'"), &format!("e.{kind} <> 'g'"))
     }
 
     /// Writes green's present row for every key of the batch that has one; rows in [`KEPT`] are left
@@ -305,10 +319,11 @@ impl Rows<'_> {
     /// gives way to one that is not.
     pub fn write(&self, conflict: Conflict, kept: bool) -> String {
         let mut sql = format!(
-            "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {WORK} w {} WHERE {}",
+            "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} w {} WHERE {}",
             self.to,
             self.columns(),
             self.expressions(),
+            self.to_write(),
             self.each_of_green("w", batch_key),
             self.is_written(kept),
         );
@@ -320,7 +335,7 @@ impl Rows<'_> {
         sql
     }
 
-    /// Which rows of [`WORK`] are written by [`Rows::write`].
+    /// Which of [`Rows::to_write`] are written by [`Rows::write`]: not those that come from [`KEPT`].
     fn is_written(&self, kept: bool) -> String {
         let same = |alias: &str, column: fn(usize) -> String| {
             let columns = self.mapping.from_key.columns.iter().enumerate();
@@ -332,18 +347,11 @@ impl Rows<'_> {
                 .collect();
             all.join(" AND ")
         };
-        let kind = Ident::new(KIND);
-        let mut condition = format!(
-            "(w.{kind} <> 'g' OR NOT EXISTS (SELECT FROM {WORK} e WHERE e.{kind} <> 'g' AND {}))",
-            same("e", batch_key)
-        );
         if kept {
-            condition.push_str(&format!(
-                " AND NOT EXISTS (SELECT FROM {KEPT} k WHERE {})",
-                same("k", goes_key)
-            ));
+            format!("NOT EXISTS (SELECT FROM {KEPT} k WHERE {})", same("k", goes_key))
+        } else {
+            "true".to_owned()
         }
-        condition
     }
 
     /// The same in two steps, for a table with columns that green has no value for: INSERT … ON
@@ -368,7 +376,8 @@ impl Rows<'_> {
             .map(|(i, c)| format!("{} = s.{}", c.column, value(i)))
             .collect();
         let from = format!(
-            "FROM {WORK} w {} WHERE {}",
+            "FROM {} w {} WHERE {}",
+            self.to_write(),
             self.each_of_green("w", batch_key),
             self.is_written(kept)
         );
