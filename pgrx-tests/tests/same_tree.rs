@@ -398,14 +398,14 @@ fn what_would_find_a_built_in_operator_instead_is_refused_by_name() {
             r#"DROP POLICY "Hi""de" ON users"#,
         ),
         (
-            "CREATE VIEW v AS SELECT NULLIF(state, 'taken') AS s FROM users",
+            "CREATE VIEW public.v AS SELECT NULLIF(state, 'taken') AS s FROM users",
             "view public.v",
-            "DROP VIEW v",
+            "DROP VIEW public.v",
         ),
         (
-            "CREATE MATERIALIZED VIEW m AS SELECT CASE state WHEN 'taken' THEN 1 END AS s FROM users",
+            "CREATE MATERIALIZED VIEW public.m AS SELECT CASE state WHEN 'taken' THEN 1 END AS s FROM users",
             "materialized view public.m",
-            "DROP MATERIALIZED VIEW m",
+            "DROP MATERIALIZED VIEW public.m",
         ),
         (
             "CREATE RULE r AS ON INSERT TO users WHERE new.state IS DISTINCT FROM 'free'
@@ -420,10 +420,10 @@ fn what_would_find_a_built_in_operator_instead_is_refused_by_name() {
             "DROP TRIGGER t ON users",
         ),
         (
-            "CREATE FUNCTION f() RETURNS bigint BEGIN ATOMIC
+            "CREATE FUNCTION public.f() RETURNS bigint BEGIN ATOMIC
                  SELECT count(*) FROM users JOIN users b USING (state); END",
             "function public.f()",
-            "DROP FUNCTION f()",
+            "DROP FUNCTION public.f()",
         ),
         (
             "CREATE POLICY far ON others USING (EXISTS (

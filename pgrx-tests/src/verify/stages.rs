@@ -94,7 +94,7 @@ pub(super) fn client(workspace: &Workspace, log: &Path, repeat: u32) -> Result<b
     let mut test = cargo(workspace, Tree::Release)?;
     test.args(["test", "--profile", "client", "--package", "pg_bluegreen-tests", "--no-fail-fast"])
         .env("BLUEGREEN_REPEAT", repeat.to_string());
-    watch(&mut test, log, LIMIT * repeat)
+    watch(&mut test, log, 2 * LIMIT * repeat)
 }
 
 /// The same command as another account, in the same place and environment.
