@@ -57,11 +57,21 @@ impl Drop for Witness {
     }
 }
 
+/// The part of an SQLSTATE that is its class (`elog.h`: six bits a letter).
+const CLASS: u32 = (1 << 12) - 1;
+const NO_ERROR: u32 = 0;
+const WARNING: u32 = 1 << 6;
+const NO_DATA: u32 = 2 << 6;
+
 #[pg_guard]
 unsafe extern "C-unwind" fn see(_arg: *mut c_void) {
     // SAFETY: the server calls this while it completes an error, in its memory for errors, into which an
     // error must not be copied; the copy is freed here.
     unsafe {
+        // Lines for the log come here too, and warnings.
+        if matches!(pg_sys::geterrcode() as u32 & CLASS, NO_ERROR | WARNING | NO_DATA) {
+            return;
+        }
         let outer = pg_sys::CurrentMemoryContext;
         pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
         let error = pg_sys::CopyErrorData();
