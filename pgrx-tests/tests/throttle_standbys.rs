@@ -91,7 +91,7 @@ fn trap_40_bg_check_tells_of_old_readers_on_a_standby() {
     scene.add_users(1);
     let check = "SELECT severity || ' ' || message FROM bg_check('users') WHERE code = 'standby'";
     let said = scene.owner().list(check);
-    assert!(said.len() == 1 && said[0].starts_with("note a REPEATABLE READ"), "{said:?}");
+    assert!(said.len() == 1 && said[0].starts_with("note a query on a hot standby"), "{said:?}");
     drop(turn);
 
     let alone = Scene::users(1);

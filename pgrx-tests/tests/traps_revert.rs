@@ -226,8 +226,9 @@ fn after_a_revert_bg_prepare_brings_the_new_table_up_to_date_as_before_the_swap(
     owner.run("COMMENT ON TABLE users IS 'new'");
     assert_eq!(
         owner.text("SELECT bg_prepare('users', $changes$ADD COLUMN phone text$changes$)"),
-        "ready"
+        "indexing"
     );
+    owner.sync();
     owner.swap();
 
     assert_eq!(admin.text("SELECT obj_description('users'::regclass)"), "new");

@@ -15,6 +15,8 @@ pub struct OidColumn {
     pub column: Ident,
     /// The extension.
     pub extension: String,
+    /// OID of the table's owner.
+    pub owner: u32,
     /// It holds several.
     pub is_array: bool,
 }

@@ -25,6 +25,8 @@ pub struct Reference {
     parent_schema: Ident,
     /// Name of the parent.
     parent_name: Ident,
+    /// OID of the parent's owner.
+    pub parent_owner: u32,
     /// The parent's rows are in its partitions.
     pub parent_is_partitioned: bool,
     /// `confdeltype`.

@@ -12,6 +12,23 @@ pub const KEY_TEXT: &str = "bluegreen.key";
 /// The column of [`CHILDREN`] with the row as JSON.
 pub const ROW_TEXT: &str = "bluegreen.row";
 
+/// Values by which rows are referred to, which the owner of one table has read for that of the other: neither
+/// need be allowed to read both.
+pub const REFERENCES: &str = "bluegreen_references";
+/// The column of [`REFERENCES`] with the place of the referring row.
+const PLACE: &str = "bluegreen.place";
+
+/// Column `i` of [`REFERENCES`], from 0.
+fn referred(i: usize) -> Ident {
+    Ident::new(format!("bluegreen.r{}", i + 1))
+}
+
+/// Some columns, as those of [`REFERENCES`].
+fn as_references(alias: &str, columns: &[Ident]) -> String {
+    let all = columns.iter().enumerate().map(|(i, c)| format!("{alias}.{c} AS {}", referred(i)));
+    all.collect::<Vec<_>>().join(", ")
+}
+
 /// `parent.column = child.column` over all columns.
 fn refers(reference: &Reference, parent: &str, child: &str) -> String {
     let columns = reference.referenced.iter().zip(&reference.equals).zip(&reference.columns);
@@ -23,9 +40,43 @@ fn refers(reference: &Reference, parent: &str, child: &str) -> String {
     all.join(" AND ")
 }
 
-fn of_work(reference: &Reference, key: &Key, what: &str) -> String {
+/// [`REFERENCES`] of the rows of the parent whose keys are in [`WORK`].
+pub fn referred_of_work(reference: &Reference, key: &Key) -> String {
     format!(
-        "SELECT DISTINCT {what} FROM {WORK} w JOIN ONLY {} AS g ON {} JOIN ONLY {} AS c ON {}",
+        "SELECT {} FROM {WORK} w JOIN ONLY {} AS g ON {}",
+        as_references("g", &reference.referenced),
+        reference.parent_name(),
+        Rows::join(key, "g", "w", |i| Ident::new(batch_key(i))),
+    )
+}
+
+/// [`REFERENCES`] of the rows of the parent at the places `$1`.
+pub fn referred_at(reference: &Reference) -> String {
+    format!(
+        "SELECT {} FROM ONLY {} AS p WHERE p.ctid = ANY ($1::pg_catalog.tid[])",
+        as_references("p", &reference.referenced),
+        reference.parent_name()
+    )
+}
+
+/// The places of rows of the child that refer to [`REFERENCES`].
+pub fn referring(reference: &Reference) -> String {
+    let columns = reference.columns.iter().zip(&reference.equals).enumerate();
+    let equal =
+        columns.map(|(i, (column, equals))| format!("r.{} {equals} c.{column}", referred(i)));
+    format!(
+        "SELECT DISTINCT c.ctid FROM {REFERENCES} r JOIN ONLY {} AS c ON {}",
+        reference.child_name(),
+        equal.collect::<Vec<_>>().join(" AND ")
+    )
+}
+
+/// Of a table that refers to itself: the keys of rows that refer to those whose keys are in [`WORK`].
+pub fn keys_of_work(reference: &Reference, key: &Key) -> String {
+    let keys: Vec<_> = key.columns.iter().map(|k| format!("c.{}", k.name)).collect();
+    format!(
+        "SELECT DISTINCT {} FROM {WORK} w JOIN ONLY {} AS g ON {} JOIN ONLY {} AS c ON {}",
+        keys.join(", "),
         reference.parent_name(),
         Rows::join(key, "g", "w", |i| Ident::new(batch_key(i))),
         reference.child_name(),
@@ -33,38 +84,30 @@ fn of_work(reference: &Reference, key: &Key, what: &str) -> String {
     )
 }
 
-/// The places of rows that refer to the rows of the parent whose keys are in [`WORK`].
-pub fn places_of_work(reference: &Reference, key: &Key) -> String {
-    of_work(reference, key, "c.ctid")
-}
-
-/// The same for a table that refers to itself: the keys of those rows.
-pub fn keys_of_work(reference: &Reference, key: &Key) -> String {
-    let keys: Vec<_> = key.columns.iter().map(|k| format!("c.{}", k.name)).collect();
-    of_work(reference, key, &keys.join(", "))
-}
-
-/// The places of rows that refer to the rows of the parent at the places `$1`.
-pub fn places_of(reference: &Reference) -> String {
+/// [`REFERENCES`] of the child's rows at the places `$1`, with their places.
+pub fn references_at(reference: &Reference) -> String {
+    let refer: Vec<_> =
+        reference.columns.iter().map(|c| format!(" AND c.{c} IS NOT NULL")).collect();
     format!(
-        "SELECT DISTINCT c.ctid FROM ONLY {} AS p JOIN ONLY {} AS c ON {} WHERE p.ctid = ANY ($1::pg_catalog.tid[])",
-        reference.parent_name(),
+        "SELECT c.ctid AS {}, {} FROM ONLY {} AS c WHERE c.ctid = ANY ($1::pg_catalog.tid[]){}",
+        Ident::new(PLACE),
+        as_references("c", &reference.columns),
         reference.child_name(),
-        refers(reference, "p", "c")
+        refer.concat(),
     )
 }
 
-/// Those of the child's rows at the places `$1` that refer to a row which is not there.
+/// The places of those of [`REFERENCES`] that refer to a row which is not there.
 pub fn orphans(reference: &Reference) -> String {
-    let refer: Vec<_> =
-        reference.columns.iter().map(|c| format!("c.{c} IS NOT NULL AND ")).collect();
+    let columns = reference.referenced.iter().zip(&reference.equals).enumerate();
+    let equal =
+        columns.map(|(i, (column, equals))| format!("p.{column} {equals} r.{}", referred(i)));
     format!(
-        "SELECT c.ctid FROM ONLY {} AS c WHERE c.ctid = ANY ($1::pg_catalog.tid[]) AND {}NOT EXISTS (SELECT FROM {}{} AS p WHERE {})",
-        reference.child_name(),
-        refer.concat(),
+        "SELECT r.{} FROM {REFERENCES} r WHERE NOT EXISTS (SELECT FROM {}{} AS p WHERE {})",
+        Ident::new(PLACE),
         if reference.parent_is_partitioned { "" } else { "ONLY " },
         reference.parent_name(),
-        refers(reference, "p", "c")
+        equal.collect::<Vec<_>>().join(" AND ")
     )
 }
 

@@ -1,5 +1,7 @@
 //! Looks for what `check::elsewhere` refuses.
 
+use std::collections::BTreeMap;
+
 use crate::catalog::{Table, extension};
 use crate::check;
 use crate::check::elsewhere::{Seen, refusals};
@@ -15,10 +17,15 @@ pub fn look(table: &Table) -> Result<Seen> {
     if table.kind != "r" {
         return Ok(Seen::default());
     }
-    let _us = Identity::extension()?;
-    let read = match plan::elsewhere(&ddl::table::read(&table.qualified()), table.oid)? {
+    let found = {
+        // Planning computes what is immutable in the expressions of indexes.
+        let _owner = Identity::table_owner(table.owner, &BTreeMap::new())?;
+        plan::elsewhere(&ddl::table::read(&table.qualified()), table.oid)?
+    };
+    let read = match found {
         None => None,
         Some(found) => {
+            let _us = Identity::extension()?;
             let others: Vec<u32> =
                 found.relations.iter().copied().filter(|oid| *oid != table.oid).collect();
             let belongings = extension::of(&others, &found.functions)?;
@@ -31,7 +38,12 @@ pub fn look(table: &Table) -> Result<Seen> {
         }
     };
     let mut held = Vec::new();
-    for column in extension::oid_columns()? {
+    let columns = {
+        let _us = Identity::extension()?;
+        extension::oid_columns()?
+    };
+    for column in columns {
+        let _owner = Identity::table_owner(column.owner, &BTreeMap::new())?;
         let sql = ddl::table::holds(&column.table(), &column.column, column.is_array);
         if spi::one::<bool>(&sql, &[Arg::Oid(table.oid)])? == Some(true) {
             let place = format!("{}.{}", column.table().plain(), plain(column.column.as_str()));

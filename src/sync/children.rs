@@ -48,17 +48,18 @@ pub(super) fn candidates(d: &Deployment, marked: &Work) -> Result<Candidates> {
     let mut others = Vec::new();
     let mut selves = Work::new(WORK, &key_columns(&mapping.from_key, rows::batch_key))?;
     {
-        let _us = Identity::extension()?;
+        let references = references(d.green())?;
         let _by_index = by_index()?;
         let marked: &[&Work] = &[marked];
-        for key in reference::of(d.green())?.into_iter().filter(|k| k.parent == d.green()) {
+        for key in references.into_iter().filter(|k| k.parent == d.green()) {
             let options = Options { work: marked, ..Default::default() };
             if key.child == d.green() {
+                let _owner = parents_reader(d, &key)?;
                 let sql = ddl::children::keys_of_work(&key, &mapping.from_key);
                 spi::fill(&mut selves, &sql, &[], options)?;
             } else {
-                let sql = ddl::children::places_of_work(&key, &mapping.from_key);
-                let places = places(&sql, &[], options)?;
+                let sql = ddl::children::referred_of_work(&key, &mapping.from_key);
+                let places = referring(d, &key, &sql, &[], options)?;
                 if !places.is_empty() {
                     others.push((key, places));
                 }
@@ -73,6 +74,43 @@ pub(super) fn candidates(d: &Deployment, marked: &Work) -> Result<Candidates> {
         work::fill_what_can_be(&mut own, &rows.map_keys(), &selves)?;
     }
     Ok(Candidates { others, own })
+}
+
+fn references(table: u32) -> Result<Vec<Reference>> {
+    let _us = Identity::extension()?;
+    reference::of(table)
+}
+
+/// Who reads a child: its owner, because planning computes what is immutable in the expressions of indexes.
+fn reader(d: &Deployment, key: &Reference) -> Result<Identity> {
+    Identity::table_owner(key.child_owner, &d.plan.session)
+}
+
+/// The same for its parent.
+fn parents_reader(d: &Deployment, key: &Reference) -> Result<Identity> {
+    Identity::table_owner(key.parent_owner, &d.plan.session)
+}
+
+/// What a query of one table's owner gives to that of the other.
+fn handed_over(sql: &str, args: &[Arg<'_>], options: Options<'_>) -> Result<Work> {
+    spi::with_rows(sql, args, options, |rows, _| Work::from_rows(ddl::children::REFERENCES, rows))
+}
+
+/// The places of rows that refer to the parent's rows which a query of its owner gives.
+fn referring(
+    d: &Deployment,
+    key: &Reference,
+    sql: &str,
+    args: &[Arg<'_>],
+    options: Options<'_>,
+) -> Result<Vec<Place>> {
+    let referred = {
+        let _owner = parents_reader(d, key)?;
+        handed_over(sql, args, options)?
+    };
+    let _owner = reader(d, key)?;
+    let work: &[&Work] = &[&referred];
+    places(&ddl::children::referring(key), &[], Options { work, ..Default::default() })
 }
 
 fn places(sql: &str, args: &[Arg<'_>], options: Options<'_>) -> Result<Vec<Place>> {
@@ -103,7 +141,7 @@ pub(super) fn settle(
     if !with_children {
         return Err(refusal(d, &found)?);
     }
-    let taken = closure(found)?;
+    let taken = closure(d, found)?;
     taken.keep(d)?;
     taken.take()
 }
@@ -111,16 +149,19 @@ pub(super) fn settle(
 /// Rows that refer to one that is not there.
 fn orphans(d: &Deployment, aside: &Aside, candidates: &Candidates) -> Result<Found> {
     let live = &d.mapping().from_key;
-    let _us = Identity::extension()?;
-    let _by_index = by_index()?;
+    let references = references(d.green())?;
     let mut own = BTreeSet::new();
     let states = [(NOW, &aside.now), (BEFORE, &aside.before), (KEYS, &candidates.own)];
-    for (name, work) in states {
-        let options = Options { work: &[work], ..Default::default() };
-        own.extend(places(&ddl::aside::places(name, &d.source, live), &[], options)?);
+    {
+        let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
+        let _by_index = by_index()?;
+        for (name, work) in states {
+            let options = Options { work: &[work], ..Default::default() };
+            own.extend(places(&ddl::aside::places(name, &d.source, live), &[], options)?);
+        }
     }
     let mut found = Vec::new();
-    for key in reference::of(d.green())? {
+    for key in references {
         let rows: BTreeSet<Place> = if key.child == d.green() {
             own.clone()
         } else {
@@ -132,7 +173,17 @@ fn orphans(d: &Deployment, aside: &Aside, candidates: &Candidates) -> Result<Fou
         if rows.is_empty() {
             continue;
         }
-        let orphans = places(&ddl::children::orphans(&key), &[tids(rows)], Options::default())?;
+        let _by_index = by_index()?;
+        let refer = {
+            let _owner = reader(d, &key)?;
+            handed_over(&ddl::children::references_at(&key), &[tids(rows)], Options::default())?
+        };
+        let orphans = {
+            let _owner = parents_reader(d, &key)?;
+            let work: &[&Work] = &[&refer];
+            let options = Options { work, ..Default::default() };
+            places(&ddl::children::orphans(&key), &[], options)?
+        };
         if !orphans.is_empty() {
             found.push((key, orphans));
         }
@@ -141,9 +192,9 @@ fn orphans(d: &Deployment, aside: &Aside, candidates: &Candidates) -> Result<Fou
 }
 
 fn refusal(d: &Deployment, found: &Found) -> Result<Error> {
-    let _us = Identity::extension()?;
     let mut lines = Vec::new();
     for (key, places) in found {
+        let _owner = reader(d, key)?;
         let sql = ddl::children::describe(key);
         let few = tids(places.iter().copied().take(5));
         let values: Vec<String> = spi::with_rows(&sql, &[few], Options::default(), |rows, _| {
@@ -187,7 +238,7 @@ struct Taken {
 }
 
 /// What refers to rows that go goes too.
-fn closure(mut found: Found) -> Result<Taken> {
+fn closure(d: &Deployment, mut found: Found) -> Result<Taken> {
     let caller = security::current_user();
     let mut taken = Taken { keys: Vec::new(), tables: HashMap::new() };
     let mut depth = 0;
@@ -199,13 +250,12 @@ fn closure(mut found: Found) -> Result<Taken> {
             fresh.entry(key.child).or_default().extend(new);
         }
         found = Vec::new();
-        let _us = Identity::extension()?;
-        let _by_index = by_index()?;
         for (table, gone) in fresh.into_iter().filter(|(_, gone)| !gone.is_empty()) {
-            for key in reference::of(table)?.into_iter().filter(|k| k.parent == table) {
+            for key in references(table)?.into_iter().filter(|k| k.parent == table) {
                 let look = || {
+                    let _by_index = by_index()?;
                     let args = [tids(gone.iter().copied())];
-                    places(&ddl::children::places_of(&key), &args, Options::default())
+                    referring(d, &key, &ddl::children::referred_at(&key), &args, Options::default())
                 };
                 if look()?.is_empty() {
                     continue;

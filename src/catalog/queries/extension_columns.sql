@@ -1,6 +1,6 @@
 -- Columns of the tables of other extensions that can hold the OID of a table.
 SELECT n.nspname::text AS schema, c.relname::text AS name, a.attname::text AS column,
-       e.extname::text AS extension, b.typelem <> 0 AS is_array
+       e.extname::text AS extension, c.relowner::int8 AS owner, b.typelem <> 0 AS is_array
   FROM pg_catalog.pg_depend d
   JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
   JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't'

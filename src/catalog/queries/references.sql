@@ -2,7 +2,7 @@
 -- that compare a referenced column with the referencing one.
 SELECT k.conname::text AS name, k.conrelid::int8 AS child, k.confrelid::int8 AS parent,
        cn.nspname::text AS child_schema, c.relname::text AS child_name, c.relowner::int8 AS child_owner,
-       pn.nspname::text AS parent_schema, p.relname::text AS parent_name,
+       pn.nspname::text AS parent_schema, p.relname::text AS parent_name, p.relowner::int8 AS parent_owner,
        p.relkind = 'p' AS parent_is_partitioned, k.confdeltype::text AS on_delete,
        ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY x(n, i)
                JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.n
