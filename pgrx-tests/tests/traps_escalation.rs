@@ -287,3 +287,29 @@ fn trap_79_nothing_stays_in_the_deployments_own_schema() {
     assert_eq!(admin.int(left), 0);
     before.assert_same(&scene.inventory());
 }
+
+#[test]
+fn trap_79_rows_that_refer_to_misfits_are_not_read_as_the_extension() {
+    let scene = Scene::empty();
+    with_lair(&scene);
+    let mut owner = scene.owner();
+    owner.run(
+        "CREATE TABLE lair.boxes (id int PRIMARY KEY, size int);
+         CREATE TABLE lair.items (id int PRIMARY KEY, box int REFERENCES lair.boxes, v text);
+         CREATE INDEX ON lair.items (box) WHERE lair.predicate();
+         CREATE INDEX ON lair.items (lair.value(v));
+         INSERT INTO lair.boxes VALUES (1, 1); INSERT INTO lair.items VALUES (1, 1, 'v')",
+    );
+    owner.run("SELECT bg_prepare('lair.boxes', 'ALTER COLUMN size TYPE bigint')");
+    owner.run("CALL bg_run('lair.boxes', 'swapped')");
+    owner.run(
+        "INSERT INTO lair.boxes VALUES (3, 3000000000); INSERT INTO lair.items VALUES (30, 3, 'w')",
+    );
+    assert_still_an_owner(&scene, "nothing yet");
+
+    owner.refused("SELECT bg_revert('lair.boxes', misfits => 'set_aside')");
+    assert_still_an_owner(&scene, "a revert that is refused");
+    owner.run("SELECT bg_revert('lair.boxes', misfits => 'set_aside_with_children')");
+    assert_still_an_owner(&scene, "a revert that sets children aside");
+    assert_eq!(owner.int("SELECT count(*) FROM lair.items"), 1);
+}
