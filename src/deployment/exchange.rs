@@ -38,7 +38,7 @@ pub enum Misfits {
 
 /// Log rows per millisecond that a drain takes at least, while all writers wait and leave it the
 /// machine. Rounds beside busy writers measure less.
-const LEAST_RATE: f64 = 40.0;
+const LEAST_RATE: f64 = 30.0;
 /// A backlog that is always drained under the lock.
 const LEAST_BACKLOG: i64 = 50;
 

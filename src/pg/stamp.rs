@@ -59,9 +59,9 @@ pub fn stamp(table: u32, rows: impl IntoIterator<Item = (Place, Stamp)>) {
 pub fn stamp_together(table: u32, groups: impl IntoIterator<Item = Vec<(Place, Stamp)>>) {
     let mut pages = Pages::new();
     let mut records: Vec<Pages> = Vec::new();
-    // Neighbours share records.
+    // Neighbours share records: by the block that was written last, which has more of the rows.
     let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_cached_key(|group| group.iter().map(|((block, _), _)| *block).min());
+    groups.sort_by_cached_key(|group| group.iter().map(|((block, _), _)| *block).max());
     for group in groups {
         let blocks: BTreeSet<u32> = group.iter().map(|((block, _), _)| *block).collect();
         let new = blocks.iter().filter(|block| !pages.contains_key(block)).count();

@@ -289,12 +289,16 @@ impl Writer<'_> {
         if let Some(kept) = kept {
             read.push(kept);
             statements.push(self.rows.put_back(&self.all_columns, conflict));
-            // Which row of a deferrable key moved on is not sure enough to show one green has not.
-            if !self.rows.mapping.from_key.deferrable {
-                statements.push(self.rows.put_back_in_transit(&self.all_columns, conflict));
-            }
         }
+        let mut written = 0;
         for sql in statements {
+            written = spi::run_with(&sql, &[], self.options(&read))?;
+        }
+        let Some(kept) = kept else { return Ok(()) };
+        // Which row of a deferrable key moved on is not sure enough to show one green has not. Where all
+        // rows are back there is none.
+        if !self.rows.mapping.from_key.deferrable && written < kept.len() as u64 {
+            let sql = self.rows.put_back_in_transit(&self.all_columns, conflict);
             spi::run_with(&sql, &[], self.options(&read))?;
         }
         Ok(())

@@ -58,7 +58,7 @@ pub struct Arguments {
     /// For ours, change and copy: this table; may be given several times
     #[arg(long, value_enum)]
     table: Vec<Name>,
-    /// For ours and change: under this load; may be given several times
+    /// For ours, change and stall: under this load; may be given several times
     #[arg(long, value_enum)]
     load: Vec<Pace>,
     /// For ours and change: this contender; may be given several times
