@@ -1,5 +1,5 @@
-//! Two swaps at once, and other verbs beside a swap that waits (traps.md, 38). Posts have ten rows more
-//! than were copied before somebody's snapshot was taken.
+//! Two swaps at once, and other verbs beside a swap that waits (docs/hazards.md, 38, 133). Posts have ten
+//! rows more than were copied before somebody's snapshot was taken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;

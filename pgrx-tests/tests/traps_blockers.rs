@@ -1,5 +1,5 @@
-//! Who stands in the way of a swap, and what becomes of them (traps.md, "Swap"). Each is a test named
-//! after it.
+//! Who stands in the way of a swap, and what becomes of them (docs/hazards.md, 29, 38, 43, 44, 47, 66).
+//! Each is a test named after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;

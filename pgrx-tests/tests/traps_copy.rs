@@ -1,4 +1,5 @@
-//! What breaks the copy of a table (traps.md, "Copy and sync"): each is a test named after it.
+//! What breaks the copy of a table (docs/hazards.md, 1, 2, 4, 11, 16, 18, 20 to 22, 28, 31, 32): each is
+//! a test named after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;

@@ -1,6 +1,6 @@
-//! What breaks the other things that hang on a table when it is swapped (traps.md, 17 to 23, 52 to 83).
-//! Each is a test named after it; `carried.rs` compares whole schemas, `traps_foreign_keys.rs` and
-//! `traps_views.rs` have the rest.
+//! What breaks the other things that hang on a table when it is swapped (docs/hazards.md, 17, 19, 23, 52,
+//! 58, 62, 63, 74, 83). Each is a test named after it; `carried.rs` compares whole schemas,
+//! `traps_foreign_keys.rs` and `traps_views.rs` have the rest.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;

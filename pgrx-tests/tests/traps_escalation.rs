@@ -1,5 +1,5 @@
-//! What an owner of a table could try to become more than that (traps.md, "Rights", 76 to 79). Each is
-//! a test named after it.
+//! What an owner of a table could try to become more than that (docs/hazards.md, 76, 79, 141, 142). Each
+//! is a test named after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;

@@ -1,4 +1,5 @@
-//! Foreign keys from the table, to it and to itself, when it is swapped (traps.md, 47 to 49, 52, 62, 66).
+//! Foreign keys from the table, to it and to itself, when it is swapped (docs/hazards.md, 47 to 49, 52,
+//! 62, 66).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;

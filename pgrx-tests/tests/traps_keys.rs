@@ -1,4 +1,4 @@
-//! What breaks when keys change (traps.md, "Copy and sync", 12 to 14). Each is a test named after it.
+//! What breaks when keys change (docs/hazards.md, 12 to 14). Each is a test named after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;

@@ -1,5 +1,5 @@
 //! What breaks the things that belong to a table when it is swapped, and definitions that change
-//! meanwhile (traps.md, "Swap"). Each is a test named after it.
+//! meanwhile (docs/hazards.md, 53, 59 to 62, 64, 65). Each is a test named after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;

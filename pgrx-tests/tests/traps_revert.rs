@@ -1,4 +1,4 @@
-//! What breaks a way back (traps.md, "Revert"): each is a test named after it.
+//! What breaks a way back (docs/hazards.md, 71 to 74): each is a test named after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;

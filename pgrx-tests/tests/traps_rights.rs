@@ -1,5 +1,5 @@
-//! What breaks rights (traps.md, "Rights", and what is granted on blue): each is a test named after
-//! it.
+//! What breaks rights, and what is granted on blue (docs/hazards.md, 24, 30, 75 to 80, 82): each is a
+//! test named after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;

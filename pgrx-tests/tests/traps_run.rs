@@ -1,5 +1,5 @@
-//! What breaks a deployment that runs for long and is interrupted (traps.md, "Copy and sync" and
-//! "Swap"): each is a test named after it.
+//! What breaks a deployment that runs for long and is interrupted (docs/hazards.md, 27, 33 to 36, 67 to
+//! 70): each is a test named after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;

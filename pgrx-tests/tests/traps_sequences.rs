@@ -1,5 +1,5 @@
-//! What breaks sequences when their table is swapped (traps.md, "Swap", 55 to 57). Each is a test
-//! named after it.
+//! What breaks sequences when their table is swapped (docs/hazards.md, 55 to 57, 102, 103). Each is a
+//! test named after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;

@@ -1,5 +1,5 @@
-//! What breaks the moment of a swap: locks, queues and snapshots (traps.md, "Swap"). Each is a test
-//! named after it.
+//! What breaks the moment of a swap: locks, queues and snapshots (docs/hazards.md, 7, 37 to 39, 41, 42,
+//! 44 to 46). Each is a test named after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;

@@ -1,4 +1,5 @@
-//! What breaks capture and sync (traps.md, "Copy and sync"): each is a test named after it.
+//! What breaks capture and sync (docs/hazards.md, 3, 5, 6, 8 to 11, 15, 25, 26): each is a test named
+//! after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;

@@ -1,4 +1,5 @@
-//! Views, materialized views and functions of the table when it is swapped (traps.md, 50, 51, 54, 61).
+//! Views, materialized views and functions of the table when it is swapped (docs/hazards.md, 50, 51, 54,
+//! 61).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod story;
