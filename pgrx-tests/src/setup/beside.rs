@@ -2,8 +2,11 @@
 //! measured beside the clone.
 //!
 //! Its files are unpacked into a directory named after the commit: cargo tells by the time of a file
-//! whether it has changed, and those of an archive are as old as the commit. What it needs from
-//! others is built once for both, in the clone's `target/`.
+//! whether it has changed, and those of an archive are as old as the commit.
+//!
+//! It has a target directory of its own. Both builds make a library of the same name, which cargo writes
+//! without a hash: in one directory the second replaces the first, which cargo still takes for fresh, and
+//! two copies of one build are compared.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,7 +40,7 @@ pub fn install(workspace: &Workspace, commit: &str, installed: bool) -> Result<S
     let mut command = cargo_pgrx(workspace, Tree::Beside)?;
     command
         .current_dir(&source)
-        .env("CARGO_TARGET_DIR", workspace.build().unwrap_or_else(|| workspace.target()))
+        .env("CARGO_TARGET_DIR", workspace.target().join("beside/build"))
         .args(["install", "--release", "--pg-config"])
         .arg(workspace.pg_config(Tree::Beside));
     run_logged(&mut command, &workspace.target().join("setup/install-beside.log"))
@@ -53,7 +56,11 @@ fn unpack(workspace: &Workspace, hash: &str) -> Result<PathBuf> {
     if source.is_dir() {
         return Ok(source);
     }
-    server::remove(&top)?;
+    for old in fs::read_dir(&top).into_iter().flatten().flatten() {
+        if old.file_name() != "build" {
+            server::remove(&old.path())?;
+        }
+    }
     // Moved into place as the last step, so that half of a commit is never built.
     let partial = top.join("partial");
     fs::create_dir_all(&partial).with_context(|| format!("creating {}", partial.display()))?;
