@@ -22,7 +22,7 @@ pub struct Error {
 }
 
 /// Result of everything that can be refused.
-pub type Result<T> = std::result::Result<T, Error>;
+pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// An error with a SQLSTATE and its message.

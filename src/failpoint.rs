@@ -14,12 +14,12 @@
 /// Does what the setting `bluegreen_test.failpoint` says of this point.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
-pub fn reach(_name: &str) {}
+pub(crate) fn reach(_name: &str) {}
 
 /// Does what the setting `bluegreen_test.failpoint` says of this point.
 #[cfg(feature = "failpoints")]
-pub fn reach(name: &str) {
-    use crate::pg::{lock, spi, xact};
+pub(crate) fn reach(name: &str) {
+    use crate::pg::{spi, xact};
 
     let sql = "SELECT pg_catalog.current_setting('bluegreen_test.failpoint', true)";
     let set = match spi::one::<String>(sql, &[]) {
@@ -30,10 +30,25 @@ pub fn reach(name: &str) {
         Some("") => pgrx::error!("failpoint {name}"),
         Some(":crash") => xact::crash(),
         Some(":wait") => {
-            if let Err(error) = lock::pass_gate() {
+            if let Err(error) = pass_gate() {
                 pgrx::error!("failpoint {name}: {}", error.message);
             }
         }
         _ => {}
     }
+}
+
+/// Waits while somebody holds the advisory lock by which tests stop a step, however short the locks'
+/// time is.
+#[cfg(feature = "failpoints")]
+fn pass_gate() -> crate::error::Result<()> {
+    use crate::pg::security::{self, SettingsLevel};
+    use crate::pg::spi::{self, Arg};
+
+    const GATE: i64 = 42;
+    let _level = SettingsLevel::open();
+    security::set("lock_timeout", "0")?;
+    spi::run("SELECT pg_catalog.pg_advisory_lock_shared($1)", &[Arg::Int(GATE)])?;
+    spi::run("SELECT pg_catalog.pg_advisory_unlock_shared($1)", &[Arg::Int(GATE)])?;
+    Ok(())
 }

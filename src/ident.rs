@@ -7,16 +7,16 @@ use std::fmt;
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
 #[serde(transparent)]
-pub struct Ident(pub String);
+pub(crate) struct Ident(pub String);
 
 impl Ident {
     /// Takes a name as it stands in the catalogs.
-    pub fn new(name: impl Into<String>) -> Self {
+    pub(crate) fn new(name: impl Into<String>) -> Self {
         Self(name.into())
     }
 
     /// The bare name.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -31,7 +31,7 @@ impl fmt::Display for Ident {
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
-pub struct QualifiedName {
+pub(crate) struct QualifiedName {
     /// The schema.
     pub schema: Ident,
     /// The object.
@@ -40,12 +40,12 @@ pub struct QualifiedName {
 
 impl QualifiedName {
     /// Joins a schema and a name.
-    pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
+    pub(crate) fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
         Self { schema: Ident::new(schema), name: Ident::new(name) }
     }
 
     /// The name as people write it: quoted only where it must be.
-    pub fn plain(&self) -> String {
+    pub(crate) fn plain(&self) -> String {
         format!("{}.{}", plain(self.schema.as_str()), plain(self.name.as_str()))
     }
 }
@@ -57,7 +57,7 @@ impl fmt::Display for QualifiedName {
 }
 
 /// A name for messages: quoted only where plain letters do not do.
-pub fn plain(name: &str) -> String {
+pub(crate) fn plain(name: &str) -> String {
     let mut chars = name.chars();
     let starts = chars.next().is_some_and(|c| c.is_ascii_lowercase() || c == '_');
     if starts && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
@@ -68,7 +68,7 @@ pub fn plain(name: &str) -> String {
 }
 
 /// A string constant, quoted so that it means the same under any `standard_conforming_strings`.
-pub fn literal(value: &str) -> String {
+pub(crate) fn literal(value: &str) -> String {
     if value.contains('\\') {
         format!(" E'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
     } else {
@@ -77,7 +77,7 @@ pub fn literal(value: &str) -> String {
 }
 
 /// Quoted names, separated by commas.
-pub fn list<'a>(names: impl IntoIterator<Item = &'a Ident>) -> String {
+pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a Ident>) -> String {
     names.into_iter().map(Ident::to_string).collect::<Vec<_>>().join(", ")
 }
 

@@ -1,44 +1,58 @@
 //! Table-level blue-green deployment inside PostgreSQL.
 //!
-//! The way in the code: floors that import only downwards; the stages of floor 3 do not know each
-//! other.
+//! The rooms, from above. A module imports only what is below it, never what is beside it, and no files
+//! import each other in a circle (`pgrx-tests/tests/floors.rs`).
 //!
-//! | floor | modules | what |
-//! | --- | --- | --- |
-//! | 5 | `api`, `worker`, `settings` | the SQL functions, background workers, the settings |
-//! | 4 | `deployment` | phases, state, batches, swap, from prepare to finish |
-//! | 3 | `shadow` `dependent` `capture` `backfill` `sync` `verify` `swap` | the stages, one algorithm each |
-//! | 2 | `plan` `check` `ddl` | decisions and statements; no SPI |
-//! | 1 | `catalog`, `pg`, `failpoint` | what the server knows; all hand-written `unsafe` |
-//! | 0 | `model` `ident` `error` | plain data |
+//! | modules | what |
+//! | --- | --- |
+//! | `api` | the SQL functions: they convert, call and convert |
+//! | `verbs` | a file for each function that users call |
+//! | `runner` | the steps of a deployment, each in a transaction of its own; background workers |
+//! | `blueprint` | from a request to a new table with everything decided |
+//! | `guard` | who calls, the deployment's lock, the recorded definitions |
+//! | `shadow` `dependent` `capture` `backfill` `sync` `verify` `swap` | the stages, one algorithm each |
+//! | `state` | the only readers and writers of `bluegreen.*` |
+//! | `plan` `check` `ddl` | decisions and statements; no SPI |
+//! | `catalog` | what the server knows, a question each |
+//! | `heap`, `failpoint`, `settings` | rows below SQL; points at which tests stop a step; the settings |
+//! | `pg` | the server's C interface behind safe functions |
+//! | `model` | plain data |
+//! | `ident` `error` `product` | names and errors |
+//!
+//! Hand-written `unsafe` is in `pg` and `heap` only.
 //!
 //! Invariants that everything rests on:
 //! - capture sees every write to green from the commit of prepare on; its log is consumed under the
 //!   deployment's lock by one runner, exactly as one snapshot saw it;
 //! - the state of a step commits with the step;
 //! - what the user wrote runs as the table's owner, restricted; our own writes as the extension's.
-#![deny(unsafe_code)]
+#![deny(unsafe_code, unreachable_pub)]
 
 mod api;
-pub mod backfill;
-pub mod capture;
-pub mod catalog;
-pub mod check;
-pub mod ddl;
-pub mod dependent;
-pub mod deployment;
-pub mod error;
-pub mod failpoint;
-pub mod ident;
-pub mod model;
-pub mod pg;
-pub mod plan;
-pub mod settings;
-pub mod shadow;
-pub mod swap;
-pub mod sync;
-pub mod verify;
-mod worker;
+mod backfill;
+mod blueprint;
+mod capture;
+mod catalog;
+mod check;
+mod ddl;
+mod dependent;
+mod error;
+mod failpoint;
+mod guard;
+mod heap;
+mod ident;
+mod model;
+mod pg;
+mod plan;
+mod product;
+mod runner;
+mod settings;
+mod shadow;
+mod state;
+mod swap;
+mod sync;
+mod verbs;
+mod verify;
 
 ::pgrx::pg_module_magic!();
 
@@ -49,9 +63,9 @@ pgrx::extension_sql_file!("../sql/functions.sql", name = "functions", finalize);
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
-    pg::log::init();
+    capture::trigger::init();
     pg::lookup::init();
-    pg::worker::init(worker::main);
+    pg::worker::init(runner::background::main);
 }
 
 /// What `cargo pgrx test` asks for before it starts its server.

@@ -28,7 +28,7 @@ static SCHEMA_SUFFIX: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"_blue"));
 
 /// Defines them, and reserves their prefix.
-pub fn define() {
+pub(crate) fn define() {
     number(
         c"bluegreen.batch_time",
         c"How long a batch of copy, purge or sync should take.",
@@ -183,7 +183,7 @@ fn usual_copy_workers() -> u32 {
 }
 
 /// The values now, with the arguments of a call put over them.
-pub fn read(lock_timeout: Option<Duration>, retry_for: Option<Duration>) -> Settings {
+pub(crate) fn read(lock_timeout: Option<Duration>, retry_for: Option<Duration>) -> Settings {
     let ms = |setting: &GucSetting<i32>| {
         Duration::from_millis(u64::try_from(setting.get()).unwrap_or_default())
     };

@@ -15,12 +15,15 @@ pub struct Source {
     pub path: PathBuf,
     /// Its text, with spaces for comments and for the contents of literals.
     pub code: String,
+    /// Its text, with spaces for comments.
+    pub text: String,
 }
 
 impl Source {
     /// A file of that text.
     pub fn new(path: impl Into<PathBuf>, text: &str) -> Self {
-        Self { path: path.into(), code: blank(text) }
+        let path = path.into();
+        Self { path, code: blank(text, true), text: blank(text, false) }
     }
 
     /// The first component of its path without the ending: the module at the crate's top.
@@ -28,6 +31,52 @@ impl Source {
         let first = self.path.components().next();
         let first = first.map(|c| c.as_os_str().to_string_lossy().into_owned()).unwrap_or_default();
         first.strip_suffix(".rs").map(str::to_owned).unwrap_or(first)
+    }
+
+    /// Its path in the crate: `["pg", "spi"]`; nothing for `lib.rs`.
+    pub fn module_path(&self) -> Vec<String> {
+        let mut path: Vec<String> = self
+            .path
+            .with_extension("")
+            .components()
+            .map(|c| c.as_os_str().to_string_lossy().into_owned())
+            .collect();
+        if path.last().is_some_and(|last| last == "mod" || (path.len() == 1 && last == "lib")) {
+            path.pop();
+        }
+        path
+    }
+
+    /// The code without its tests, which stand at the end.
+    pub fn without_tests(&self) -> &str {
+        let end = self.code.find("#[cfg(test)]\nmod tests {");
+        &self.code[..end.unwrap_or(self.code.len())]
+    }
+
+    /// Every path that begins with `crate` or `super`, from the crate's top, groups taken apart, with its
+    /// offset. Tests are left out.
+    pub fn imports(&self) -> Vec<(usize, Vec<String>)> {
+        let code = self.without_tests();
+        let own = self.module_path();
+        let mut found = Vec::new();
+        let mut supers = 0;
+        for (offset, word) in words(code) {
+            let after = offset + word.len();
+            let continues = code[after..].trim_start().starts_with("::");
+            let preceded = code[..offset].trim_end().ends_with("::");
+            let top = match word {
+                "crate" if continues && !preceded => Vec::new(),
+                "super" if continues => {
+                    supers = if preceded { supers + 1 } else { 1 };
+                    own[..own.len().saturating_sub(supers)].to_vec()
+                }
+                _ => continue,
+            };
+            paths(code, after, &top, &mut found);
+        }
+        // Of `super::super::x` the whole is meant, not its first half.
+        found.retain(|(_, path)| path.last().is_none_or(|last| last != "super"));
+        found
     }
 
     /// The number of the line that a byte of the code is in, from 1.
@@ -74,13 +123,71 @@ pub fn failpoints(top: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-/// Finds `unsafe` outside `src/pg`, and attributes that would permit it there.
+/// The paths that go on at an offset, where `::` is expected, from `top`.
+fn paths(code: &str, at: usize, top: &[String], found: &mut Vec<(usize, Vec<String>)>) {
+    let skip = |at: usize| at + code[at..].len() - code[at..].trim_start().len();
+    let at = skip(at);
+    if !code[at..].starts_with("::") {
+        found.push((at, top.to_vec()));
+        return;
+    }
+    let at = skip(at + 2);
+    if let Some(group) = code[at..].strip_prefix('{') {
+        for (offset, member) in members(group) {
+            let start = at + 1 + offset;
+            let word = member.split(|c: char| c != '_' && !c.is_alphanumeric()).next();
+            let word = word.unwrap_or_default();
+            if word == "self" || word.is_empty() {
+                found.push((start, top.to_vec()));
+            } else {
+                let inner = [top, &[word.to_owned()]].concat();
+                paths(code, start + word.len(), &inner, found);
+            }
+        }
+        return;
+    }
+    match words(&code[at..]).next() {
+        Some((0, word)) => {
+            let inner = [top, &[word.to_owned()]].concat();
+            paths(code, at + word.len(), &inner, found);
+        }
+        _ => found.push((at, top.to_vec())),
+    }
+}
+
+/// The members of a group, whose brace is open, with their offsets.
+fn members(group: &str) -> Vec<(usize, &str)> {
+    let (mut nesting, mut start, mut found) = (0, 0, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => nesting += 1,
+            '}' if nesting > 0 => nesting -= 1,
+            ',' if nesting > 0 => {}
+            ',' | '}' => {
+                let member = &group[start..at];
+                let blank = member.len() - member.trim_start().len();
+                if !member.trim().is_empty() {
+                    found.push((start + blank, member.trim()));
+                }
+                start = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Finds `unsafe` outside `src/pg` and `src/heap`, and attributes that would permit it there.
 ///
 /// The lint `unsafe_code` cannot do it: what the macros of pgrx expand to is full of it. `lib.rs`
 /// may have the attribute, because it is where the lint is set.
-pub fn unsafe_outside_pg(sources: &[Source]) -> Vec<String> {
+pub fn unsafe_outside(sources: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
-    for source in sources.iter().filter(|source| source.module() != "pg") {
+    let may = |source: &&Source| !["pg", "heap"].contains(&source.module().as_str());
+    for source in sources.iter().filter(may) {
         for (offset, word) in words(&source.code) {
             let permits = word.contains("unsafe") && in_permission(&source.code, offset);
             if word == "unsafe" || (permits && source.path != Path::new("lib.rs")) {
@@ -114,8 +221,8 @@ fn in_permission(code: &str, offset: usize) -> bool {
     })
 }
 
-/// Writes spaces over comments and over what is inside string and character literals.
-fn blank(text: &str) -> String {
+/// Writes spaces over comments, and over what is inside string and character literals if `literals` says so.
+fn blank(text: &str, literals: bool) -> String {
     let bytes = text.as_bytes();
     let mut code = bytes.to_vec();
     let mut at = 0;
@@ -128,7 +235,8 @@ fn blank(text: &str) -> String {
             b'\'' => char_end(bytes, at).unwrap_or(at + 1),
             _ => at + 1,
         };
-        if end > at + 1 {
+        let is_comment = bytes[at] == b'/';
+        if end > at + 1 && (is_comment || literals) {
             for byte in &mut code[at..end] {
                 if *byte != b'\n' {
                     *byte = b' ';

@@ -1,4 +1,4 @@
-//! The fast copier, INSERT … SELECT through the table access method's multi-insert (src/pg/bulk.rs):
+//! The fast copier, INSERT … SELECT through the table access method's multi-insert (src/heap/bulk.rs):
 //! it copies the rows that the server's own INSERT would copy, whatever has become of them, and leaves
 //! out those that do not fit. What becomes of values is in `copier_values.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use pgrx::datum::Interval;
 
-use crate::deployment::guard;
 use crate::error::{Error, Result};
+use crate::guard::access;
 use crate::model::deployment::Deployment;
 
 /// An argument that must be given.
@@ -25,8 +25,8 @@ fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
 
 /// The deployment of a table, locked, its state fresh and both tables as we left them.
 fn begin(source: Option<pgrx::pg_sys::Oid>) -> Result<Deployment> {
-    let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
-    crate::deployment::batches::begin(found.id)
+    let found = access::find(required(source, "source")?.to_u32(), access::caller())?;
+    crate::runner::begin::begin(found.id)
 }
 
 /// An interval argument as a time; a negative one is nothing.

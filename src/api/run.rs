@@ -5,11 +5,12 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::api::required;
-use crate::deployment::guard;
-use crate::deployment::run::{self, Until};
+use crate::guard::access;
 use crate::pg::procedure::PhaseRow;
 use crate::pg::xact::Procedure;
 use crate::settings;
+use crate::verbs::run;
+use crate::verbs::run::Until;
 
 #[pg_extern(sql = false)]
 fn bg_run(
@@ -18,10 +19,10 @@ fn bg_run(
     _phase: Option<String>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<PhaseRow, ErrorReport> {
-    guard::require_read_committed("CALL bg_run")?;
+    access::require_read_committed("CALL bg_run")?;
     let until = Until::parse(until.as_deref().unwrap_or("ready"))?;
     let procedure = Procedure::enter(fcinfo, "CALL bg_run")?;
-    let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
+    let found = access::find(required(source, "source")?.to_u32(), access::caller())?;
     let settings = settings::read(None, None);
     let phase = run::run(&procedure, found.id, until, &settings, |line| notice!("{line}"))?;
     Ok(PhaseRow(phase.to_string()))

@@ -7,10 +7,14 @@ use pgrx::prelude::*;
 
 use crate::api::{interval, required};
 use crate::catalog;
-use crate::deployment::status::{self, Status};
-use crate::deployment::{exchange, guard, restored, store};
 use crate::error::Result;
+use crate::guard::access;
 use crate::pg::security::Identity;
+use crate::state::restored;
+use crate::state::store;
+use crate::verbs::blockers;
+use crate::verbs::status;
+use crate::verbs::status::Status;
 
 /// Seconds between the epochs of Unix and PostgreSQL.
 const EPOCH: f64 = 946_684_800.0;
@@ -20,9 +24,9 @@ fn timestamp(seconds: f64) -> Option<TimestampWithTimeZone> {
 }
 
 fn statuses(source: Option<pg_sys::Oid>) -> Result<Vec<Status>> {
-    let caller = guard::caller();
+    let caller = access::caller();
     let found = match source {
-        Some(source) => vec![guard::find(source.to_u32(), caller)?],
+        Some(source) => vec![access::find(source.to_u32(), caller)?],
         None => {
             let _us = Identity::extension()?;
             let mut mine = Vec::new();
@@ -147,16 +151,7 @@ fn bg_blockers(
     >,
     ErrorReport,
 > {
-    let source = required(source, "source")?.to_u32();
-    let caller = guard::caller();
-    let _us = Identity::extension()?;
-    let table = catalog::existing_table(source)?;
-    guard::require_owner(caller, table.owner, &table.qualified().plain())?;
-    let (relations, xid) = match store::find(source)?.filter(|d| d.phase.is_open()) {
-        Some(d) => (exchange::relations(&d)?, d.progress.drain_xid),
-        None => (vec![source], 0),
-    };
-    let rows: Vec<_> = catalog::blockers(&relations, xid, caller)?
+    let rows: Vec<_> = blockers::blockers(required(source, "source")?.to_u32())?
         .into_iter()
         .map(|b| (b.pid, b.user, b.application, b.what, b.query, b.since.and_then(timestamp)))
         .collect();

@@ -7,16 +7,26 @@ use pgrx::{JsonB, pg_sys};
 use serde_json::{Map, Value};
 
 use crate::api::{begin, required, time};
-use crate::deployment::exchange::{self, Misfits};
-use crate::deployment::intrusion::blamed;
-use crate::deployment::prepare::{self, Request};
-use crate::deployment::{batches, check, finish, gone, guard, restored, store, verify};
+use crate::blueprint::build::Request;
 use crate::error::{Error, Result};
+use crate::guard::access;
+use crate::guard::gone;
+use crate::guard::intrusion::blamed;
+use crate::guard::lock as guard_lock;
 use crate::model::deployment::{Arguments, Deployment};
 use crate::model::phase::{Event, Phase};
 use crate::pg::security;
 use crate::pg::statement;
 use crate::settings;
+use crate::verbs::backfill;
+
+use crate::verbs::check;
+use crate::verbs::finish;
+use crate::verbs::pause;
+use crate::verbs::prepare;
+use crate::verbs::swap;
+use crate::verbs::swap::Misfits;
+use crate::verbs::verify;
 
 /// The arguments that bg_check and bg_prepare share.
 fn request(
@@ -37,7 +47,7 @@ fn request(
             reverse: object(reverse, "reverse")?,
             key: key.map(|k| k.into_iter().flatten().collect()),
         },
-        caller: guard::caller(),
+        caller: access::caller(),
         session: security::expression_settings(),
     })
 }
@@ -103,10 +113,10 @@ fn bg_backfill(
     source: Option<pg_sys::Oid>,
     max_time: Option<Interval>,
 ) -> std::result::Result<String, ErrorReport> {
-    guard::require_read_committed("bg_backfill")?;
-    let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
+    access::require_read_committed("bg_backfill")?;
+    let found = access::find(required(source, "source")?.to_u32(), access::caller())?;
     let limit = time(max_time).unwrap_or(std::time::Duration::from_secs(5));
-    let phase = blamed(|| batches::backfill(found.id, &settings::read(None, None), limit))?;
+    let phase = blamed(|| backfill::backfill(found.id, &settings::read(None, None), limit))?;
     Ok(phase.to_string())
 }
 
@@ -117,7 +127,7 @@ fn bg_swap(
     retry_for: Option<Interval>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> std::result::Result<String, ErrorReport> {
-    guard::require_read_committed("bg_swap")?;
+    access::require_read_committed("bg_swap")?;
     let alone = statement::is_one_call(fcinfo);
     let settings = settings::read(time(lock_timeout), time(retry_for));
     let mut d = begin(source)?;
@@ -126,14 +136,14 @@ fn bg_swap(
     } else {
         foretell(&d)?;
         let refuse = Misfits::Refuse;
-        blamed(|| exchange::exchange(&mut d, &settings, Event::Swapped, refuse, alone))?;
+        blamed(|| swap::swap(&mut d, &settings, Event::Swapped, refuse, alone))?;
     }
     Ok(d.phase.to_string())
 }
 
 /// Tells the client what an exchange means to other sessions.
 fn foretell(d: &Deployment) -> Result<()> {
-    if let Some(notice) = exchange::notice(d)? {
+    if let Some(notice) = swap::notice(d)? {
         notice!("{notice}");
     }
     Ok(())
@@ -147,7 +157,7 @@ fn bg_revert(
     retry_for: Option<Interval>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> std::result::Result<String, ErrorReport> {
-    guard::require_read_committed("bg_revert")?;
+    access::require_read_committed("bg_revert")?;
     let alone = statement::is_one_call(fcinfo);
     let misfits = match misfits.as_deref() {
         None | Some("refuse") => Misfits::Refuse,
@@ -165,17 +175,17 @@ fn bg_revert(
         notice!("{} is not swapped: the old table is live already", d.source.plain());
     } else {
         foretell(&d)?;
-        blamed(|| exchange::exchange(&mut d, &settings, Event::Reverted, misfits, alone))?;
+        blamed(|| swap::swap(&mut d, &settings, Event::Reverted, misfits, alone))?;
     }
     Ok(d.phase.to_string())
 }
 
 #[pg_extern(sql = false)]
 fn bg_finish(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
-    guard::require_read_committed("bg_finish")?;
-    let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
+    access::require_read_committed("bg_finish")?;
+    let found = access::find(required(source, "source")?.to_u32(), access::caller())?;
     // What was added to the live table since the swap is no reason to keep the old one.
-    let mut d = guard::lock(found.id)?;
+    let mut d = guard_lock::lock(found.id)?;
     if d.phase == Phase::Finished {
         notice!("the deployment of {} is finished already", d.source.plain());
     } else {
@@ -188,10 +198,10 @@ fn bg_finish(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorRe
 
 #[pg_extern(sql = false)]
 fn bg_abort(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
-    guard::require_read_committed("bg_abort")?;
-    let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
+    access::require_read_committed("bg_abort")?;
+    let found = access::find(required(source, "source")?.to_u32(), access::caller())?;
     // The tables may have been changed or be gone: that is what it is for.
-    let mut d = guard::lock(found.id)?;
+    let mut d = guard_lock::lock(found.id)?;
     if d.phase == Phase::Aborted {
         notice!("the deployment of {} is aborted already", d.source.plain());
     } else {
@@ -213,8 +223,8 @@ fn bg_verify(
     TableIterator<'static, (name!(key, JsonB), name!(problem, String))>,
     ErrorReport,
 > {
-    guard::require_read_committed("bg_verify")?;
-    let found = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
+    access::require_read_committed("bg_verify")?;
+    let found = access::find(required(source, "source")?.to_u32(), access::caller())?;
     let repair = repair.unwrap_or(false);
     let (found, cut) = verify::whole(found, &settings::read(None, None), repair)?;
     if cut {
@@ -229,25 +239,10 @@ fn bg_verify(
 
 #[pg_extern(sql = false)]
 fn bg_pause(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
-    guard::require_read_committed("bg_pause")?;
-    Ok(set_paused(source, true)?)
+    Ok(pause::pause(required(source, "source")?.to_u32())?)
 }
 
 #[pg_extern(sql = false)]
 fn bg_resume(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
-    guard::require_read_committed("bg_resume")?;
-    Ok(set_paused(source, false)?)
-}
-
-fn set_paused(source: Option<pg_sys::Oid>, paused: bool) -> Result<String> {
-    let d = guard::find(required(source, "source")?.to_u32(), guard::caller())?;
-    if !d.phase.is_open() {
-        return Err(Error::state(format!("the deployment of {} is over", d.source.plain()))
-            .hint("Begin a new one with SELECT bg_prepare(table, changes)."));
-    }
-    if d.restored {
-        return Err(restored::refusal(&d));
-    }
-    store::save_paused(d.id, paused)?;
-    Ok(d.phase.to_string())
+    Ok(pause::resume(required(source, "source")?.to_u32())?)
 }

@@ -28,7 +28,7 @@ const PARTICIPANT_KB: u32 = 32 << 10;
 
 /// What one build may take.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Allotment {
+pub(super) struct Allotment {
     /// Parallel workers.
     pub workers: u32,
     /// Memory in kB, however much more `maintenance_work_mem` allows.
@@ -39,7 +39,7 @@ impl Allotment {
     /// For an index of so many bytes on a table of so many rows that is this share, from 0 to 1, of all
     /// that is left to build. All builds together get as many processes as copy, or as one build alone
     /// would have.
-    pub fn of(settings: &Settings, bytes: i64, rows: i64, share: f64) -> Self {
+    pub(super) fn of(settings: &Settings, bytes: i64, rows: i64, share: f64) -> Self {
         let most = settings.parallel_maintenance();
         let processes = f64::from(settings.copy_workers.max(1 + most)) * share;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]

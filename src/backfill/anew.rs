@@ -11,14 +11,16 @@ use twox_hash::XxHash3_64;
 use crate::catalog;
 use crate::ddl::log;
 use crate::error::Result;
+use crate::heap::receive;
 use crate::model::deployment::Deployment;
 use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg};
-use crate::pg::{receive, xact};
+use crate::pg::xact;
 use crate::plan::anew;
 use crate::plan::distinct::Distinct;
+use crate::state::truncation;
 
 /// Blocks from which on a log is cut rather than emptied row by row.
 const LONG_BLOCKS: i64 = 1024;
@@ -29,11 +31,11 @@ const REST: Duration = Duration::from_millis(5);
 
 /// Forgets what was logged before a copy begins. The caller has green locked against TRUNCATE, no row of
 /// it was copied yet, and `soon` says that the caller commits at once.
-pub fn forget_changes(deployment: &Deployment, soon: bool) -> Result<()> {
+pub(crate) fn forget_changes(deployment: &Deployment, soon: bool) -> Result<()> {
     let _us = Identity::extension()?;
     let name = deployment.log();
     let Some(oid) = catalog::relation_oid(&name)? else { return Ok(()) };
-    spi::run("DELETE FROM bluegreen.truncation WHERE deployment = $1", &[Arg::Int(deployment.id)])?;
+    truncation::take(deployment.id, None)?;
     let long = catalog::existing_table(oid)?.blocks >= LONG_BLOCKS;
     if long && soon && is_free(oid) {
         spi::run(&log::truncate(&name), &[])?;
@@ -56,7 +58,7 @@ fn is_free(log: u32) -> bool {
 
 /// About how many rows changed while the table was copied, where they are so many that little of the copy
 /// would be left.
-pub fn many_changed(deployment: &Deployment) -> Result<Option<i64>> {
+pub(crate) fn many_changed(deployment: &Deployment) -> Result<Option<i64>> {
     let name = deployment.log();
     let many = anew::many(deployment.progress.rows_copied);
     let _us = Identity::extension()?;

@@ -3,22 +3,26 @@
 use std::time::Instant;
 
 use crate::backfill::anew;
-use crate::backfill::pieces::{self, Kind};
 use crate::catalog;
 use crate::ddl::rows::Rows;
 use crate::ddl::table;
 use crate::error::{Error, Result};
 use crate::failpoint;
+use crate::heap::bulk;
+use crate::heap::bulk::Inserted;
+use crate::heap::bulk::Shared;
+use crate::heap::generated;
 use crate::model::deployment::Deployment;
+use crate::model::hold::Hold;
 use crate::model::settings::Settings;
-use crate::pg::bulk::{self, Inserted, Shared};
-use crate::pg::generated;
-use crate::pg::lock::{self, Hold, Mode};
-use crate::pg::log::{self, Entry};
+use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Options};
 use crate::pg::xact;
 use crate::plan::batch;
+use crate::state::change_log::{self, Entry};
+use crate::state::chunks;
+use crate::state::chunks::Kind;
 
 /// Line pointers that a heap page of any block size up to 32 kB can have, and one.
 const LINES_END: u32 = 2048;
@@ -40,7 +44,7 @@ fn write(deployment: &Deployment, sql: &str, shared: Shared) -> Result<(u64, Opt
 
 /// What a batch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Copied {
+pub(crate) enum Copied {
     /// A part of a range; there may be more.
     Batch,
     /// Nothing: other processes are at work on all that is left.
@@ -52,14 +56,14 @@ pub enum Copied {
 }
 
 /// Begins the copy; `soon` says that the caller commits at once. Copies nothing yet.
-pub fn begin(deployment: &mut Deployment, soon: bool) -> Result<()> {
+pub(crate) fn begin(deployment: &mut Deployment, soon: bool) -> Result<()> {
     lock::relation(deployment.green(), Mode::AccessShare);
     anew::forget_changes(deployment, soon)?;
     let table = {
         let _us = Identity::extension()?;
         catalog::existing_table(deployment.green())?
     };
-    pieces::forget(deployment.id)?;
+    chunks::forget(deployment.id)?;
     let progress = &mut deployment.progress;
     progress.relfilenode = table.relfilenode;
     progress.end_block = u32::try_from(table.blocks).unwrap_or(u32::MAX);
@@ -71,13 +75,13 @@ pub fn begin(deployment: &mut Deployment, soon: bool) -> Result<()> {
 
 /// Copies the next batch and notes in `progress` how far the copy is. The caller holds the
 /// deployment's lock and commits.
-pub fn step(deployment: &mut Deployment, settings: &Settings, hold: Hold) -> Result<Copied> {
+pub(crate) fn step(deployment: &mut Deployment, settings: &Settings, hold: Hold) -> Result<Copied> {
     lock::relation(deployment.green(), Mode::AccessShare);
     lay_out(deployment, settings)?;
     let mut size = deployment.progress.batch_blocks;
     let mut copier = None;
     let copied = batch(deployment, settings, hold, &mut size, &mut copier)?;
-    let totals = pieces::totals(deployment.id, Kind::Blocks)?;
+    let totals = chunks::totals(deployment.id, Kind::Blocks)?;
     let progress = &mut deployment.progress;
     progress.batch_blocks = size;
     progress.copied_blocks = progress.folded_blocks + totals.done;
@@ -97,15 +101,15 @@ fn lay_out(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
         return Ok(());
     }
     let (complete, open): (Vec<_>, Vec<_>) =
-        pieces::ranges(id)?.into_iter().partition(|range| range.complete);
+        chunks::ranges(id)?.into_iter().partition(|range| range.complete);
     for range in &complete {
-        pieces::forget_range(id, range)?;
+        chunks::forget_range(id, range)?;
         progress.folded_blocks += range.blocks;
         progress.folded_rows += range.rows;
     }
     let left = (progress.laid_out, progress.end_block);
     let open = u32::try_from(open.len()).unwrap_or(u32::MAX);
-    progress.laid_out = pieces::lay_out_blocks(id, left, settings.copy_workers, open)?;
+    progress.laid_out = chunks::lay_out_blocks(id, left, settings.copy_workers, open)?;
     Ok(())
 }
 
@@ -114,7 +118,7 @@ fn lay_out(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
 ///
 /// Several processes may do it at the same time: it writes nothing but rows of blue and how far its
 /// range is.
-pub fn batch(
+pub(crate) fn batch(
     deployment: &Deployment,
     settings: &Settings,
     hold: Hold,
@@ -129,7 +133,7 @@ pub fn batch(
     if deployment.progress.relfilenode != table.relfilenode {
         return Ok(Copied::Rewritten);
     }
-    let Some(range) = pieces::take(deployment.id, Kind::Blocks)? else { return Ok(Copied::Others) };
+    let Some(range) = chunks::take(deployment.id, Kind::Blocks)? else { return Ok(Copied::Others) };
     let to = range.next.saturating_add((*size).max(1)).min(range.end);
     let began = Instant::now();
     let shared = (hold == Hold::Shared).then_some(range.end - range.next);
@@ -140,16 +144,16 @@ pub fn batch(
     if to - range.next == *size {
         *size = batch::next_size(*size, took, settings.batch_time);
     }
-    pieces::advance(deployment.id, Kind::Blocks, &range, to, count)?;
+    chunks::advance(deployment.id, Kind::Blocks, &range, to, count)?;
     failpoint::reach("copy_advanced");
     Ok(Copied::Batch)
 }
 
 /// Gives up what was copied: a rewrite of green (VACUUM FULL, CLUSTER, TRUNCATE) moved rows without any
 /// trigger, or most rows have changed. The caller holds the deployment's lock alone.
-pub fn start_again(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
+pub(crate) fn start_again(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
     empty_blue(deployment, settings)?;
-    pieces::forget(deployment.id)?;
+    chunks::forget(deployment.id)?;
     let progress = &mut deployment.progress;
     progress.relfilenode = 0;
     progress.laid_out = 0;
@@ -163,7 +167,7 @@ pub fn start_again(deployment: &mut Deployment, settings: &Settings) -> Result<(
 }
 
 /// Empties blue, waiting for its readers only in short tries.
-pub fn empty_blue(deployment: &Deployment, settings: &Settings) -> Result<()> {
+pub(crate) fn empty_blue(deployment: &Deployment, settings: &Settings) -> Result<()> {
     // As the owner: TRUNCATE fires triggers that the owner may have put on blue.
     let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
     let blue = deployment.blue();
@@ -255,8 +259,8 @@ fn hand_to_sync(deployment: &Deployment, rows: &Rows<'_>, block: u32, line: u32)
     spi::with_rows(&rows.key_at(block, line), &[], Options::default(), |found, _| {
         for row in 0..found.len() {
             let key: Vec<_> = (1..=columns).map(|c| found.datum(row, c)).collect();
-            let order = log::order_now();
-            log::append_entry(log, &Entry { operation: b'U', order, key: &key, old: None })?;
+            let order = change_log::order_now();
+            change_log::append_entry(log, &Entry { operation: b'U', order, key: &key, old: None })?;
         }
         Ok(())
     })

@@ -6,7 +6,6 @@
 use std::time::Instant;
 
 use crate::backfill::allotment::Allotment;
-use crate::backfill::pieces::{self, Kind};
 use crate::backfill::purge;
 use crate::catalog::{self, tree};
 use crate::ddl::constraint;
@@ -15,14 +14,17 @@ use crate::error::Result;
 use crate::failpoint;
 use crate::ident::QualifiedName;
 use crate::model::deployment::{Deployment, RecordedIndex};
+use crate::model::hold::Hold;
 use crate::model::settings::{PARALLEL_MAINTENANCE, Settings};
-use crate::pg::lock::{self, Hold, Mode};
+use crate::pg::lock::{self, Mode};
 use crate::pg::security::{self, Identity, SettingsLevel};
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact::{self, Caught};
+use crate::state::chunks;
+use crate::state::chunks::Kind;
 
 /// What a step did.
-pub enum Built {
+pub(crate) enum Built {
     /// This.
     Done(String),
     /// Nothing: other processes are building all that is left.
@@ -37,14 +39,14 @@ pub enum Built {
 /// runs ANALYZE. The caller holds the deployment's lock and commits.
 ///
 /// The server itself evaluates index expressions as the table's owner, in a restricted operation.
-pub fn step(deployment: &mut Deployment, settings: &Settings, hold: Hold) -> Result<Built> {
+pub(crate) fn step(deployment: &mut Deployment, settings: &Settings, hold: Hold) -> Result<Built> {
     let _us = Identity::extension()?;
     if !deployment.progress.indexes_laid_out {
         lay_out(deployment)?;
     }
     match build(deployment, settings, hold)? {
         Some(Ok(what)) => {
-            deployment.progress.indexes_made = pieces::totals(deployment.id, Kind::Index)?.done;
+            deployment.progress.indexes_made = chunks::totals(deployment.id, Kind::Index)?.done;
             return Ok(Built::Done(what));
         }
         // Rows that break it may have been corrected since the purge: their keys are in the log.
@@ -60,7 +62,7 @@ pub fn step(deployment: &mut Deployment, settings: &Settings, hold: Hold) -> Res
         Some(Err(caught)) => return caught.raise(),
         None => {}
     }
-    if !pieces::totals(deployment.id, Kind::Index)?.complete {
+    if !chunks::totals(deployment.id, Kind::Index)?.complete {
         return Ok(Built::Others);
     }
     if hold == Hold::Shared {
@@ -71,15 +73,15 @@ pub fn step(deployment: &mut Deployment, settings: &Settings, hold: Hold) -> Res
 
 /// Builds the next index that nobody else is building: what it built, or why it could not be. None:
 /// there is none. Writes nothing of the deployment but the index's piece.
-pub fn build(
+pub(crate) fn build(
     deployment: &Deployment,
     settings: &Settings,
     hold: Hold,
 ) -> Result<Option<std::result::Result<String, Caught>>> {
-    let Some(piece) = pieces::take(deployment.id, Kind::Index)? else { return Ok(None) };
+    let Some(piece) = chunks::take(deployment.id, Kind::Index)? else { return Ok(None) };
     let _us = Identity::extension()?;
     let Some(index) = deployment.plan.indexes.get(piece.first as usize) else { return Ok(None) };
-    let left = pieces::open_weight(deployment.id, Kind::Index)?;
+    let left = chunks::open_weight(deployment.id, Kind::Index)?;
     let built = xact::subtransaction(|| {
         let statements = in_tablespace(deployment, index)?;
         settings.maintenance.iter().try_for_each(|(name, value)| security::set(name, value))?;
@@ -101,7 +103,7 @@ pub fn build(
     if let Err(caught) = built {
         return Ok(Some(Err(caught)));
     }
-    pieces::advance(deployment.id, Kind::Index, &piece, piece.end, 0)?;
+    chunks::advance(deployment.id, Kind::Index, &piece, piece.end, 0)?;
     failpoint::reach("index_built");
     Ok(Some(Ok(format!("index {}", index.name.as_str()))))
 }
@@ -124,7 +126,7 @@ fn in_tablespace(
 }
 
 /// Whether blue has an index of this name: one that is built may still lack its constraint.
-pub fn is_there(deployment: &Deployment, index: &RecordedIndex) -> Result<bool> {
+pub(crate) fn is_there(deployment: &Deployment, index: &RecordedIndex) -> Result<bool> {
     let _us = Identity::extension()?;
     let name = QualifiedName { schema: deployment.blue_schema.clone(), name: index.name.clone() };
     Ok(catalog::relation_oid(&name)?.is_some())
@@ -133,9 +135,9 @@ pub fn is_there(deployment: &Deployment, index: &RecordedIndex) -> Result<bool> 
 /// Writes down which indexes are to be built. The largest first, so that processes end together;
 /// green's index of the same name tells how large one is, and one that is new may be as large as the
 /// table.
-pub fn lay_out(deployment: &mut Deployment) -> Result<()> {
+pub(crate) fn lay_out(deployment: &mut Deployment) -> Result<()> {
     let _us = Identity::extension()?;
-    pieces::forget(deployment.id)?;
+    chunks::forget(deployment.id)?;
     let blue = deployment.blue_name();
     let attached = deployment.progress.indexes_built;
     for (number, index) in deployment.plan.indexes.iter().enumerate().skip(attached) {
@@ -146,7 +148,7 @@ pub fn lay_out(deployment: &mut Deployment) -> Result<()> {
         let green = catalog::relation_oid(&QualifiedName { schema, name: index.name.clone() })?;
         let like = Arg::Oid(green.unwrap_or_else(|| deployment.blue()));
         let weight = spi::one("SELECT pg_catalog.pg_relation_size($1)", &[like])?;
-        pieces::add_index(deployment.id, number, weight.unwrap_or_default())?;
+        chunks::add_index(deployment.id, number, weight.unwrap_or_default())?;
     }
     deployment.progress.indexes_laid_out = true;
     failpoint::reach("index_laid_out");
@@ -193,7 +195,7 @@ fn complete(deployment: &mut Deployment, settings: &Settings) -> Result<Built> {
 
 /// Runs ANALYZE once more where the first sync has brought in much: blue may have been nearly empty when
 /// it ran, and its own autovacuum is off. Whether it did.
-pub fn analyze_again(deployment: &mut Deployment) -> Result<bool> {
+pub(crate) fn analyze_again(deployment: &mut Deployment) -> Result<bool> {
     let progress = &deployment.progress;
     // As autovacuum_analyze_scale_factor and autovacuum_analyze_threshold by default.
     let many = (progress.rows_copied - progress.rows_purged) / 10 + 50;

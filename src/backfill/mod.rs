@@ -8,7 +8,7 @@
 //!    capture began, so no row is there twice, none is stale, no unique key is broken.
 //! 3. index: recorded indexes and constraints, one a transaction; then ANALYZE.
 //!
-//! Several processes may copy and build indexes at the same time; see `pieces`.
+//! Several processes may copy and build indexes at the same time; see [`crate::state::chunks`].
 //!
 //! But for that the log is read, never consumed: sync does that.
 //! Invariant: a step and its record in `progress` commit together, so each can be repeated.
@@ -21,11 +21,10 @@ use crate::error::Error;
 use crate::ident::QualifiedName;
 
 mod allotment;
-pub mod anew;
-pub mod copy;
-pub mod index;
-pub mod pieces;
-pub mod purge;
+pub(crate) mod anew;
+pub(crate) mod copy;
+pub(crate) mod index;
+pub(crate) mod purge;
 
 /// A rule would make something else of what is written to blue. No row is at fault.
 fn rewritten(blue: &QualifiedName) -> Error {

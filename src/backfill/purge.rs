@@ -14,10 +14,12 @@ use crate::pg::executor;
 use crate::pg::lookup::Planned;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
-use crate::pg::spi::{self, Arg};
-use crate::pg::work::{self, Work};
+use crate::state::truncation;
+
+use crate::pg::transient_relation::Work;
 use crate::pg::xact;
 use crate::plan::batch;
+use crate::state::key_rows;
 
 /// Blocks of blue in the first range; then their number follows the clock.
 const FIRST_BLOCKS: u32 = 4096;
@@ -26,14 +28,14 @@ const FIRST_BLOCKS: u32 = 4096;
 const BLOCKS_PER_LOG_BLOCK: u32 = 16;
 
 /// Purges all of blue once more.
-pub fn whole(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
+pub(crate) fn whole(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
     deployment.progress.purge_next = 0;
     while !step(deployment, settings)? {}
     Ok(())
 }
 
 /// Purges the next range of blue's blocks; true when it was the last.
-pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<bool> {
+pub(crate) fn step(deployment: &mut Deployment, settings: &Settings) -> Result<bool> {
     let began = Instant::now();
     let (blocks, log_blocks, truncated) = {
         let _us = Identity::extension()?;
@@ -42,10 +44,7 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<bool> {
             Some(oid) => catalog::existing_table(oid)?.blocks,
             None => 0,
         };
-        let truncated = spi::run(
-            "DELETE FROM bluegreen.truncation WHERE deployment = $1",
-            &[Arg::Int(deployment.id)],
-        )?;
+        let truncated = truncation::take(deployment.id, None)?;
         (catalog::existing_table(deployment.blue())?.blocks, log_blocks, truncated)
     };
     if truncated > 0 {
@@ -70,15 +69,15 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<bool> {
     let logged = {
         let _us = Identity::extension()?;
         let sql = log::keys(&deployment.log(), mapping.from_key.columns.len());
-        work::read_keys(rows::WORK, &mapping.from_key, rows::batch_key, &sql, &snapshot)?
+        key_rows::read_keys(rows::WORK, &mapping.from_key, rows::batch_key, &sql, &snapshot)?
     };
     let mut count = 0;
     if !logged.is_empty() {
         let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
         let mut keys =
-            Work::new(rows::KEYS, &work::key_columns(&mapping.to_key, rows::mapped_name))?;
+            Work::new(rows::KEYS, &key_rows::key_columns(&mapping.to_key, rows::mapped_name))?;
         // A key whose expression fails cannot be in blue: it is left out.
-        work::fill_what_can_be(&mut keys, &statements.map_keys(), &logged)?;
+        key_rows::fill_what_can_be(&mut keys, &statements.map_keys(), &logged)?;
         let _planned = Planned::by_hash(deployment.blue())?;
         let sql = statements.purge(from, to);
         count = executor::delete(&sql, deployment.blue(), &keys)?

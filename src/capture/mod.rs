@@ -6,6 +6,8 @@
 //!
 //! Locks: SHARE ROW EXCLUSIVE on the tables.
 
+pub(crate) mod trigger;
+
 use crate::catalog::{self, event_trigger::changed};
 use crate::ddl::{self, shadow};
 use crate::error::{Error, Result};
@@ -15,7 +17,8 @@ use crate::model::key::Key;
 use crate::pg::acl;
 use crate::pg::lock::{self, Mode};
 use crate::pg::security;
-use crate::pg::spi::{self, Arg};
+use crate::pg::spi;
+use crate::state::{captured, truncation};
 
 /// The two logs: the table that each is of, and its key.
 fn logs(deployment: &Deployment) -> [(Side, &Key); 2] {
@@ -27,7 +30,7 @@ fn logs(deployment: &Deployment) -> [(Side, &Key); 2] {
 
 /// Makes both logs. Runs as the extension. `settle` sees to it that nothing else was put on one when it is
 /// there: it is given its OID, its name and its key.
-pub fn make_logs(
+pub(crate) fn make_logs(
     deployment: &Deployment,
     unlogged: bool,
     settle: impl Fn(u32, &QualifiedName, &Key) -> Result<()>,
@@ -50,7 +53,7 @@ pub fn make_logs(
 }
 
 /// Registers both logs and makes all triggers; green captures, blue is guarded. Runs as the extension.
-pub fn install(deployment: &Deployment) -> Result<()> {
+pub(crate) fn install(deployment: &Deployment) -> Result<()> {
     for (side, key) in logs(deployment) {
         register(deployment, side, key, &deployment.log_of(side))?;
     }
@@ -68,21 +71,12 @@ fn register(deployment: &Deployment, side: Side, key: &Key, log: &QualifiedName)
     let oid = catalog::relation_oid(log)?
         .ok_or_else(|| Error::internal(format!("the log {} was not made", log.plain())))?;
     let attnums: Vec<i64> = key.columns.iter().map(|k| k.attnum.into()).collect();
-    spi::run(
-        "INSERT INTO bluegreen.capture (relation, log, deployment, key) VALUES ($1, $2, $3, $4::int2[])",
-        &[
-            Arg::Oid(deployment.oid(side)),
-            Arg::Oid(oid),
-            Arg::Int(deployment.id),
-            Arg::Ints(&attnums),
-        ],
-    )?;
-    Ok(())
+    captured::register(deployment.oid(side), oid, deployment.id, &attnums)
 }
 
 /// In which form a log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// As we made it.
     Intact,
     /// Something was put on it that changes what a statement does, or needs an entry for each row: or was
@@ -93,7 +87,7 @@ pub enum Form {
 }
 
 /// In which form the log of a side is. Quick: it is asked under the swap's lock.
-pub fn form(deployment: &Deployment, side: Side) -> Result<Form> {
+pub(crate) fn form(deployment: &Deployment, side: Side) -> Result<Form> {
     let Some((_, key)) = logs(deployment).into_iter().find(|(s, _)| *s == side) else {
         return Ok(Form::Intact);
     };
@@ -107,7 +101,7 @@ pub fn form(deployment: &Deployment, side: Side) -> Result<Form> {
 
 /// Empties a log that was drained, under the swap's lock: nobody can be writing it. A small file is
 /// kept, because a new one takes longer than the lock should last.
-pub fn empty_log(name: &QualifiedName) -> Result<()> {
+pub(crate) fn empty_log(name: &QualifiedName) -> Result<()> {
     const SMALL_BLOCKS: i64 = 128;
     let Some(oid) = catalog::relation_oid(name)? else { return Ok(()) };
     let large = catalog::existing_table(oid)?.blocks > SMALL_BLOCKS;
@@ -122,7 +116,7 @@ pub fn empty_log(name: &QualifiedName) -> Result<()> {
 }
 
 /// Takes capture off: the triggers of the tables that still exist, the logs, our records.
-pub fn remove(deployment: &Deployment, tables: &[QualifiedName]) -> Result<()> {
+pub(crate) fn remove(deployment: &Deployment, tables: &[QualifiedName]) -> Result<()> {
     for table in tables {
         for statement in shadow::drop_triggers(table) {
             spi::run(&statement, &[])?;
@@ -131,11 +125,6 @@ pub fn remove(deployment: &Deployment, tables: &[QualifiedName]) -> Result<()> {
     for side in [Side::Origin, Side::Shadow] {
         spi::run(&ddl::log::drop(&deployment.log_of(side)), &[])?;
     }
-    for sql in [
-        "DELETE FROM bluegreen.capture WHERE deployment = $1",
-        "DELETE FROM bluegreen.truncation WHERE deployment = $1",
-    ] {
-        spi::run(sql, &[Arg::Int(deployment.id)])?;
-    }
-    Ok(())
+    captured::unregister(deployment.id)?;
+    truncation::take(deployment.id, None).map(drop)
 }

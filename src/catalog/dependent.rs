@@ -10,7 +10,7 @@ use crate::pg::spi::{self, Arg};
 
 /// A view or a function that depends on the table.
 #[derive(Debug, Clone, Deserialize)]
-pub struct TwinRow {
+pub(crate) struct TwinRow {
     /// What it is.
     pub kind: CopyKind,
     /// OID.
@@ -29,7 +29,7 @@ pub struct TwinRow {
 
 /// A trigger, rule or policy of the table or of one of its views.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Part {
+pub(crate) struct Part {
     /// OID.
     pub oid: u32,
     /// Name.
@@ -44,7 +44,7 @@ pub struct Part {
 
 /// A foreign key from the table or to it.
 #[derive(Debug, Clone, Deserialize)]
-pub struct ForeignKey {
+pub(crate) struct ForeignKey {
     /// Name.
     pub name: Ident,
     /// The table that has it.
@@ -90,7 +90,7 @@ pub struct ForeignKey {
 
 /// A publication that sends the table.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Published {
+pub(crate) struct Published {
     /// Name.
     pub name: Ident,
     /// Column list.
@@ -101,7 +101,7 @@ pub struct Published {
 
 /// A policy or a rule of another table.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Other {
+pub(crate) struct Other {
     /// What it is.
     pub kind: CopyKind,
     /// OID.
@@ -120,7 +120,7 @@ pub struct Other {
 
 /// Something that a definition depends on.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Use {
+pub(crate) struct Use {
     /// OID of its catalog.
     pub class: u32,
     /// Its OID.
@@ -131,7 +131,7 @@ pub struct Use {
 
 /// Something that cannot be carried over.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Stranger {
+pub(crate) struct Stranger {
     /// What kind of object.
     pub kind: String,
     /// Its name.
@@ -144,38 +144,38 @@ struct Statement {
 }
 
 /// Views and functions that depend on the table, in the order in which they can be made.
-pub fn twins(table: u32) -> Result<Vec<TwinRow>> {
+pub(crate) fn twins(table: u32) -> Result<Vec<TwinRow>> {
     spi::rows(include_str!("queries/dependent/twins.sql"), &[Arg::Oid(table)])
 }
 
 /// The table, its views and its functions.
-pub fn family(table: u32) -> Result<Vec<u32>> {
+pub(crate) fn family(table: u32) -> Result<Vec<u32>> {
     Ok(std::iter::once(table).chain(twins(table)?.iter().map(|t| t.oid)).collect())
 }
 
 /// Parts of the table and of its views, by the query of their kind.
-pub fn parts(query: &str, table: u32, views: &[u32]) -> Result<Vec<Part>> {
+pub(crate) fn parts(query: &str, table: u32, views: &[u32]) -> Result<Vec<Part>> {
     let views = longs(views);
     spi::rows(query, &[Arg::Oid(table), Arg::Ints(&views)])
 }
 
 /// Foreign keys from the table and to it.
-pub fn foreign_keys(table: u32) -> Result<Vec<ForeignKey>> {
+pub(crate) fn foreign_keys(table: u32) -> Result<Vec<ForeignKey>> {
     spi::rows(include_str!("queries/dependent/foreign_keys.sql"), &[Arg::Oid(table)])
 }
 
 /// Publications that name the table.
-pub fn publications(table: u32) -> Result<Vec<Published>> {
+pub(crate) fn publications(table: u32) -> Result<Vec<Published>> {
     spi::rows(include_str!("queries/dependent/publications.sql"), &[Arg::Oid(table)])
 }
 
 /// Publications of everything in the table's schema.
-pub fn schema_publications(table: u32) -> Result<Vec<Published>> {
+pub(crate) fn schema_publications(table: u32) -> Result<Vec<Published>> {
     spi::rows(include_str!("queries/dependent/schema_publications.sql"), &[Arg::Oid(table)])
 }
 
 /// A generated column of the index that is the table's replica identity, which is not sent to subscribers.
-pub fn identity_not_sent(table: u32) -> Result<Option<Ident>> {
+pub(crate) fn identity_not_sent(table: u32) -> Result<Option<Ident>> {
     #[derive(Deserialize)]
     struct Column {
         name: Ident,
@@ -185,14 +185,14 @@ pub fn identity_not_sent(table: u32) -> Result<Option<Ident>> {
 }
 
 /// Policies and rules of other tables that depend on the table, its views or functions (`family`).
-pub fn others(table: u32, family: &[u32]) -> Result<Vec<Other>> {
+pub(crate) fn others(table: u32, family: &[u32]) -> Result<Vec<Other>> {
     let family = longs(family);
     let args = [Arg::Oid(table), Arg::Ints(&family)];
     spi::rows(include_str!("queries/dependent/others.sql"), &args)
 }
 
 /// What hangs on the table, its views or functions (`family`) and cannot be carried over.
-pub fn strangers(table: u32, family: &[u32]) -> Result<Vec<Stranger>> {
+pub(crate) fn strangers(table: u32, family: &[u32]) -> Result<Vec<Stranger>> {
     let family = longs(family);
     let args = [Arg::Oid(table), Arg::Ints(&family)];
     spi::rows(include_str!("queries/dependent/strangers.sql"), &args)
@@ -200,20 +200,20 @@ pub fn strangers(table: u32, family: &[u32]) -> Result<Vec<Stranger>> {
 
 /// The statements that make an object again, by the query of its kind; in `schema`, where it lives in
 /// one.
-pub fn make(query: &str, oid: u32, schema: Option<&Ident>) -> Result<Vec<String>> {
+pub(crate) fn make(query: &str, oid: u32, schema: Option<&Ident>) -> Result<Vec<String>> {
     let schema = schema.map(|schema| Arg::Text(schema.as_str()));
     let args: Vec<_> = [Arg::Oid(oid)].into_iter().chain(schema).collect();
     statements(spi::rows(query, &args)?)
 }
 
 /// The statements that give a copy of a materialized view the settings that depend on its types.
-pub fn settings(original: u32, copy: u32) -> Result<Vec<String>> {
+pub(crate) fn settings(original: u32, copy: u32) -> Result<Vec<String>> {
     let query = include_str!("queries/dependent/materialized_view_settings.sql");
     statements(spi::rows(query, &[Arg::Oid(original), Arg::Oid(copy)])?)
 }
 
 /// The statement by which a policy or a rule of another table gets its expressions.
-pub fn say(kind: CopyKind, oid: u32) -> Result<Vec<String>> {
+pub(crate) fn say(kind: CopyKind, oid: u32) -> Result<Vec<String>> {
     let query = if kind == CopyKind::Policy {
         include_str!("queries/dependent/say_policy.sql")
     } else {
@@ -232,7 +232,7 @@ fn statements(rows: Vec<Statement>) -> Result<Vec<String>> {
 }
 
 /// Marks of a table: statements, and whether they need its indexes.
-pub fn marks(table: u32) -> Result<Vec<(String, bool)>> {
+pub(crate) fn marks(table: u32) -> Result<Vec<(String, bool)>> {
     #[derive(Deserialize)]
     struct Mark {
         statement: String,
@@ -244,13 +244,13 @@ pub fn marks(table: u32) -> Result<Vec<(String, bool)>> {
 }
 
 /// What an object of a catalog depends on; a row type stands for its relation.
-pub fn needs(catalog: &str, oid: u32) -> Result<Vec<Use>> {
+pub(crate) fn needs(catalog: &str, oid: u32) -> Result<Vec<Use>> {
     let args = [Arg::Text(catalog), Arg::Oid(oid)];
     spi::rows(include_str!("queries/dependent/needs.sql"), &args)
 }
 
 /// Numbers of the columns of `table` that an object of a catalog depends on.
-pub fn columns_used(catalog: &str, oid: u32, table: u32) -> Result<Vec<i16>> {
+pub(crate) fn columns_used(catalog: &str, oid: u32, table: u32) -> Result<Vec<i16>> {
     #[derive(Deserialize)]
     struct Column {
         attnum: i16,
@@ -261,7 +261,7 @@ pub fn columns_used(catalog: &str, oid: u32, table: u32) -> Result<Vec<i16>> {
 }
 
 /// Schemas of types that columns of the shadow have and none of the origin has.
-pub fn schemas_of_new_types(origin: u32, shadow: u32) -> Result<Vec<Ident>> {
+pub(crate) fn schemas_of_new_types(origin: u32, shadow: u32) -> Result<Vec<Ident>> {
     #[derive(Deserialize)]
     struct Named {
         name: Ident,
@@ -272,14 +272,14 @@ pub fn schemas_of_new_types(origin: u32, shadow: u32) -> Result<Vec<Ident>> {
 }
 
 /// Owner of a relation or a function.
-pub fn owner(oid: u32) -> Result<Option<u32>> {
+pub(crate) fn owner(oid: u32) -> Result<Option<u32>> {
     let sql = "SELECT coalesce((SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = $1),
                       (SELECT p.proowner FROM pg_catalog.pg_proc p WHERE p.oid = $1))::int8";
     Ok(spi::one_kept::<i64>(sql, &[Arg::Oid(oid)])?.map(|oid| oid as u32))
 }
 
 /// The part of that name of a relation: a trigger, a rule or a policy, by its catalog.
-pub fn part(catalog: &str, relation: u32, name: &Ident) -> Result<Option<u32>> {
+pub(crate) fn part(catalog: &str, relation: u32, name: &Ident) -> Result<Option<u32>> {
     let sql = match catalog {
         "pg_catalog.pg_trigger" => {
             "SELECT oid::int8 FROM pg_catalog.pg_trigger WHERE tgrelid = $1 AND tgname = $2 AND NOT tgisinternal"
@@ -294,7 +294,7 @@ pub fn part(catalog: &str, relation: u32, name: &Ident) -> Result<Option<u32>> {
 }
 
 /// Functions of that name in a schema.
-pub fn functions(schema: &Ident, name: &Ident) -> Result<Vec<u32>> {
+pub(crate) fn functions(schema: &Ident, name: &Ident) -> Result<Vec<u32>> {
     #[derive(Deserialize)]
     struct Row {
         oid: u32,
@@ -307,7 +307,7 @@ pub fn functions(schema: &Ident, name: &Ident) -> Result<Vec<u32>> {
 }
 
 /// A function as SQL names it, qualified.
-pub fn function_name(oid: u32) -> Result<Option<String>> {
+pub(crate) fn function_name(oid: u32) -> Result<Option<String>> {
     let sql = "SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p WHERE p.oid = $1";
     spi::one(sql, &[Arg::Oid(oid)])
 }

@@ -8,7 +8,7 @@ use crate::pg::spi;
 
 /// An event trigger that is enabled.
 #[derive(Debug, Clone, Deserialize)]
-pub struct EventTrigger {
+pub(crate) struct EventTrigger {
     /// Its name.
     pub name: Ident,
     /// `ddl_command_start`, `ddl_command_end`, `table_rewrite` or `sql_drop`.
@@ -20,12 +20,12 @@ pub struct EventTrigger {
 }
 
 /// Those that fire on what a deployment does.
-pub fn event_triggers() -> Result<Vec<EventTrigger>> {
+pub(crate) fn event_triggers() -> Result<Vec<EventTrigger>> {
     spi::rows(include_str!("queries/event_triggers.sql"), &[])
 }
 
 /// The event triggers that may have done something, in words; those of a command alone, where there are any.
-pub fn suspects(tag: Option<&str>) -> Result<Option<String>> {
+pub(crate) fn suspects(tag: Option<&str>) -> Result<Option<String>> {
     let known = event_triggers()?;
     let of_tag = |trigger: &&EventTrigger| match (&trigger.tags, tag) {
         (Some(tags), Some(tag)) => tags.iter().any(|t| t == tag),
@@ -43,7 +43,7 @@ pub fn suspects(tag: Option<&str>) -> Result<Option<String>> {
 }
 
 /// The error where something is not what a command of ours has just made, or not where; `fact` says it.
-pub fn changed(fact: impl std::fmt::Display, tag: &str) -> Error {
+pub(crate) fn changed(fact: impl std::fmt::Display, tag: &str) -> Error {
     let who = suspects(Some(tag)).ok().flatten();
     let by = who.map_or(String::new(), |who| format!(" ({who} runs in the command)"));
     Error::state(format!("{fact}{by}"))
@@ -52,7 +52,7 @@ pub fn changed(fact: impl std::fmt::Display, tag: &str) -> Error {
 
 impl EventTrigger {
     /// What it is and when it fires: `stamp (ddl_command_end of CREATE TABLE)`.
-    pub fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         let name = plain(self.name.as_str());
         match &self.tags {
             Some(tags) => format!("{name} ({} of {})", self.event, tags.join(", ")),
@@ -62,7 +62,7 @@ impl EventTrigger {
 
     /// Whether its function is in an error's context: the server writes it with its arguments, of which
     /// it has none, behind its schema where that is not in the search_path.
-    pub fn is_in(&self, context: &str) -> bool {
+    pub(crate) fn is_in(&self, context: &str) -> bool {
         let name = self.function_name.as_str();
         let called = |quoted: &str| {
             context.match_indices(quoted).any(|(at, _)| {

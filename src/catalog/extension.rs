@@ -8,7 +8,7 @@ use crate::pg::spi::{self, Arg};
 
 /// A column of an extension's table that can hold the OID of a table.
 #[derive(Debug, Clone, Deserialize)]
-pub struct OidColumn {
+pub(crate) struct OidColumn {
     schema: Ident,
     name: Ident,
     /// The column.
@@ -23,14 +23,14 @@ pub struct OidColumn {
 
 impl OidColumn {
     /// Its table.
-    pub fn table(&self) -> QualifiedName {
+    pub(crate) fn table(&self) -> QualifiedName {
         QualifiedName { schema: self.schema.clone(), name: self.name.clone() }
     }
 }
 
 /// An object, and whose it is.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Belonging {
+pub(crate) struct Belonging {
     /// The object for messages.
     pub title: String,
     /// Its extension.
@@ -38,12 +38,12 @@ pub struct Belonging {
 }
 
 /// Columns of all other extensions' tables that can hold the OID of a table.
-pub fn oid_columns() -> Result<Vec<OidColumn>> {
+pub(crate) fn oid_columns() -> Result<Vec<OidColumn>> {
     spi::rows(include_str!("queries/extension_columns.sql"), &[])
 }
 
 /// Whose these relations and functions are; those of extensions first.
-pub fn of(relations: &[u32], functions: &[u32]) -> Result<Vec<Belonging>> {
+pub(crate) fn of(relations: &[u32], functions: &[u32]) -> Result<Vec<Belonging>> {
     let longs = |oids: &[u32]| oids.iter().map(|oid| i64::from(*oid)).collect::<Vec<_>>();
     let (relations, functions) = (longs(relations), longs(functions));
     let args = [Arg::Ints(&relations), Arg::Ints(&functions)];

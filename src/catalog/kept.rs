@@ -9,13 +9,13 @@ use crate::ident::{Ident, QualifiedName};
 use crate::pg::spi::{self, Arg};
 
 /// A table with more rows is looked at by an index on the column only.
-pub const MOST_ROWS: i64 = 100_000;
+pub(crate) const MOST_ROWS: i64 = 100_000;
 /// The same for its size in bytes.
 const MOST_BYTES: i64 = 100 << 20;
 
 /// An OID that is another one after a swap.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Known {
+pub(crate) struct Known {
     /// The OID.
     pub oid: u32,
     /// What has it, in words.
@@ -24,7 +24,7 @@ pub struct Known {
 
 /// A column of a user's table that has OIDs.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Column {
+pub(crate) struct Column {
     schema: Ident,
     table_name: Ident,
     /// Its name.
@@ -39,14 +39,14 @@ pub struct Column {
 
 impl Column {
     /// The table.
-    pub fn table(&self) -> QualifiedName {
+    pub(crate) fn table(&self) -> QualifiedName {
         QualifiedName { schema: self.schema.clone(), name: self.table_name.clone() }
     }
 }
 
 /// What has an OID that it keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keeper {
+pub(crate) struct Keeper {
     /// It, in words.
     pub what: String,
     /// The OID.
@@ -54,19 +54,19 @@ pub struct Keeper {
 }
 
 /// OIDs that are others after a swap: of the table, its row type, indexes, views, functions.
-pub fn known(table: u32, family: &[u32]) -> Result<Vec<Known>> {
+pub(crate) fn known(table: u32, family: &[u32]) -> Result<Vec<Known>> {
     let family: Vec<i64> = family.iter().map(|oid| i64::from(*oid)).collect();
     spi::rows(include_str!("queries/kept_oids.sql"), &[Arg::Oid(table), Arg::Ints(&family)])
 }
 
 /// Columns that may have some.
-pub fn columns() -> Result<Vec<Column>> {
+pub(crate) fn columns() -> Result<Vec<Column>> {
     let args = [Arg::Int(MOST_ROWS), Arg::Int(MOST_BYTES)];
     spi::rows(include_str!("queries/kept_columns.sql"), &args)
 }
 
 /// Triggers that have some as arguments.
-pub fn arguments(known: &[Known]) -> Result<Vec<Keeper>> {
+pub(crate) fn arguments(known: &[Known]) -> Result<Vec<Keeper>> {
     #[derive(Deserialize)]
     struct Row {
         what: String,
@@ -79,7 +79,7 @@ pub fn arguments(known: &[Known]) -> Result<Vec<Keeper>> {
 }
 
 /// What has some as constants in its stored tree.
-pub fn constants(known: &[Known]) -> Result<Vec<Keeper>> {
+pub(crate) fn constants(known: &[Known]) -> Result<Vec<Keeper>> {
     #[derive(Deserialize)]
     struct Row {
         what: String,

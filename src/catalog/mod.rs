@@ -3,13 +3,13 @@
 //! All run as the extension's owner (`pg::security::Identity::extension`) with a pinned
 //! search_path, so every name that the server deparses is qualified.
 
-pub mod dependent;
-pub mod event_trigger;
-pub mod extension;
-pub mod kept;
-pub mod reference;
-pub mod row_type;
-pub mod tree;
+pub(crate) mod dependent;
+pub(crate) mod event_trigger;
+pub(crate) mod extension;
+pub(crate) mod kept;
+pub(crate) mod reference;
+pub(crate) mod row_type;
+pub(crate) mod tree;
 
 use serde::Deserialize;
 
@@ -17,13 +17,13 @@ use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::{RecordedConstraint, RecordedIndex};
 use crate::model::key::{Equality, Key, KeyColumn};
-use crate::model::pressure::Pressure;
+
 use crate::pg::opclass;
 use crate::pg::spi::{self, Arg};
 
 /// What a table is.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Table {
+pub(crate) struct Table {
     /// OID.
     pub oid: u32,
     /// Schema.
@@ -56,8 +56,6 @@ pub struct Table {
     pub row_estimate: i64,
     /// A catalog or a table of ours.
     pub is_system: bool,
-    /// It has, or had, children.
-    pub has_children: bool,
     /// Access method.
     pub access_method: Option<Ident>,
     /// Tablespace, when not the database's default.
@@ -68,22 +66,20 @@ pub struct Table {
     pub toast_options: Vec<String>,
     /// Comment.
     pub comment: Option<String>,
-    /// Access rights, as text.
-    pub acl: Option<String>,
     /// Size in blocks.
     pub blocks: i64,
 }
 
 impl Table {
     /// Its qualified name.
-    pub fn qualified(&self) -> QualifiedName {
+    pub(crate) fn qualified(&self) -> QualifiedName {
         QualifiedName { schema: self.schema.clone(), name: self.name.clone() }
     }
 }
 
 /// A column.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Column {
+pub(crate) struct Column {
     /// Attribute number.
     pub attnum: i16,
     /// Name.
@@ -112,8 +108,6 @@ pub struct Column {
     pub generated: String,
     /// Default expression.
     pub default: Option<String>,
-    /// Access rights, as text.
-    pub acl: Option<String>,
     /// Statistics target, -1 for the default.
     pub statistics: i32,
     /// `attoptions`.
@@ -126,21 +120,15 @@ pub struct Column {
 
 /// An index.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Index {
+pub(crate) struct Index {
     /// What is needed to build it again.
     #[serde(flatten)]
     pub recorded: RecordedIndex,
-    /// `indisvalid`.
-    pub valid: bool,
-    /// Primary key.
-    pub primary: bool,
-    /// Size.
-    pub bytes: i64,
 }
 
 /// A CHECK constraint.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Check {
+pub(crate) struct Check {
     /// OID.
     pub oid: u32,
     /// What is needed to add it again.
@@ -152,31 +140,27 @@ pub struct Check {
 
 /// An extended statistics object.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Statistics {
+pub(crate) struct Statistics {
     /// Name.
     pub name: Ident,
     /// Schema.
     pub schema: Ident,
-    /// `pg_get_statisticsobjdef`.
-    pub definition: String,
     /// Target, -1 for the default.
     pub target: i32,
     /// Name of the owner.
     pub owner: Ident,
-    /// Comment.
-    pub comment: Option<String>,
 }
 
 impl Statistics {
     /// Their qualified name.
-    pub fn qualified(&self) -> QualifiedName {
+    pub(crate) fn qualified(&self) -> QualifiedName {
         QualifiedName { schema: self.schema.clone(), name: self.name.clone() }
     }
 }
 
 /// A sequence that a column owns.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Sequence {
+pub(crate) struct Sequence {
     /// Attribute number of the column.
     pub attnum: i16,
     /// The column.
@@ -201,14 +185,14 @@ pub struct Sequence {
 
 impl Sequence {
     /// Its qualified name.
-    pub fn qualified(&self) -> QualifiedName {
+    pub(crate) fn qualified(&self) -> QualifiedName {
         QualifiedName { schema: self.schema.clone(), name: self.name.clone() }
     }
 }
 
 /// Names of a table's indexes and extended statistics, in the order in which they were made.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub struct PartsMade {
+pub(crate) struct PartsMade {
     /// The indexes.
     pub indexes: Vec<String>,
     /// The extended statistics.
@@ -217,7 +201,7 @@ pub struct PartsMade {
 
 /// Who stands in the way of a lock.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Blocker {
+pub(crate) struct Blocker {
     /// Backend; none for a prepared transaction.
     pub pid: Option<i32>,
     /// Role.
@@ -233,12 +217,12 @@ pub struct Blocker {
 }
 
 /// What the table is; None when there is no such relation.
-pub fn table(oid: u32) -> Result<Option<Table>> {
+pub(crate) fn table(oid: u32) -> Result<Option<Table>> {
     Ok(spi::rows(include_str!("queries/table.sql"), &[Arg::Oid(oid)])?.pop())
 }
 
 /// The table, which must exist.
-pub fn existing_table(oid: u32) -> Result<Table> {
+pub(crate) fn existing_table(oid: u32) -> Result<Table> {
     table(oid)?.ok_or_else(|| {
         Error::new(
             pgrx::PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
@@ -249,39 +233,39 @@ pub fn existing_table(oid: u32) -> Result<Table> {
 }
 
 /// Its columns, in order.
-pub fn columns(oid: u32) -> Result<Vec<Column>> {
+pub(crate) fn columns(oid: u32) -> Result<Vec<Column>> {
     spi::rows(include_str!("queries/columns.sql"), &[Arg::Oid(oid)])
 }
 
 /// The default or generation expression of a column as the server stores it.
-pub fn default_tree(oid: u32, column: i16) -> Result<Option<String>> {
+pub(crate) fn default_tree(oid: u32, column: i16) -> Result<Option<String>> {
     let sql = "SELECT d.adbin::text FROM pg_catalog.pg_attrdef d
                 WHERE d.adrelid = $1 AND d.adnum = $2";
     spi::one_kept(sql, &[Arg::Oid(oid), Arg::Int(column.into())])
 }
 
 /// Its indexes, primary key first.
-pub fn indexes(oid: u32) -> Result<Vec<Index>> {
+pub(crate) fn indexes(oid: u32) -> Result<Vec<Index>> {
     spi::rows(include_str!("queries/indexes.sql"), &[Arg::Oid(oid)])
 }
 
 /// Its CHECK constraints.
-pub fn checks(oid: u32) -> Result<Vec<Check>> {
+pub(crate) fn checks(oid: u32) -> Result<Vec<Check>> {
     spi::rows(include_str!("queries/checks.sql"), &[Arg::Oid(oid)])
 }
 
 /// Its extended statistics.
-pub fn statistics(oid: u32) -> Result<Vec<Statistics>> {
+pub(crate) fn statistics(oid: u32) -> Result<Vec<Statistics>> {
     spi::rows(include_str!("queries/statistics.sql"), &[Arg::Oid(oid)])
 }
 
 /// The sequences that its columns own.
-pub fn sequences(oid: u32) -> Result<Vec<Sequence>> {
+pub(crate) fn sequences(oid: u32) -> Result<Vec<Sequence>> {
     spi::rows(include_str!("queries/sequences.sql"), &[Arg::Oid(oid)])
 }
 
 /// Who holds what a swap would wait for: locks on `relations`, snapshots older than `drain_xid`.
-pub fn blockers(relations: &[u32], drain_xid: u64, caller: u32) -> Result<Vec<Blocker>> {
+pub(crate) fn blockers(relations: &[u32], drain_xid: u64, caller: u32) -> Result<Vec<Blocker>> {
     let relations: Vec<i64> = relations.iter().map(|oid| i64::from(*oid)).collect();
     let args = [Arg::Ints(&relations), Arg::Int(drain_xid as i64), Arg::Oid(caller)];
     spi::rows(include_str!("queries/blockers.sql"), &args)
@@ -289,7 +273,7 @@ pub fn blockers(relations: &[u32], drain_xid: u64, caller: u32) -> Result<Vec<Bl
 
 /// The pids of walsenders that make the first copy of a subscription of the table, as a moment before
 /// `xid` saw it.
-pub fn first_copies(table: u32, xid: u64) -> Result<Option<String>> {
+pub(crate) fn first_copies(table: u32, xid: u64) -> Result<Option<String>> {
     // What others do is remembered within a transaction.
     spi::one_kept::<bool>("SELECT pg_catalog.pg_stat_clear_snapshot() IS NULL", &[])?;
     let args = [Arg::Oid(table), Arg::Int(xid as i64)];
@@ -297,7 +281,7 @@ pub fn first_copies(table: u32, xid: u64) -> Result<Option<String>> {
 }
 
 /// Its definition, part by part, with that of what hangs on it.
-pub fn fingerprint(oid: u32) -> Result<serde_json::Value> {
+pub(crate) fn fingerprint(oid: u32) -> Result<serde_json::Value> {
     let family = dependent::family(oid)?;
     let own = parts(include_str!("queries/fingerprint.sql"), &[Arg::Oid(oid)])?;
     let longs: Vec<i64> = family.iter().map(|oid| i64::from(*oid)).collect();
@@ -313,26 +297,26 @@ fn parts(query: &str, args: &[Arg<'_>]) -> Result<serde_json::Map<String, serde_
 }
 
 /// All properties of an object of a catalog, part by part, that a copy of it ought to have.
-pub fn properties(catalog: &str, oid: u32) -> Result<serde_json::Value> {
+pub(crate) fn properties(catalog: &str, oid: u32) -> Result<serde_json::Value> {
     let args = [Arg::Text(catalog), Arg::Oid(oid)];
     parts(include_str!("queries/properties.sql"), &args).map(serde_json::Value::Object)
 }
 
 /// Its indexes and extended statistics, in the order in which they were made.
-pub fn parts_made(oid: u32) -> Result<PartsMade> {
+pub(crate) fn parts_made(oid: u32) -> Result<PartsMade> {
     spi::row(include_str!("queries/parts_made.sql"), &[Arg::Oid(oid)])
 }
 
 /// In which form a change log is, as far as a quick look tells: `intact`, `more` (something was put on it, or
 /// was once), `columns` (they are not those that it was made with); None where there is none. `types` are
 /// those of its key.
-pub fn log_form(log: &QualifiedName, types: &[i64]) -> Result<Option<String>> {
+pub(crate) fn log_form(log: &QualifiedName, types: &[i64]) -> Result<Option<String>> {
     let args = [Arg::Text(log.schema.as_str()), Arg::Text(log.name.as_str()), Arg::Ints(types)];
     spi::one_kept(include_str!("queries/log_form.sql"), &args)
 }
 
 /// Unique keys by which its rows can be followed, the best first.
-pub fn keys(oid: u32) -> Result<Vec<Key>> {
+pub(crate) fn keys(oid: u32) -> Result<Vec<Key>> {
     #[derive(Deserialize)]
     struct Row {
         index: String,
@@ -398,13 +382,13 @@ fn key_column(column: &Column, equals: String, equality: Equality) -> KeyColumn 
 }
 
 /// Whether there is a relation with this OID. Takes no lock on it, as its size would.
-pub fn is_there(oid: u32) -> Result<bool> {
+pub(crate) fn is_there(oid: u32) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = $1)";
     Ok(spi::one_kept::<bool>(sql, &[Arg::Oid(oid)])?.unwrap_or(false))
 }
 
 /// OID of a relation, if it exists.
-pub fn relation_oid(name: &QualifiedName) -> Result<Option<u32>> {
+pub(crate) fn relation_oid(name: &QualifiedName) -> Result<Option<u32>> {
     let sql = "SELECT c.oid::int8 FROM pg_catalog.pg_class c
                  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = $1 AND c.relname = $2";
@@ -413,20 +397,20 @@ pub fn relation_oid(name: &QualifiedName) -> Result<Option<u32>> {
 }
 
 /// Whether something in the schema has a name that another could not be given.
-pub fn is_taken(name: &QualifiedName) -> Result<bool> {
+pub(crate) fn is_taken(name: &QualifiedName) -> Result<bool> {
     let args = [Arg::Text(name.schema.as_str()), Arg::Text(name.name.as_str())];
     Ok(spi::one_kept::<bool>(include_str!("queries/is_taken.sql"), &args)?.unwrap_or(false))
 }
 
 /// OID of a schema, if it exists.
-pub fn schema_oid(name: &Ident) -> Result<Option<u32>> {
+pub(crate) fn schema_oid(name: &Ident) -> Result<Option<u32>> {
     let sql = "SELECT oid::int8 FROM pg_catalog.pg_namespace WHERE nspname = $1";
     Ok(spi::one_kept::<i64>(sql, &[Arg::Text(name.as_str())])?.map(|oid| oid as u32))
 }
 
 /// Refuses where a schema that we have just made is not there, or another role's: its owner could drop what is
 /// in it, and put something where it is found first.
-pub fn require_own_schema(name: &Ident) -> Result<()> {
+pub(crate) fn require_own_schema(name: &Ident) -> Result<()> {
     let sql = "SELECT n.nspowner = u.oid FROM pg_catalog.pg_namespace n, pg_catalog.pg_roles u
                 WHERE n.nspname = $1 AND u.rolname = current_user";
     if spi::one_kept::<bool>(sql, &[Arg::Text(name.as_str())])? == Some(true) {
@@ -440,18 +424,13 @@ pub fn require_own_schema(name: &Ident) -> Result<()> {
 }
 
 /// Whether `role` has the rights of `owner` (or is a superuser).
-pub fn is_owner(role: u32, owner: u32) -> Result<bool> {
+pub(crate) fn is_owner(role: u32, owner: u32) -> Result<bool> {
     let sql = "SELECT pg_catalog.pg_has_role($1::oid, $2::oid, 'USAGE')";
     Ok(spi::one::<bool>(sql, &[Arg::Oid(role), Arg::Oid(owner)])?.unwrap_or(false))
 }
 
-/// What the server has to bear; of the standbys only those named, if any is.
-pub fn pressure(replicas: &[String]) -> Result<Pressure> {
-    spi::row(include_str!("queries/pressure.sql"), &[Arg::Texts(replicas.to_vec())])
-}
-
 /// Whether commits wait for standbys to replay, and one of them has not yet come to a position of the WAL.
-pub fn commits_wait_for_replay(position: &str) -> Result<bool> {
+pub(crate) fn commits_wait_for_replay(position: &str) -> Result<bool> {
     let sql = include_str!("queries/commits_wait_for_replay.sql");
     Ok(spi::one_kept::<bool>(sql, &[Arg::Text(position)])? == Some(true))
 }

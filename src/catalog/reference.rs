@@ -8,7 +8,7 @@ use crate::pg::spi::{self, Arg};
 
 /// A foreign key of a table with rows of its own.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Reference {
+pub(crate) struct Reference {
     /// Name.
     pub name: Ident,
     /// The table that has it.
@@ -43,17 +43,17 @@ pub struct Reference {
 
 impl Reference {
     /// The table that has it.
-    pub fn child_name(&self) -> QualifiedName {
+    pub(crate) fn child_name(&self) -> QualifiedName {
         QualifiedName { schema: self.child_schema.clone(), name: self.child_name.clone() }
     }
 
     /// The table that it references.
-    pub fn parent_name(&self) -> QualifiedName {
+    pub(crate) fn parent_name(&self) -> QualifiedName {
         QualifiedName { schema: self.parent_schema.clone(), name: self.parent_name.clone() }
     }
 
     /// ON DELETE SET NULL and SET DEFAULT: the columns, and whether to the default.
-    pub fn sets(&self) -> Option<(&[Ident], bool)> {
+    pub(crate) fn sets(&self) -> Option<(&[Ident], bool)> {
         let all = if self.set_columns.is_empty() { &self.columns } else { &self.set_columns };
         match self.on_delete {
             'n' => Some((all, false)),
@@ -64,6 +64,6 @@ impl Reference {
 }
 
 /// Foreign keys from the table and to it.
-pub fn of(table: u32) -> Result<Vec<Reference>> {
+pub(crate) fn of(table: u32) -> Result<Vec<Reference>> {
     spi::rows(include_str!("queries/references.sql"), &[Arg::Oid(table)])
 }

@@ -7,7 +7,7 @@ use crate::pg::spi::{self, Arg};
 
 /// A function that uses a table's row type.
 #[derive(Debug, Clone, Deserialize)]
-pub struct RowTypeUser {
+pub(crate) struct RowTypeUser {
     /// The function with its arguments.
     pub name: String,
     /// The catalogs say so; else its text looks so.
@@ -15,6 +15,6 @@ pub struct RowTypeUser {
 }
 
 /// Functions that use the row type of a table, or an array of it.
-pub fn row_type_users(table: u32) -> Result<Vec<RowTypeUser>> {
+pub(crate) fn row_type_users(table: u32) -> Result<Vec<RowTypeUser>> {
     spi::rows(include_str!("queries/row_type_users.sql"), &[Arg::Oid(table)])
 }

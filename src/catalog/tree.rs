@@ -11,12 +11,12 @@ use crate::model::tree::{self, Class, Columns, Counterparts, Item, Part, written
 use crate::pg::spi::{self, Arg};
 
 /// Catalogs by whose names [`parts`] knows objects.
-pub const INDEX: &str = "pg_catalog.pg_index";
+pub(crate) const INDEX: &str = "pg_catalog.pg_index";
 /// Of constraints.
-pub const CONSTRAINT: &str = "pg_catalog.pg_constraint";
+pub(crate) const CONSTRAINT: &str = "pg_catalog.pg_constraint";
 
 /// The trees of an object of a catalog, part by part. OIDs of copies become those of their originals.
-pub fn parts(catalog: &str, oid: u32, counterparts: &Counterparts) -> Result<Vec<Part>> {
+pub(crate) fn parts(catalog: &str, oid: u32, counterparts: &Counterparts) -> Result<Vec<Part>> {
     #[derive(Deserialize)]
     struct Row {
         part: String,
@@ -37,26 +37,26 @@ pub fn parts(catalog: &str, oid: u32, counterparts: &Counterparts) -> Result<Vec
 }
 
 /// What the text of an object means: where it is read, and its trees.
-pub fn meaning(catalog: &str, oid: u32) -> Result<Meaning> {
+pub(crate) fn meaning(catalog: &str, oid: u32) -> Result<Meaning> {
     let parts = parts(catalog, oid, &Counterparts::default())?;
     Ok(Meaning { path: unnamed_schemas(&parts)?, tree: Some(written(&parts)) })
 }
 
 /// Refuses an object that is not the tree that was recorded of it.
-pub fn require(title: &str, catalog: &str, oid: u32, recorded: &Meaning) -> Result<()> {
+pub(crate) fn require(title: &str, catalog: &str, oid: u32, recorded: &Meaning) -> Result<()> {
     let Some(tree) = &recorded.tree else { return Ok(()) };
     let found = parts(catalog, oid, &Counterparts::default())?;
     tree::require(title, tree, &written(&found))
 }
 
 /// The same of an index, by its name.
-pub fn require_index(name: &QualifiedName, recorded: &Meaning) -> Result<()> {
+pub(crate) fn require_index(name: &QualifiedName, recorded: &Meaning) -> Result<()> {
     let Some(oid) = super::relation_oid(name)? else { return Ok(()) };
     require(&format!("index {}", plain(name.name.as_str())), INDEX, oid, recorded)
 }
 
 /// The same of a CHECK constraint, by its name.
-pub fn require_check(table: &QualifiedName, constraint: &RecordedConstraint) -> Result<()> {
+pub(crate) fn require_check(table: &QualifiedName, constraint: &RecordedConstraint) -> Result<()> {
     let sql = "SELECT k.oid::int8 FROM pg_catalog.pg_constraint k
                  JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
                  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -72,12 +72,12 @@ pub fn require_check(table: &QualifiedName, constraint: &RecordedConstraint) -> 
 }
 
 /// The schemas that must be searched for operators of the trees that are not named in their text.
-pub fn unnamed_schemas(parts: &[Part]) -> Result<Vec<Ident>> {
+pub(crate) fn unnamed_schemas(parts: &[Part]) -> Result<Vec<Ident>> {
     schemas_of(&parts.iter().flat_map(|part| part.tree.unnamed()).collect::<Vec<_>>())
 }
 
 /// The schemas that must be searched for operators to be found, without pg_catalog.
-pub fn schemas_of(operators: &[u32]) -> Result<Vec<Ident>> {
+pub(crate) fn schemas_of(operators: &[u32]) -> Result<Vec<Ident>> {
     #[derive(Deserialize)]
     struct Named {
         name: Ident,
@@ -93,7 +93,7 @@ pub fn schemas_of(operators: &[u32]) -> Result<Vec<Ident>> {
 
 /// The counterparts for copies by their originals: relations and functions. `columns` says which
 /// columns correspond, where it is not by their numbers.
-pub fn counterparts(
+pub(crate) fn counterparts(
     copies: &HashMap<u32, u32>,
     columns: impl IntoIterator<Item = (u32, Columns)>,
 ) -> Result<Counterparts> {
@@ -115,7 +115,7 @@ pub fn counterparts(
 }
 
 /// Takes one more copy in, a relation or a function.
-pub fn add(known: &mut Counterparts, original: u32, copy: u32) -> Result<()> {
+pub(crate) fn add(known: &mut Counterparts, original: u32, copy: u32) -> Result<()> {
     let one = counterparts(&HashMap::from([(original, copy)]), [])?;
     known.relations.extend(one.relations);
     known.functions.extend(one.functions);
@@ -139,7 +139,7 @@ fn row_types(relations: impl Iterator<Item = u32>) -> Result<HashMap<u32, (u32, 
 }
 
 /// The columns of a copy that was made with all columns of its original, in their order.
-pub fn columns_in_order(original: u32) -> Result<Columns> {
+pub(crate) fn columns_in_order(original: u32) -> Result<Columns> {
     #[derive(Deserialize)]
     struct Row {
         attnum: i16,
@@ -150,7 +150,7 @@ pub fn columns_in_order(original: u32) -> Result<Columns> {
 }
 
 /// Whether what stands in the place of `from` is the same thing for another type.
-pub fn is_same_for_other_type(class: Class, from: u32, to: u32) -> Result<bool> {
+pub(crate) fn is_same_for_other_type(class: Class, from: u32, to: u32) -> Result<bool> {
     let sql = match class {
         Class::Operator => include_str!("queries/tree/same_operator.sql"),
         Class::Function => include_str!("queries/tree/same_function.sql"),
@@ -161,7 +161,7 @@ pub fn is_same_for_other_type(class: Class, from: u32, to: u32) -> Result<bool> 
 }
 
 /// Something that a tree calls, as SQL names it.
-pub fn called(class: Class, oid: u32) -> Result<String> {
+pub(crate) fn called(class: Class, oid: u32) -> Result<String> {
     let catalog = match class {
         Class::Operator => "pg_operator",
         Class::Function => "pg_proc",

@@ -1,10 +1,10 @@
 //! What others may notice of the deployment while it runs.
 
-use crate::check::Facts;
+use crate::check::facts::Facts;
 use crate::model::finding::Finding;
 
 /// Event triggers, standbys, unlogged tables.
-pub fn check(facts: &Facts) -> Vec<Finding> {
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
     for trigger in &facts.event_triggers {
         found.push(Finding::note(

@@ -3,11 +3,11 @@
 use pgrx::PgSqlErrorCode as Code;
 
 use crate::catalog::dependent::Stranger;
-use crate::check::Facts;
+use crate::check::facts::Facts;
 use crate::model::finding::Finding;
 
 /// One refusal for each object.
-pub fn check(facts: &Facts) -> Vec<Finding> {
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let table = facts.table.qualified().plain();
     facts.strangers.iter().map(|s| refusal(&table, s)).collect()
 }

@@ -5,25 +5,16 @@
 
 use pgrx::PgSqlErrorCode as Code;
 
-use crate::check::Facts;
+use crate::check::facts::{Facts, Seen};
 use crate::model::finding::Finding;
 
-/// What was seen of a table.
-#[derive(Debug, Clone, Default)]
-pub struct Seen {
-    /// What the server reads instead of the table, and whose that is.
-    pub read: Option<(String, Option<String>)>,
-    /// Tables of extensions that hold its OID: the extension, the table with the column.
-    pub held: Vec<(String, String)>,
-}
-
 /// One refusal for each.
-pub fn check(facts: &Facts) -> Vec<Finding> {
+pub(crate) fn check(facts: &Facts) -> Vec<Finding> {
     refusals(&facts.table.qualified().plain(), &facts.seen)
 }
 
 /// The refusals for a table.
-pub fn refusals(table: &str, seen: &Seen) -> Vec<Finding> {
+pub(crate) fn refusals(table: &str, seen: &Seen) -> Vec<Finding> {
     let unsupported = Code::ERRCODE_FEATURE_NOT_SUPPORTED;
     let read = seen.read.iter().map(|(what, extension)| {
         let whose = extension.as_ref().map_or(String::new(), |e| format!(" of extension {e}"));

@@ -2,11 +2,11 @@
 
 use pgrx::PgSqlErrorCode as Code;
 
-use crate::check::Facts;
+use crate::check::facts::Facts;
 use crate::model::finding::Finding;
 
 /// Refuses views, foreign, temporary, system and partitioned tables, partitions and typed tables.
-pub fn check(facts: &Facts) -> Vec<Finding> {
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let table = &facts.table;
     let name = table.qualified().plain();
     let mut found = Vec::new();

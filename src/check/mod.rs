@@ -5,46 +5,19 @@
 
 mod capture;
 mod dependents;
-pub mod elsewhere;
+pub(crate) mod elsewhere;
+pub(crate) mod facts;
 mod kind;
 mod names;
-pub mod oid_kept;
+pub(crate) mod oid_kept;
 mod revert;
-pub mod row_type;
+pub(crate) mod row_type;
 mod subscribers;
 
-use crate::catalog::dependent::{Published, Stranger};
-use crate::catalog::event_trigger::EventTrigger;
-use crate::catalog::row_type::RowTypeUser;
-use crate::catalog::{Column, Table};
+use crate::check::facts::Facts;
 use crate::error::Error;
-use crate::ident::Ident;
-use crate::model::changes::Change;
-use crate::model::finding::{Finding, Severity};
 
-/// What is known of the table before anything is made.
-pub struct Facts {
-    /// The table.
-    pub table: Table,
-    /// Its columns.
-    pub columns: Vec<Column>,
-    /// What hangs on it and cannot be carried over.
-    pub strangers: Vec<Stranger>,
-    /// The changes asked for.
-    pub changes: Vec<Change>,
-    /// The blue schema's name.
-    pub blue_schema: Ident,
-    /// Event triggers that our DDL would fire.
-    pub event_triggers: Vec<EventTrigger>,
-    /// Functions that use its row type.
-    pub row_type_users: Vec<RowTypeUser>,
-    /// Standbys are connected, or may be.
-    pub has_standby: bool,
-    /// Publications that send the table, by its own name or by its schema's.
-    pub publications: Vec<Published>,
-    /// Where its rows are, and who else knows it.
-    pub seen: elsewhere::Seen,
-}
+use crate::model::finding::{Finding, Severity};
 
 /// A check.
 type Check = fn(&Facts) -> Vec<Finding>;
@@ -62,12 +35,12 @@ const CHECKS: &[Check] = &[
 ];
 
 /// All findings.
-pub fn run(facts: &Facts) -> Vec<Finding> {
+pub(crate) fn run(facts: &Facts) -> Vec<Finding> {
     CHECKS.iter().flat_map(|check| check(facts)).collect()
 }
 
 /// The first refusal, as the error that bg_prepare raises.
-pub fn refusal(findings: &[Finding]) -> Option<Error> {
+pub(crate) fn refusal(findings: &[Finding]) -> Option<Error> {
     let first = findings.iter().find(|f| f.severity == Severity::Error)?;
     let others: Vec<_> = findings
         .iter()

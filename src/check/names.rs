@@ -2,11 +2,11 @@
 
 use pgrx::PgSqlErrorCode as Code;
 
-use crate::check::Facts;
+use crate::check::facts::Facts;
 use crate::model::finding::Finding;
 
 /// Columns whose names our own statements use.
-pub fn check(facts: &Facts) -> Vec<Finding> {
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     facts
         .columns
         .iter()

@@ -8,7 +8,7 @@ const CODE: &str = "oid_kept";
 const HINT: &str = "Keep a name and look it up when it is needed (to_regclass), or write the new OID in the transaction of the swap, and the old one in that of a revert.";
 
 /// `column` of a table holds these OIDs.
-pub fn in_column(column: &Column, oids: &[u32], known: &[Known]) -> Finding {
+pub(crate) fn in_column(column: &Column, oids: &[u32], known: &[Known]) -> Finding {
     let (table, name) = (column.table().plain(), plain(column.column_name.as_str()));
     let of = names(oids, known);
     warning(
@@ -20,7 +20,7 @@ pub fn in_column(column: &Column, oids: &[u32], known: &[Known]) -> Finding {
 }
 
 /// A trigger has one as an argument.
-pub fn in_argument(keeper: &Keeper, known: &[Known]) -> Finding {
+pub(crate) fn in_argument(keeper: &Keeper, known: &[Known]) -> Finding {
     let (what, of) = (&keeper.what, names(&[keeper.oid], known));
     warning(
         what.clone(),
@@ -31,7 +31,7 @@ pub fn in_argument(keeper: &Keeper, known: &[Known]) -> Finding {
 }
 
 /// A stored tree has one as a constant.
-pub fn in_constant(keeper: &Keeper, known: &[Known]) -> Finding {
+pub(crate) fn in_constant(keeper: &Keeper, known: &[Known]) -> Finding {
     let (what, of) = (&keeper.what, names(&[keeper.oid], known));
     warning(
         what.clone(),
@@ -46,7 +46,7 @@ fn warning(object: String, fact: String) -> Finding {
 }
 
 /// A column that nobody looked at, and why.
-pub fn not_looked_at(column: &Column, why: &str) -> Finding {
+pub(crate) fn not_looked_at(column: &Column, why: &str) -> Finding {
     let (table, name) = (column.table().plain(), plain(column.column_name.as_str()));
     Finding::note(
         CODE,
@@ -59,7 +59,7 @@ pub fn not_looked_at(column: &Column, why: &str) -> Finding {
 }
 
 /// Why a large table was not looked at.
-pub fn too_large() -> String {
+pub(crate) fn too_large() -> String {
     format!("the table has more than {MOST_ROWS} rows, or 100 MB, and no index on the column")
 }
 

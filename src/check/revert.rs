@@ -1,12 +1,12 @@
 //! What the change may cost clients, and a revert.
 
-use crate::check::Facts;
+use crate::check::facts::Facts;
 use crate::ident::plain;
 use crate::model::changes::{Action, Change};
 use crate::model::finding::Finding;
 
 /// Plans that break, and rows that may not fit the old table.
-pub fn check(facts: &Facts) -> Vec<Finding> {
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
     let table = facts.table.qualified().plain();
     let shape_changes = facts.changes.iter().any(|c| {

@@ -2,7 +2,7 @@
 //! keep the old one.
 
 use crate::catalog::row_type::RowTypeUser;
-use crate::check::Facts;
+use crate::check::facts::Facts;
 use crate::model::finding::Finding;
 
 const HINT: &str = "Let those sessions reconnect after the swap, and after bg_finish those that did not (restart the pool): DISCARD and DEALLOCATE do not help. A variable of type record has no such memory.";
@@ -11,7 +11,7 @@ const HINT: &str = "Let those sessions reconnect after the swap, and after bg_fi
 const NAMED: usize = 5;
 
 /// One warning for each function.
-pub fn check(facts: &Facts) -> Vec<Finding> {
+pub(crate) fn check(facts: &Facts) -> Vec<Finding> {
     let table = facts.table.qualified().plain();
     facts.row_type_users.iter().map(|user| finding(&table, user)).collect()
 }
@@ -30,7 +30,7 @@ fn finding(table: &str, user: &RowTypeUser) -> Finding {
 }
 
 /// What a swap says about it; None where there is no such function.
-pub fn notice(table: &str, users: &[RowTypeUser]) -> Option<String> {
+pub(crate) fn notice(table: &str, users: &[RowTypeUser]) -> Option<String> {
     let first: Vec<_> = users.iter().take(NAMED).map(|user| user.name.as_str()).collect();
     if first.is_empty() {
         return None;

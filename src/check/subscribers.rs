@@ -1,12 +1,12 @@
 //! What subscribers of the table will miss: their tables are not changed with it.
 
-use crate::check::Facts;
+use crate::check::facts::Facts;
 use crate::ident::plain;
 use crate::model::changes::{Action, Change};
 use crate::model::finding::Finding;
 
 /// Columns that are sent from the swap on, and that a subscriber need not have.
-pub fn check(facts: &Facts) -> Vec<Finding> {
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let names = |everything: bool| {
         let sends = facts.publications.iter().filter(|p| !everything || p.columns.is_none());
         let names: Vec<_> = sends.map(|p| plain(p.name.as_str())).collect();

@@ -5,13 +5,13 @@ use crate::ident::{Ident, QualifiedName};
 use crate::model::key::Key;
 
 /// The misfits' keys in the other table's terms, with their numbers.
-pub const NOW: &str = "bluegreen_now";
+pub(crate) const NOW: &str = "bluegreen_now";
 /// The same for the keys that the other table still has their rows under.
-pub const BEFORE: &str = "bluegreen_before";
+pub(crate) const BEFORE: &str = "bluegreen_before";
 /// Entries for the log of the table that goes live.
-pub const AGAIN: &str = "bluegreen_again";
+pub(crate) const AGAIN: &str = "bluegreen_again";
 /// The column of [`AGAIN`] with the operation.
-pub const OPERATION: &str = "bluegreen.op";
+pub(crate) const OPERATION: &str = "bluegreen.op";
 
 fn columns(alias: &str, name: fn(usize) -> String, count: usize) -> String {
     let all: Vec<_> = (0..count).map(|i| format!("{alias}.{}", Ident::new(name(i)))).collect();
@@ -19,7 +19,7 @@ fn columns(alias: &str, name: fn(usize) -> String, count: usize) -> String {
 }
 
 /// The misfits in a log: number, key, and the key that blue still has the row under.
-pub fn misfits(log: &QualifiedName, count: usize) -> String {
+pub(crate) fn misfits(log: &QualifiedName, count: usize) -> String {
     let keys: Vec<_> =
         ["k", "o"].iter().flat_map(|p| (1..=count).map(move |i| format!("{p}{i}"))).collect();
     let keys = keys.join(", ");
@@ -27,7 +27,7 @@ pub fn misfits(log: &QualifiedName, count: usize) -> String {
 }
 
 /// The keys of [`WORK`] in `column` in blue's terms, with their numbers.
-pub fn mapped(rows: &Rows<'_>, column: fn(usize) -> String) -> String {
+pub(crate) fn mapped(rows: &Rows<'_>, column: fn(usize) -> String) -> String {
     let first = Ident::new(column(0));
     let there = format!("(SELECT * FROM {WORK} x WHERE x.{first} IS NOT NULL)");
     let keys = columns("k", mapped_name, rows.mapping.to_key.columns.len());
@@ -35,24 +35,24 @@ pub fn mapped(rows: &Rows<'_>, column: fn(usize) -> String) -> String {
 }
 
 /// The numbers in `name` whose keys a table has.
-pub fn present(name: &str, table: &QualifiedName, key: &Key) -> String {
+pub(crate) fn present(name: &str, table: &QualifiedName, key: &Key) -> String {
     let same = Rows::join(key, "t", "x", |i| Ident::new(mapped_name(i)));
     format!("SELECT DISTINCT x.{} FROM {name} x JOIN ONLY {table} t ON {same}", Ident::new(ID))
 }
 
 /// The numbers in `name`.
-pub fn numbers(name: &str) -> String {
+pub(crate) fn numbers(name: &str) -> String {
     format!("SELECT DISTINCT x.{} FROM {name} x", Ident::new(ID))
 }
 
 /// The places of the rows that a table has under the keys in `name`.
-pub fn places(name: &str, table: &QualifiedName, key: &Key) -> String {
+pub(crate) fn places(name: &str, table: &QualifiedName, key: &Key) -> String {
     let same = Rows::join(key, "t", "x", |i| Ident::new(mapped_name(i)));
     format!("SELECT DISTINCT t.ctid FROM {name} x JOIN ONLY {table} t ON {same}")
 }
 
 /// Deletes the rows under the keys of [`WORK`] whose numbers are not in `$1`.
-pub fn leave(table: &QualifiedName, key: &Key) -> String {
+pub(crate) fn leave(table: &QualifiedName, key: &Key) -> String {
     let same = Rows::join(key, "g", "w", |i| Ident::new(batch_key(i)));
     let id = Ident::new(ID);
     format!(
@@ -62,7 +62,7 @@ pub fn leave(table: &QualifiedName, key: &Key) -> String {
 
 /// What the offline table has to look at again: [`NOW`] for the numbers in `$1`; [`BEFORE`], with what
 /// is under the present key going there, for those in `$2`.
-pub fn again(key: &Key) -> String {
+pub(crate) fn again(key: &Key) -> String {
     let (id, count) = (Ident::new(ID), key.columns.len());
     let none: Vec<_> = key.columns.iter().map(|k| format!("NULL::{}", k.type_sql)).collect();
     let (now, before, none) =
@@ -76,7 +76,7 @@ pub fn again(key: &Key) -> String {
 }
 
 /// Appends [`AGAIN`] to a log at position `$1`.
-pub fn log(log: &QualifiedName, count: usize) -> String {
+pub(crate) fn log(log: &QualifiedName, count: usize) -> String {
     let names: Vec<_> =
         ["k", "o"].iter().flat_map(|p| (1..=count).map(move |i| format!("{p}{i}"))).collect();
     format!(

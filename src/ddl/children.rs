@@ -6,15 +6,15 @@ use crate::ident::{Ident, QualifiedName, literal};
 use crate::model::key::Key;
 
 /// Rows of a child as JSON, to be kept for people.
-pub const CHILDREN: &str = "bluegreen_children";
+pub(crate) const CHILDREN: &str = "bluegreen_children";
 /// The column of [`CHILDREN`] with the referencing columns as JSON.
-pub const KEY_TEXT: &str = "bluegreen.key";
+pub(crate) const KEY_TEXT: &str = "bluegreen.key";
 /// The column of [`CHILDREN`] with the row as JSON.
-pub const ROW_TEXT: &str = "bluegreen.row";
+pub(crate) const ROW_TEXT: &str = "bluegreen.row";
 
 /// Values by which rows are referred to, which the owner of one table has read for that of the other: neither
 /// need be allowed to read both.
-pub const REFERENCES: &str = "bluegreen_references";
+pub(crate) const REFERENCES: &str = "bluegreen_references";
 /// The column of [`REFERENCES`] with the place of the referring row.
 const PLACE: &str = "bluegreen.place";
 
@@ -41,7 +41,7 @@ fn refers(reference: &Reference, parent: &str, child: &str) -> String {
 }
 
 /// [`REFERENCES`] of the rows of the parent whose keys are in [`WORK`].
-pub fn referred_of_work(reference: &Reference, key: &Key) -> String {
+pub(crate) fn referred_of_work(reference: &Reference, key: &Key) -> String {
     format!(
         "SELECT {} FROM {WORK} w JOIN ONLY {} AS g ON {}",
         as_references("g", &reference.referenced),
@@ -51,7 +51,7 @@ pub fn referred_of_work(reference: &Reference, key: &Key) -> String {
 }
 
 /// [`REFERENCES`] of the rows of the parent at the places `$1`.
-pub fn referred_at(reference: &Reference) -> String {
+pub(crate) fn referred_at(reference: &Reference) -> String {
     format!(
         "SELECT {} FROM ONLY {} AS p WHERE p.ctid = ANY ($1::pg_catalog.tid[])",
         as_references("p", &reference.referenced),
@@ -60,7 +60,7 @@ pub fn referred_at(reference: &Reference) -> String {
 }
 
 /// The places of rows of the child that refer to [`REFERENCES`].
-pub fn referring(reference: &Reference) -> String {
+pub(crate) fn referring(reference: &Reference) -> String {
     let columns = reference.columns.iter().zip(&reference.equals).enumerate();
     let equal =
         columns.map(|(i, (column, equals))| format!("r.{} {equals} c.{column}", referred(i)));
@@ -72,7 +72,7 @@ pub fn referring(reference: &Reference) -> String {
 }
 
 /// Of a table that refers to itself: the keys of rows that refer to those whose keys are in [`WORK`].
-pub fn keys_of_work(reference: &Reference, key: &Key) -> String {
+pub(crate) fn keys_of_work(reference: &Reference, key: &Key) -> String {
     let keys: Vec<_> = key.columns.iter().map(|k| format!("c.{}", k.name)).collect();
     format!(
         "SELECT DISTINCT {} FROM {WORK} w JOIN ONLY {} AS g ON {} JOIN ONLY {} AS c ON {}",
@@ -85,7 +85,7 @@ pub fn keys_of_work(reference: &Reference, key: &Key) -> String {
 }
 
 /// [`REFERENCES`] of the child's rows at the places `$1`, with their places.
-pub fn references_at(reference: &Reference) -> String {
+pub(crate) fn references_at(reference: &Reference) -> String {
     let refer: Vec<_> =
         reference.columns.iter().map(|c| format!(" AND c.{c} IS NOT NULL")).collect();
     format!(
@@ -98,7 +98,7 @@ pub fn references_at(reference: &Reference) -> String {
 }
 
 /// The places of those of [`REFERENCES`] that refer to a row which is not there.
-pub fn orphans(reference: &Reference) -> String {
+pub(crate) fn orphans(reference: &Reference) -> String {
     let columns = reference.referenced.iter().zip(&reference.equals).enumerate();
     let equal =
         columns.map(|(i, (column, equals))| format!("p.{column} {equals} r.{}", referred(i)));
@@ -112,7 +112,7 @@ pub fn orphans(reference: &Reference) -> String {
 }
 
 /// What the rows at the places `$1` refer to, as the server says it: `(a, b)=(1, 2)`.
-pub fn describe(reference: &Reference) -> String {
+pub(crate) fn describe(reference: &Reference) -> String {
     let values: Vec<_> =
         reference.columns.iter().map(|c| format!("pg_catalog.format('%s', c.{c})")).collect();
     let names: Vec<_> = reference.columns.iter().map(|c| crate::ident::plain(c.as_str())).collect();
@@ -125,7 +125,7 @@ pub fn describe(reference: &Reference) -> String {
 }
 
 /// The rows at the places `$1`, for [`CHILDREN`].
-pub fn as_json(reference: &Reference) -> String {
+pub(crate) fn as_json(reference: &Reference) -> String {
     let key: Vec<_> =
         reference.columns.iter().map(|c| format!("{}, c.{c}", literal(c.as_str()))).collect();
     format!(
@@ -135,23 +135,13 @@ pub fn as_json(reference: &Reference) -> String {
     )
 }
 
-/// Keeps [`CHILDREN`] as rows that were set aside: `$1` deployment, `$2` why, `$3` their table.
-pub fn keep() -> String {
-    format!(
-        "INSERT INTO bluegreen.misfit (deployment, direction, key, \"row\", error, sqlstate, set_aside, child)
-         SELECT $1, 'reverse', k.{}::jsonb, k.{}::jsonb, $2, '23503', true, $3 FROM {CHILDREN} k",
-        Ident::new(KEY_TEXT),
-        Ident::new(ROW_TEXT)
-    )
-}
-
 /// Deletes the rows at the places `$1`.
-pub fn delete(table: &QualifiedName) -> String {
+pub(crate) fn delete(table: &QualifiedName) -> String {
     format!("DELETE FROM ONLY {table} AS c WHERE c.ctid = ANY ($1::pg_catalog.tid[])")
 }
 
 /// Takes the references out of the rows at the places `$1`.
-pub fn unset<'a>(
+pub(crate) fn unset<'a>(
     table: &QualifiedName,
     null: impl IntoIterator<Item = &'a Ident>,
     default: impl IntoIterator<Item = &'a Ident>,
@@ -165,6 +155,6 @@ pub fn unset<'a>(
 }
 
 /// Whether role `$1` may delete rows of table `$2`.
-pub fn may_delete() -> &'static str {
+pub(crate) fn may_delete() -> &'static str {
     "SELECT pg_catalog.has_table_privilege($1::oid, $2::oid, 'DELETE')"
 }

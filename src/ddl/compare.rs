@@ -12,26 +12,26 @@ use crate::model::key::Key;
 use crate::model::mapping::Mapping;
 
 /// Keys under which the tables differ, with what is wrong.
-pub const PROBLEMS: &str = "bluegreen_problems";
+pub(crate) const PROBLEMS: &str = "bluegreen_problems";
 /// Keys that wait in the log.
-pub const LOGGED: &str = "bluegreen_logged";
+pub(crate) const LOGGED: &str = "bluegreen_logged";
 /// The column of [`PROBLEMS`] with the key as JSON.
-pub const KEY_TEXT: &str = "bluegreen.key";
+pub(crate) const KEY_TEXT: &str = "bluegreen.key";
 /// The column of [`PROBLEMS`] that says what is wrong.
-pub const PROBLEM: &str = "bluegreen.problem";
+pub(crate) const PROBLEM: &str = "bluegreen.problem";
 
 /// Green has the row, blue has not.
-pub const MISSING: &str = "missing";
+pub(crate) const MISSING: &str = "missing";
 /// Blue has the row, green has not.
-pub const EXTRA: &str = "extra";
+pub(crate) const EXTRA: &str = "extra";
 /// Both have the row, with other values.
-pub const DIFFERENT: &str = "different";
+pub(crate) const DIFFERENT: &str = "different";
 
 /// The types of a table's columns, as SQL.
-pub type Types = Vec<(Ident, String)>;
+pub(crate) type Types = Vec<(Ident, String)>;
 
 /// What is compared.
-pub struct Compare<'a> {
+pub(crate) struct Compare<'a> {
     /// From green to blue.
     pub mapping: &'a Mapping,
     /// From blue to green.
@@ -102,7 +102,7 @@ fn named_key(key: &Key, alias: &str, name: fn(usize) -> String) -> String {
 
 impl Compare<'_> {
     /// What blue ought to have for the rows of green's blocks `from..to`, and their places.
-    pub fn read_green(&self, from: u32, to: u32) -> String {
+    pub(crate) fn read_green(&self, from: u32, to: u32) -> String {
         let values = values(self.mapping, self.blue_types);
         let values: String = values.iter().map(|(_, value)| format!("{value}, ")).collect();
         let (green, within) = (self.green, within(from, to));
@@ -110,18 +110,18 @@ impl Compare<'_> {
     }
 
     /// The columns of blue that are compared.
-    pub fn compared(&self) -> impl Iterator<Item = &Ident> {
+    pub(crate) fn compared(&self) -> impl Iterator<Item = &Ident> {
         self.mapping.columns.iter().filter(|c| !c.volatile).map(|c| &c.column)
     }
 
     /// How many those are.
-    pub fn columns(&self) -> usize {
+    pub(crate) fn columns(&self) -> usize {
         self.compared().count()
     }
 
     /// For each of them the column of green that has the same value in the same type; None where one has
     /// to be computed.
-    pub fn taken_as_they_are(&self) -> Option<Vec<Ident>> {
+    pub(crate) fn taken_as_they_are(&self) -> Option<Vec<Ident>> {
         let type_of = |types: &Types, column: &Ident| {
             types.iter().find(|(name, _)| name == column).map(|(_, sql)| sql.clone())
         };
@@ -136,25 +136,25 @@ impl Compare<'_> {
     }
 
     /// Green's keys at the places of `$1`.
-    pub fn green_keys(&self) -> String {
+    pub(crate) fn green_keys(&self) -> String {
         let keys = self.mapping.from_key.names().map(|name| format!("r.{name}"));
         at_places(&keys.collect::<Vec<_>>().join(", "), self.green)
     }
 
     /// The keys of blue's rows at the places of `$1`, in green's terms.
-    pub fn blue_keys(&self) -> String {
+    pub(crate) fn blue_keys(&self) -> String {
         at_places(&self.back.key_expressions.join(", "), self.blue)
     }
 
     /// Green's keys in its blocks `from..to`.
-    pub fn keys_of_blocks(&self, from: u32, to: u32) -> String {
+    pub(crate) fn keys_of_blocks(&self, from: u32, to: u32) -> String {
         let keys = list(self.mapping.from_key.names());
         format!("SELECT {keys} FROM ONLY {} AS r WHERE {}", self.green, within(from, to))
     }
 
     /// Green's keys in its blocks `from..to` that do not come back to themselves: two of them may be one
     /// in blue, or another one after a revert.
-    pub fn strays(&self, from: u32, to: u32) -> String {
+    pub(crate) fn strays(&self, from: u32, to: u32) -> String {
         let count = self.mapping.from_key.columns.len();
         let names: Vec<_> = self.mapping.to_key.names().collect();
         let expressions = self.mapping.key_expressions.iter().zip(names);
@@ -178,7 +178,7 @@ impl Compare<'_> {
     }
 
     /// Those of the keys in [`WORK`] under which the tables differ, as rows of [`PROBLEMS`].
-    pub fn differ(&self) -> String {
+    pub(crate) fn differ(&self) -> String {
         let forward = values(self.mapping, self.blue_types);
         let back = if self.either_way { values(self.back, self.green_types) } else { Vec::new() };
         let key = self.mapping.from_key.columns.len();
@@ -225,14 +225,14 @@ impl Compare<'_> {
     }
 
     /// The keys of [`WORK`] as rows of [`PROBLEMS`], whatever the tables have: what cannot be computed.
-    pub fn all_differ(&self) -> String {
+    pub(crate) fn all_differ(&self) -> String {
         let key = self.mapping.from_key.columns.len();
         let keys = numbered("w", "bluegreen.k", key);
         format!("SELECT {keys}, {}, '{DIFFERENT}'::text FROM {WORK} w", self.key_json("w"))
     }
 
     /// Those of [`PROBLEMS`] whose key is not in [`LOGGED`].
-    pub fn not_logged(&self) -> String {
+    pub(crate) fn not_logged(&self) -> String {
         format!(
             "SELECT p.* FROM {PROBLEMS} p WHERE NOT EXISTS (SELECT FROM {LOGGED} l WHERE {})",
             joined(&self.mapping.from_key, "l", "bluegreen.k", "p", batch_key)
@@ -240,13 +240,13 @@ impl Compare<'_> {
     }
 
     /// What [`PROBLEMS`] says, each key once: a row of green and one of blue may have led to it.
-    pub fn found(&self) -> String {
+    pub(crate) fn found(&self) -> String {
         let (key, problem) = (Ident::new(KEY_TEXT), Ident::new(PROBLEM));
         format!("SELECT DISTINCT p.{key}, p.{problem} FROM {PROBLEMS} p ORDER BY 1")
     }
 
     /// Puts the keys of [`PROBLEMS`] into the log, at position `$1`.
-    pub fn log_again(&self, log: &QualifiedName) -> String {
+    pub(crate) fn log_again(&self, log: &QualifiedName) -> String {
         let count = self.mapping.from_key.columns.len();
         let columns: Vec<_> = (1..=count).map(|i| format!("k{i}")).collect();
         format!(

@@ -5,14 +5,14 @@ use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::RecordedConstraint;
 
 /// Adds a constraint as it was deparsed, NOT VALID included, and its comment.
-pub fn add(table: &QualifiedName, c: &RecordedConstraint) -> Vec<String> {
+pub(crate) fn add(table: &QualifiedName, c: &RecordedConstraint) -> Vec<String> {
     let add = format!("ALTER TABLE ONLY {table} ADD CONSTRAINT {} {}", c.name, c.definition);
     let comment = c.comment.as_ref().map(|text| comment(table, &c.name, text));
     std::iter::once(add).chain(comment).collect()
 }
 
 /// Makes an index that is there the index of a constraint, and adds its comment.
-pub fn attach(table: &QualifiedName, c: &RecordedConstraint, index: &Ident) -> Vec<String> {
+pub(crate) fn attach(table: &QualifiedName, c: &RecordedConstraint, index: &Ident) -> Vec<String> {
     let kind = if c.kind == "p" { "PRIMARY KEY" } else { "UNIQUE" };
     let attach = format!(
         "ALTER TABLE ONLY {table} ADD CONSTRAINT {} {kind} USING INDEX {index}{}",
@@ -32,26 +32,26 @@ fn deferrability(constraint: &RecordedConstraint) -> &'static str {
 }
 
 /// Comments on a constraint.
-pub fn comment(table: &QualifiedName, name: &Ident, text: &str) -> String {
+pub(crate) fn comment(table: &QualifiedName, name: &Ident, text: &str) -> String {
     object::comment("CONSTRAINT", format!("{name} ON {table}"), Some(text))
 }
 
 /// Takes a constraint off.
-pub fn drop(table: &QualifiedName, name: &Ident) -> String {
+pub(crate) fn drop(table: &QualifiedName, name: &Ident) -> String {
     format!("ALTER TABLE ONLY {table} DROP CONSTRAINT {name} RESTRICT")
 }
 
 /// Takes a constraint off, if it is there.
-pub fn drop_if_exists(table: &QualifiedName, name: &Ident) -> String {
+pub(crate) fn drop_if_exists(table: &QualifiedName, name: &Ident) -> String {
     format!("ALTER TABLE ONLY {table} DROP CONSTRAINT IF EXISTS {name} RESTRICT")
 }
 
 /// Looks at the rows of a constraint that was added NOT VALID.
-pub fn validate(table: &QualifiedName, name: &Ident) -> String {
+pub(crate) fn validate(table: &QualifiedName, name: &Ident) -> String {
     format!("ALTER TABLE ONLY {table} VALIDATE CONSTRAINT {name}")
 }
 
 /// Has a deferred constraint checked with each statement, until the transaction ends.
-pub fn check_at_once(name: &QualifiedName) -> String {
+pub(crate) fn check_at_once(name: &QualifiedName) -> String {
     format!("SET CONSTRAINTS {name} IMMEDIATE")
 }

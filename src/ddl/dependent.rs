@@ -5,57 +5,57 @@ use crate::ddl::constraint;
 use crate::ident::{Ident, QualifiedName, list};
 
 /// A row filter as a policy, to be led through changes.
-pub fn create_filter(name: &Ident, table: &QualifiedName, filter: &str) -> String {
+pub(crate) fn create_filter(name: &Ident, table: &QualifiedName, filter: &str) -> String {
     format!("CREATE POLICY {name} ON {table} USING ({filter})")
 }
 
 /// Takes a part (TRIGGER, RULE, POLICY) off its relation.
-pub fn drop_part(word: &str, name: &Ident, on: &QualifiedName) -> String {
+pub(crate) fn drop_part(word: &str, name: &Ident, on: &QualifiedName) -> String {
     format!("DROP {word} {name} ON {on} RESTRICT")
 }
 
 /// Drops something that lives in a schema, if it is there.
-pub fn drop_in_schema(word: &str, name: &QualifiedName) -> String {
+pub(crate) fn drop_in_schema(word: &str, name: &QualifiedName) -> String {
     format!("DROP {word} IF EXISTS {name} RESTRICT")
 }
 
 /// Drops a function or a procedure; `signature` as the server prints it.
-pub fn drop_routine(signature: &str) -> String {
+pub(crate) fn drop_routine(signature: &str) -> String {
     format!("DROP ROUTINE {signature} RESTRICT")
 }
 
 /// Moves a function or a procedure; `signature` as the server prints it.
-pub fn move_routine(signature: &str, to: &Ident) -> String {
+pub(crate) fn move_routine(signature: &str, to: &Ident) -> String {
     format!("ALTER ROUTINE {signature} SET SCHEMA {to}")
 }
 
 /// Renames a function or a procedure; `signature` as the server prints it.
-pub fn rename_routine(signature: &str, to: &Ident) -> String {
+pub(crate) fn rename_routine(signature: &str, to: &Ident) -> String {
     format!("ALTER ROUTINE {signature} RENAME TO {to}")
 }
 
 /// Fills a materialized view, and tells the planner what is in it.
-pub fn fill(view: &QualifiedName) -> [String; 2] {
+pub(crate) fn fill(view: &QualifiedName) -> [String; 2] {
     [format!("REFRESH MATERIALIZED VIEW {view}"), format!("ANALYZE {view}")]
 }
 
 /// An empty table with the columns of another one, for a trial.
-pub fn create_trial(trial: &QualifiedName, like: &QualifiedName) -> String {
+pub(crate) fn create_trial(trial: &QualifiedName, like: &QualifiedName) -> String {
     format!("CREATE TABLE {trial} (LIKE {like})")
 }
 
 /// A key for a foreign key to reference, on a trial table.
-pub fn add_unique(table: &QualifiedName, columns: &[Ident]) -> String {
+pub(crate) fn add_unique(table: &QualifiedName, columns: &[Ident]) -> String {
     format!("ALTER TABLE {table} ADD UNIQUE ({})", list(columns))
 }
 
 /// Takes a table out of a publication.
-pub fn unpublish(publication: &Ident, table: &QualifiedName) -> String {
+pub(crate) fn unpublish(publication: &Ident, table: &QualifiedName) -> String {
     format!("ALTER PUBLICATION {publication} DROP TABLE ONLY {table}")
 }
 
 /// Puts a table into a publication.
-pub fn publish(
+pub(crate) fn publish(
     publication: &Ident,
     table: &QualifiedName,
     columns: Option<&[Ident]>,
@@ -67,7 +67,7 @@ pub fn publish(
 }
 
 /// The tables and columns of a foreign key.
-pub struct Ends<'a> {
+pub(crate) struct Ends<'a> {
     /// The table that has it.
     pub child: &'a QualifiedName,
     /// Its columns.
@@ -81,7 +81,7 @@ pub struct Ends<'a> {
 }
 
 /// Adds a foreign key without looking at the rows, and its comment.
-pub fn add_foreign_key(key: &ForeignKey, ends: &Ends<'_>) -> Vec<String> {
+pub(crate) fn add_foreign_key(key: &ForeignKey, ends: &Ends<'_>) -> Vec<String> {
     let Ends { child, columns, set_columns, parent, referenced } = ends;
     let mut sql = format!(
         "ALTER TABLE ONLY {child} ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {parent} ({})",

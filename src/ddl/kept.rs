@@ -4,7 +4,7 @@ use crate::ident::{Ident, QualifiedName};
 
 /// Those of the OIDs `$1` that a column has, in one text. Nothing but the column itself is evaluated: a
 /// domain, or a type of the reg family, is an OID as it is.
-pub fn look(table: &QualifiedName, column: &Ident, is_array: bool) -> String {
+pub(crate) fn look(table: &QualifiedName, column: &Ident, is_array: bool) -> String {
     let values = if is_array {
         format!("{table} t CROSS JOIN LATERAL pg_catalog.unnest(t.{column}) v (value)")
     } else {

@@ -13,14 +13,14 @@ fn numbered(prefix: &str, count: usize) -> String {
 }
 
 /// The names of the columns of a log for a key.
-pub fn columns(key: &Key) -> Vec<String> {
+pub(crate) fn columns(key: &Key) -> Vec<String> {
     let numbered = |prefix| (1..=key.columns.len()).map(move |i| format!("{prefix}{i}"));
     let first = ["position", "n", "op"].map(str::to_owned).into_iter();
     first.chain(numbered("k")).chain(numbered("o")).collect()
 }
 
 /// Makes a log for the events of a table with this key.
-pub fn create(log: &QualifiedName, unlogged: bool, key: &Key) -> String {
+pub(crate) fn create(log: &QualifiedName, unlogged: bool, key: &Key) -> String {
     let columns = |prefix: &str| {
         let columns = key.columns.iter().enumerate().map(|(i, column)| {
             let collation = column.collation_sql.as_ref();
@@ -38,38 +38,38 @@ pub fn create(log: &QualifiedName, unlogged: bool, key: &Key) -> String {
 }
 
 /// Lets the database's owner read it, whose pg_dump has to.
-pub fn grant(log: &QualifiedName) -> String {
+pub(crate) fn grant(log: &QualifiedName) -> String {
     format!("GRANT SELECT ON TABLE {log} TO pg_database_owner")
 }
 
 /// Drops it, if it is there.
-pub fn drop(log: &QualifiedName) -> String {
+pub(crate) fn drop(log: &QualifiedName) -> String {
     format!("DROP TABLE IF EXISTS {log} RESTRICT")
 }
 
 /// Empties it and gives its file back.
-pub fn truncate(log: &QualifiedName) -> String {
+pub(crate) fn truncate(log: &QualifiedName) -> String {
     format!("TRUNCATE TABLE {log}")
 }
 
 /// Empties it and keeps its file.
-pub fn delete(log: &QualifiedName) -> String {
+pub(crate) fn delete(log: &QualifiedName) -> String {
     format!("DELETE FROM {log}")
 }
 
 /// Whether it has no rows.
-pub fn is_empty(log: &QualifiedName) -> String {
+pub(crate) fn is_empty(log: &QualifiedName) -> String {
     format!("SELECT NOT EXISTS (SELECT FROM {log})")
 }
 
 /// The number of events, counted up to `$1`.
-pub fn count(log: &QualifiedName) -> String {
+pub(crate) fn count(log: &QualifiedName) -> String {
     format!("SELECT pg_catalog.count(*) FROM (SELECT FROM {log} WHERE op <> 'M' LIMIT $1) l")
 }
 
 /// The first `$1` events, or those of a window, in their order; before them the misfits, if wanted.
 /// Gives place, position, transaction, operation, key and old key; keys have `columns` columns.
-pub fn events(
+pub(crate) fn events(
     log: &QualifiedName,
     columns: usize,
     misfits: bool,
@@ -92,7 +92,7 @@ pub fn events(
 }
 
 /// Lowest and highest position and number of the events from place `$1` up to before `$2`.
-pub fn zone(log: &QualifiedName) -> String {
+pub(crate) fn zone(log: &QualifiedName) -> String {
     format!(
         "SELECT pg_catalog.min(position) AS low, pg_catalog.max(position) AS high, pg_catalog.count(*) AS count
            FROM {log} WHERE op <> 'M' AND ctid >= $1::pg_catalog.tid AND ctid < $2::pg_catalog.tid"
@@ -100,7 +100,7 @@ pub fn zone(log: &QualifiedName) -> String {
 }
 
 /// All keys, present and old ones, of `columns` columns.
-pub fn keys(log: &QualifiedName, columns: usize) -> String {
+pub(crate) fn keys(log: &QualifiedName, columns: usize) -> String {
     format!(
         "SELECT {} FROM {log} UNION ALL SELECT {} FROM {log} WHERE o1 IS NOT NULL",
         numbered("k", columns),

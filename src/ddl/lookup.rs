@@ -9,11 +9,11 @@ use std::fmt::Display;
 use crate::ident::QualifiedName;
 
 /// The place of a row that is to be deleted or updated.
-pub const PLACE: &str = "bluegreen.place";
+pub(crate) const PLACE: &str = "bluegreen.place";
 
 /// For each row before it, in a list of FROM, the rows of `table`, called `alias`, that `condition` finds:
 /// their `columns`, under the same alias.
-pub fn each(
+pub(crate) fn each(
     columns: impl Display,
     table: &QualifiedName,
     alias: &str,
@@ -23,7 +23,7 @@ pub fn each(
 }
 
 /// The same, where a row before it that finds none stays, with NULLs.
-pub fn each_or_none(
+pub(crate) fn each_or_none(
     columns: impl Display,
     table: &QualifiedName,
     alias: &str,
@@ -33,7 +33,7 @@ pub fn each_or_none(
 }
 
 /// That `condition` finds no row of `table`.
-pub fn none(table: &QualifiedName, alias: &str, condition: impl Display) -> String {
+pub(crate) fn none(table: &QualifiedName, alias: &str, condition: impl Display) -> String {
     format!("NOT EXISTS (SELECT FROM ONLY {table} AS {alias} WHERE {condition} OFFSET 0)")
 }
 

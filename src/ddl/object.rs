@@ -5,12 +5,12 @@ use std::fmt::Display;
 use crate::ident::{Ident, QualifiedName, literal};
 
 /// Renames an object in its schema.
-pub fn rename(kind: &str, name: &QualifiedName, to: &Ident) -> String {
+pub(crate) fn rename(kind: &str, name: &QualifiedName, to: &Ident) -> String {
     format!("ALTER {kind} {name} RENAME TO {to}")
 }
 
 /// Comments on an object, or takes its comment off. `name` is quoted, and says what it is on.
-pub fn comment(kind: &str, name: impl Display, comment: Option<&str>) -> String {
+pub(crate) fn comment(kind: &str, name: impl Display, comment: Option<&str>) -> String {
     let comment = comment.map_or("NULL".to_owned(), literal);
     format!("COMMENT ON {kind} {name} IS {comment}")
 }

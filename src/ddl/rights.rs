@@ -7,7 +7,7 @@ use crate::ident::{Ident, literal};
 use crate::pg::spi::Arg;
 
 /// Exactly the rights of $1.
-pub const LIVE: &str = "
+pub(crate) const LIVE: &str = "
     SELECT 0::int2 AS attnum, c.relacl AS acl FROM pg_catalog.pg_class c WHERE c.oid = $1
     UNION ALL
     SELECT b.attnum, a.attacl
@@ -17,7 +17,7 @@ pub const LIVE: &str = "
 
 /// Blue's rights: everything for the owner (a guard keeps writes out), the others' SELECT only, and
 /// no grant option. No rights recorded means the owner's defaults.
-pub const READ_ONLY: &str = "
+pub(crate) const READ_ONLY: &str = "
     SELECT 0::int2 AS attnum, CASE WHEN c.relacl IS NOT NULL THEN (
                SELECT pg_catalog.array_agg(x.item)
                  FROM (SELECT pg_catalog.makeaclitem(e.grantee, e.grantor, 'SELECT', false) AS item
@@ -40,14 +40,14 @@ pub const READ_ONLY: &str = "
       JOIN pg_catalog.pg_attribute b ON b.attrelid = $4 AND b.attname = p.to_name";
 
 /// The parameters of either: `pairs` are the columns of `from` and of the table that gets the rights.
-pub fn arguments<'a>(from: u32, pairs: &[(Ident, Ident)]) -> [Arg<'a>; 3] {
+pub(crate) fn arguments<'a>(from: u32, pairs: &[(Ident, Ident)]) -> [Arg<'a>; 3] {
     let (theirs, ours) = pairs.iter().map(|(f, t)| (f.0.clone(), t.0.clone())).unzip();
     [Arg::Oid(from), Arg::Texts(theirs), Arg::Texts(ours)]
 }
 
 /// Rights that were recorded as text, by attribute number, 0 for the table; none recorded means the
 /// owner's defaults. Needs no parameters.
-pub fn recorded(rights: &[(i16, Option<String>)]) -> String {
+pub(crate) fn recorded(rights: &[(i16, Option<String>)]) -> String {
     let one = |(attnum, acl): &(i16, Option<String>)| {
         let acl = acl.as_deref().map_or("NULL".to_owned(), literal);
         format!("SELECT {attnum}::int2 AS attnum, {acl}::pg_catalog.aclitem[] AS acl")

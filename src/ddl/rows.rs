@@ -9,36 +9,36 @@ use crate::model::key::Key;
 use crate::model::mapping::Mapping;
 
 /// The keys to bring in step: what became of each, and where blue's row under it goes.
-pub const WORK: &str = "bluegreen_work";
+pub(crate) const WORK: &str = "bluegreen_work";
 /// Rows of blue that were taken out and come back.
-pub const KEPT: &str = "bluegreen_kept";
+pub(crate) const KEPT: &str = "bluegreen_kept";
 /// Keys in blue's terms.
-pub const KEYS: &str = "bluegreen_keys";
+pub(crate) const KEYS: &str = "bluegreen_keys";
 
 /// Versions of rows of the read table, with its columns' names.
-pub const VERSIONS: &str = "bluegreen_versions";
+pub(crate) const VERSIONS: &str = "bluegreen_versions";
 
 /// Name of the column that says what became of a key.
-pub const KIND: &str = "bluegreen.kind";
+pub(crate) const KIND: &str = "bluegreen.kind";
 
 /// Name of the column that numbers the keys of a batch.
-pub const ID: &str = "bluegreen.id";
+pub(crate) const ID: &str = "bluegreen.id";
 
 /// Name of the column with the number of the key to which blue's row goes.
-pub const GOES_ID: &str = "bluegreen.goes_id";
+pub(crate) const GOES_ID: &str = "bluegreen.goes_id";
 
 /// The column of a key of the batch, column `i` of it, from 0.
-pub fn batch_key(i: usize) -> String {
+pub(crate) fn batch_key(i: usize) -> String {
     format!("bluegreen.k{}", i + 1)
 }
 
 /// The column of the key to which blue's row under the batch's key goes; NULL if it is thrown away.
-pub fn goes_key(i: usize) -> String {
+pub(crate) fn goes_key(i: usize) -> String {
     format!("bluegreen.g{}", i + 1)
 }
 
 /// The column of a key in blue's terms, number `i`, from 0.
-pub fn mapped_name(i: usize) -> String {
+pub(crate) fn mapped_name(i: usize) -> String {
     format!("bluegreen.b{}", i + 1)
 }
 
@@ -47,7 +47,7 @@ fn mapped_column(i: usize) -> Ident {
 }
 
 /// The value that a version has in column `i` of those that only the written table has, from 0.
-pub fn side_column(i: usize) -> String {
+pub(crate) fn side_column(i: usize) -> String {
     format!("bluegreen.s{}", i + 1)
 }
 
@@ -60,7 +60,7 @@ const SKIP: &str = " ON CONFLICT DO NOTHING";
 
 /// What a row does that collides with one that blue has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Conflict {
+pub(crate) enum Conflict {
     /// Overwrites the row of the same key; any other collision is an error.
     Update,
     /// Stays out.
@@ -79,7 +79,7 @@ impl Conflict {
 }
 
 /// One direction with the names of its two tables.
-pub struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     /// The mapping.
     pub mapping: &'a Mapping,
     /// The table that is read.
@@ -158,7 +158,7 @@ impl Rows<'_> {
     }
 
     /// Copies the rows of green's blocks `from..to`.
-    pub fn copy(&self, from: u32, to: u32) -> String {
+    pub(crate) fn copy(&self, from: u32, to: u32) -> String {
         format!(
             "{} AND g.ctid < '({to},0)'::pg_catalog.tid",
             self.copy_where(&format!("g.ctid >= '({from},0)'::pg_catalog.tid"))
@@ -166,7 +166,7 @@ impl Rows<'_> {
     }
 
     /// Copies the rows of one block whose line pointers are in `from..to`.
-    pub fn copy_lines(&self, block: u32, from: u32, to: u32) -> String {
+    pub(crate) fn copy_lines(&self, block: u32, from: u32, to: u32) -> String {
         self.copy_where(&format!(
             "g.ctid >= '({block},{from})'::pg_catalog.tid AND g.ctid < '({block},{to})'::pg_catalog.tid"
         ))
@@ -183,7 +183,7 @@ impl Rows<'_> {
     }
 
     /// The key of the row at a line pointer of green.
-    pub fn key_at(&self, block: u32, line: u32) -> String {
+    pub(crate) fn key_at(&self, block: u32, line: u32) -> String {
         format!(
             "SELECT {} FROM ONLY {} AS g WHERE g.ctid = '({block},{line})'::pg_catalog.tid",
             list(self.mapping.from_key.names()),
@@ -192,7 +192,7 @@ impl Rows<'_> {
     }
 
     /// The keys of [`WORK`] (`bluegreen.k…`) in blue's terms.
-    pub fn map_keys(&self) -> String {
+    pub(crate) fn map_keys(&self) -> String {
         let columns: Vec<_> = (0..self.mapping.key_expressions.len())
             .map(|i| format!("k.{}", mapped_column(i)))
             .collect();
@@ -200,7 +200,7 @@ impl Rows<'_> {
     }
 
     /// The same with the keys' numbers before them.
-    pub fn map_numbered_keys(&self) -> String {
+    pub(crate) fn map_numbered_keys(&self) -> String {
         let columns: Vec<_> = (0..self.mapping.key_expressions.len())
             .map(|i| format!("k.{}", mapped_column(i)))
             .collect();
@@ -213,7 +213,7 @@ impl Rows<'_> {
     }
 
     /// The numbers of keys of [`WORK`] that blue has, and the transactions that made its rows.
-    pub fn made_by(&self) -> String {
+    pub(crate) fn made_by(&self) -> String {
         format!(
             "SELECT k.{}, t.xmin FROM {} k {}",
             Ident::new(ID),
@@ -224,7 +224,7 @@ impl Rows<'_> {
 
     /// Writes a row for each of [`VERSIONS`]; `side` says that these have values of the columns that only
     /// blue has.
-    pub fn write_versions(&self, side: bool) -> String {
+    pub(crate) fn write_versions(&self, side: bool) -> String {
         let only = self.mapping.side_only.iter().enumerate().filter(|_| side);
         let (names, values): (Vec<_>, Vec<_>) = only
             .map(|(i, c)| (format!(", {c}"), format!(", g.{}", Ident::new(side_column(i)))))
@@ -240,7 +240,7 @@ impl Rows<'_> {
     }
 
     /// Deletes from blue's blocks `from..to` the rows whose key is in [`KEYS`].
-    pub fn purge(&self, from: u32, to: u32) -> String {
+    pub(crate) fn purge(&self, from: u32, to: u32) -> String {
         format!(
             "DELETE FROM ONLY {} AS t WHERE t.ctid >= '({from},0)'::pg_catalog.tid AND t.ctid < '({to},0)'::pg_catalog.tid AND EXISTS (SELECT FROM {KEYS} k WHERE {})",
             self.to,
@@ -251,7 +251,7 @@ impl Rows<'_> {
     /// Takes rows out of blue: what green no longer has; where only blue has some columns also what
     /// moves to another key and what is replaced by another row; with `replace` all that the batch
     /// names. Returns the rows, for [`Rows::put_back`].
-    pub fn take_out(&self, replace: bool, all_columns: &[Ident]) -> String {
+    pub(crate) fn take_out(&self, replace: bool, all_columns: &[Ident]) -> String {
         let kind = Ident::new(KIND);
         let gone = format!("k.{kind} = 'g' AND {}", self.none_of_green("k", batch_key));
         let goes = Ident::new(GOES_ID);
@@ -317,7 +317,7 @@ impl Rows<'_> {
     ///
     /// Keys of the batch differ in their bytes but may be equal (1.0 and 1.00): one that is gone
     /// gives way to one that is not.
-    pub fn write(&self, conflict: Conflict, kept: bool) -> String {
+    pub(crate) fn write(&self, conflict: Conflict, kept: bool) -> String {
         let mut sql = format!(
             "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} w {} WHERE {}",
             self.to,
@@ -357,7 +357,7 @@ impl Rows<'_> {
     /// The same in two steps, for a table with columns that green has no value for: INSERT … ON
     /// CONFLICT would check their NOT NULL before it sees that the row is there. First the rows that
     /// blue has are updated, then the others are inserted.
-    pub fn update_then_insert(&self, kept: bool) -> [String; 2] {
+    pub(crate) fn update_then_insert(&self, kept: bool) -> [String; 2] {
         let written: Vec<_> = self
             .mapping
             .columns
@@ -436,7 +436,7 @@ impl Rows<'_> {
 
     /// Puts the rows of [`KEPT`] that go somewhere back with green's present values, under their
     /// present key, with their values of the columns that only blue has.
-    pub fn put_back(&self, all_columns: &[Ident], conflict: Conflict) -> String {
+    pub(crate) fn put_back(&self, all_columns: &[Ident], conflict: Conflict) -> String {
         let kept: Vec<_> = self
             .mapping
             .side_only
@@ -457,7 +457,7 @@ impl Rows<'_> {
 
     /// Puts back those rows of [`KEPT`] that have moved on: green has no row under the key any more,
     /// a later event will say where it went. Only the key is new.
-    pub fn put_back_in_transit(&self, all_columns: &[Ident], conflict: Conflict) -> String {
+    pub(crate) fn put_back_in_transit(&self, all_columns: &[Ident], conflict: Conflict) -> String {
         let values: Vec<_> = all_columns
             .iter()
             .enumerate()
@@ -481,7 +481,7 @@ impl Rows<'_> {
     }
 
     /// The numbers of keys of [`WORK`] that green has and blue has not.
-    pub fn missing(&self) -> String {
+    pub(crate) fn missing(&self) -> String {
         format!(
             "SELECT k.{} FROM {} k {} WHERE {}",
             Ident::new(ID),
@@ -494,7 +494,7 @@ impl Rows<'_> {
     /// Puts those rows of [`KEPT`] back as they were whose rows of green could not be written (their
     /// numbers are in `$1`): under their key, if green has no other row there, and where nothing stands
     /// in their way.
-    pub fn restore(&self, all_columns: &[Ident]) -> String {
+    pub(crate) fn restore(&self, all_columns: &[Ident]) -> String {
         let kept: Vec<_> =
             (0..all_columns.len()).map(|i| format!("k.{}", kept_column(i))).collect();
         format!(
@@ -508,12 +508,12 @@ impl Rows<'_> {
     }
 
     /// A row for each key of [`WORK`] that green has.
-    pub fn present(&self) -> String {
+    pub(crate) fn present(&self) -> String {
         format!("SELECT 1 FROM {WORK} w {}", self.each_of_green("w", batch_key))
     }
 
     /// For each row of [`WORK`]: the key and green's row as JSON, for a misfit.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let key: Vec<_> = self
             .mapping
             .from_key

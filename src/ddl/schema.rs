@@ -5,31 +5,31 @@ use std::fmt::Display;
 use crate::ident::Ident;
 
 /// Makes a schema.
-pub fn create(name: &Ident) -> String {
+pub(crate) fn create(name: &Ident) -> String {
     format!("CREATE SCHEMA {name}")
 }
 
 /// Drops it; it is empty.
-pub fn drop(name: &Ident) -> String {
+pub(crate) fn drop(name: &Ident) -> String {
     format!("DROP SCHEMA {name} RESTRICT")
 }
 
 /// Drops it, if it is there; it is empty.
-pub fn drop_if_exists(name: &Ident) -> String {
+pub(crate) fn drop_if_exists(name: &Ident) -> String {
     format!("DROP SCHEMA IF EXISTS {name} RESTRICT")
 }
 
 /// Lets a role see what is in it.
-pub fn grant_usage(name: &Ident, role: impl Display) -> String {
+pub(crate) fn grant_usage(name: &Ident, role: impl Display) -> String {
     format!("GRANT USAGE ON SCHEMA {name} TO {role}")
 }
 
 /// Lets a role make things in it.
-pub fn grant_create(name: &Ident, role: impl Display) -> String {
+pub(crate) fn grant_create(name: &Ident, role: impl Display) -> String {
     format!("GRANT USAGE, CREATE ON SCHEMA {name} TO {role}")
 }
 
 /// Takes all rights on it away from a role.
-pub fn revoke(name: &Ident, role: impl Display) -> String {
+pub(crate) fn revoke(name: &Ident, role: impl Display) -> String {
     format!("REVOKE ALL ON SCHEMA {name} FROM {role}")
 }

@@ -5,7 +5,7 @@ use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::RecordedIndex;
 
 /// Statements that build an index.
-pub struct BuildIndex {
+pub(crate) struct BuildIndex {
     /// Need no more than SHARE on the table.
     pub build: Vec<String>,
     /// Need ACCESS EXCLUSIVE, for a moment.
@@ -14,7 +14,7 @@ pub struct BuildIndex {
 
 /// Builds an index from its deparse; one that a constraint owns is built first and attached then,
 /// because ADD CONSTRAINT would hold ACCESS EXCLUSIVE for the whole build.
-pub fn build_index(table: &QualifiedName, index: &RecordedIndex) -> BuildIndex {
+pub(crate) fn build_index(table: &QualifiedName, index: &RecordedIndex) -> BuildIndex {
     let mut build = Vec::new();
     let mut exclusive = Vec::new();
     let name = QualifiedName { schema: table.schema.clone(), name: index.name.clone() };
@@ -37,7 +37,7 @@ pub fn build_index(table: &QualifiedName, index: &RecordedIndex) -> BuildIndex {
 }
 
 /// Drops an index, with the constraint that owns it.
-pub fn drop_index(table: &QualifiedName, index: &RecordedIndex) -> String {
+pub(crate) fn drop_index(table: &QualifiedName, index: &RecordedIndex) -> String {
     match &index.constraint {
         Some(c) => constraint::drop(table, &c.name),
         None => format!("DROP INDEX {}.{} RESTRICT", table.schema, index.name),
@@ -46,18 +46,18 @@ pub fn drop_index(table: &QualifiedName, index: &RecordedIndex) -> String {
 
 /// Marks blue's pages all-visible and frozen. It has no index yet; its end is not given back, because
 /// that takes a lock that keeps everyone out.
-pub fn vacuum(blue: &QualifiedName) -> String {
+pub(crate) fn vacuum(blue: &QualifiedName) -> String {
     format!("VACUUM (FREEZE, TRUNCATE FALSE, PARALLEL 0) {blue}")
 }
 
 /// ANALYZE.
-pub fn analyze(table: &QualifiedName) -> String {
+pub(crate) fn analyze(table: &QualifiedName) -> String {
     format!("ANALYZE {table}")
 }
 
 /// The triggers of both sides. A table captures or is guarded; the other kind is disabled. A dump
 /// without our schema may have left some.
-pub fn create_triggers(table: &QualifiedName) -> Vec<String> {
+pub(crate) fn create_triggers(table: &QualifiedName) -> Vec<String> {
     vec![
         format!(
             "CREATE OR REPLACE TRIGGER bluegreen_capture AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION bluegreen.capture()"
@@ -73,7 +73,7 @@ pub fn create_triggers(table: &QualifiedName) -> Vec<String> {
 
 /// Lets a table capture (green), or guards it (blue). ALWAYS: also under session_replication_role.
 /// `others` are clauses for the table's own triggers and rules.
-pub fn set_triggers(table: &QualifiedName, capture: bool, others: &[String]) -> String {
+pub(crate) fn set_triggers(table: &QualifiedName, capture: bool, others: &[String]) -> String {
     let ours = if capture {
         "ENABLE ALWAYS TRIGGER bluegreen_capture, ENABLE ALWAYS TRIGGER bluegreen_truncate, DISABLE TRIGGER bluegreen_guard"
     } else {
@@ -84,7 +84,7 @@ pub fn set_triggers(table: &QualifiedName, capture: bool, others: &[String]) -> 
 }
 
 /// A clause that gives one of the table's own triggers the state that `pg_trigger.tgenabled` says.
-pub fn trigger_state(name: &Ident, enabled: char) -> String {
+pub(crate) fn trigger_state(name: &Ident, enabled: char) -> String {
     let state = match enabled {
         'D' => "DISABLE",
         'R' => "ENABLE REPLICA",
@@ -95,19 +95,19 @@ pub fn trigger_state(name: &Ident, enabled: char) -> String {
 }
 
 /// Gives the table's own triggers and rules their states.
-pub fn switch(table: &QualifiedName, clauses: &[String]) -> Option<String> {
+pub(crate) fn switch(table: &QualifiedName, clauses: &[String]) -> Option<String> {
     (!clauses.is_empty()).then(|| format!("ALTER TABLE ONLY {table} {}", clauses.join(", ")))
 }
 
 /// Takes the marks of a table off, as CREATE TABLE leaves it.
-pub fn unmark(table: &QualifiedName) -> Vec<String> {
+pub(crate) fn unmark(table: &QualifiedName) -> Vec<String> {
     vec![format!(
         "ALTER TABLE ONLY {table} DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY, REPLICA IDENTITY DEFAULT, SET WITHOUT CLUSTER"
     )]
 }
 
 /// Takes the triggers off.
-pub fn drop_triggers(table: &QualifiedName) -> Vec<String> {
+pub(crate) fn drop_triggers(table: &QualifiedName) -> Vec<String> {
     ["bluegreen_capture", "bluegreen_truncate", "bluegreen_guard"]
         .iter()
         .map(|t| format!("DROP TRIGGER IF EXISTS {t} ON {table}"))

@@ -6,7 +6,7 @@ use crate::ident::{Ident, QualifiedName, literal};
 
 /// Makes an empty copy of a table, with what LIKE copies, its access method and its storage
 /// parameters.
-pub fn create_like(table: &QualifiedName, like: &Table) -> String {
+pub(crate) fn create_like(table: &QualifiedName, like: &Table) -> String {
     let unlogged = if like.persistence == "u" { "UNLOGGED " } else { "" };
     let mut sql =
         format!("CREATE {unlogged}TABLE {table} (LIKE {} INCLUDING ALL)", like.qualified());
@@ -22,27 +22,27 @@ pub fn create_like(table: &QualifiedName, like: &Table) -> String {
 }
 
 /// Drops a table.
-pub fn drop(table: &QualifiedName) -> String {
+pub(crate) fn drop(table: &QualifiedName) -> String {
     format!("DROP TABLE {table} RESTRICT")
 }
 
 /// Empties it.
-pub fn truncate(table: &QualifiedName) -> String {
+pub(crate) fn truncate(table: &QualifiedName) -> String {
     format!("TRUNCATE TABLE ONLY {table}")
 }
 
 /// Whether it has rows.
-pub fn has_rows(table: &QualifiedName) -> String {
+pub(crate) fn has_rows(table: &QualifiedName) -> String {
     format!("SELECT EXISTS (SELECT FROM ONLY {table})")
 }
 
 /// Reads its rows, without a column of them.
-pub fn read(table: &QualifiedName) -> String {
+pub(crate) fn read(table: &QualifiedName) -> String {
     format!("SELECT FROM ONLY {table}")
 }
 
 /// Whether a column of OIDs, or of arrays of them, holds `$1`.
-pub fn holds(table: &QualifiedName, column: &Ident, is_array: bool) -> String {
+pub(crate) fn holds(table: &QualifiedName, column: &Ident, is_array: bool) -> String {
     let equals = "OPERATOR(pg_catalog.=)";
     let condition = match is_array {
         true => format!("$1::pg_catalog.oid {equals} ANY (t.{column}::pg_catalog.oid[])"),
@@ -52,27 +52,27 @@ pub fn holds(table: &QualifiedName, column: &Ident, is_array: bool) -> String {
 }
 
 /// Actions of the user's, admitted by the parser.
-pub fn alter(table: &QualifiedName, actions: &[&str]) -> String {
+pub(crate) fn alter(table: &QualifiedName, actions: &[&str]) -> String {
     format!("ALTER TABLE {table} {}", actions.join(", "))
 }
 
 /// Renames a column.
-pub fn rename_column(table: &QualifiedName, from: &Ident, to: &Ident) -> String {
+pub(crate) fn rename_column(table: &QualifiedName, from: &Ident, to: &Ident) -> String {
     format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}")
 }
 
 /// Renames a constraint.
-pub fn rename_constraint(table: &QualifiedName, from: &Ident, to: &Ident) -> String {
+pub(crate) fn rename_constraint(table: &QualifiedName, from: &Ident, to: &Ident) -> String {
     format!("ALTER TABLE {table} RENAME CONSTRAINT {from} TO {to}")
 }
 
 /// Moves it to another tablespace.
-pub fn set_tablespace(table: &QualifiedName, tablespace: &Ident) -> String {
+pub(crate) fn set_tablespace(table: &QualifiedName, tablespace: &Ident) -> String {
     format!("ALTER TABLE {table} SET TABLESPACE {tablespace}")
 }
 
 /// Switches its autovacuum on or off; None leaves it to the server.
-pub fn set_autovacuum(table: &QualifiedName, enabled: Option<&str>) -> String {
+pub(crate) fn set_autovacuum(table: &QualifiedName, enabled: Option<&str>) -> String {
     match enabled {
         Some(value) => {
             format!("ALTER TABLE {table} SET (autovacuum_enabled = {})", literal(value))
@@ -82,18 +82,26 @@ pub fn set_autovacuum(table: &QualifiedName, enabled: Option<&str>) -> String {
 }
 
 /// Gives a column stored parameters such as `n_distinct=5`.
-pub fn set_column_parameters(table: &QualifiedName, column: &Ident, stored: &[String]) -> String {
+pub(crate) fn set_column_parameters(
+    table: &QualifiedName,
+    column: &Ident,
+    stored: &[String],
+) -> String {
     let parameters = parameters(stored, "").join(", ");
     format!("ALTER TABLE {table} ALTER COLUMN {column} SET ({parameters})")
 }
 
 /// Gives its TOAST table stored parameters.
-pub fn set_toast_parameters(table: &QualifiedName, stored: &[String]) -> String {
+pub(crate) fn set_toast_parameters(table: &QualifiedName, stored: &[String]) -> String {
     format!("ALTER TABLE {table} SET ({})", parameters(stored, "toast.").join(", "))
 }
 
 /// Comments on a column, or takes its comment off.
-pub fn comment_on_column(table: &QualifiedName, column: &Ident, comment: Option<&str>) -> String {
+pub(crate) fn comment_on_column(
+    table: &QualifiedName,
+    column: &Ident,
+    comment: Option<&str>,
+) -> String {
     object::comment("COLUMN", format!("{table}.{column}"), comment)
 }
 

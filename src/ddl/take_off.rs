@@ -5,7 +5,12 @@ use crate::ident::{Ident, QualifiedName};
 
 /// Takes a part off. `value` is the part's value, `owner` whose table it is to be. None for what cannot
 /// be taken off by itself.
-pub fn part(table: &QualifiedName, part: &str, value: &str, owner: &Ident) -> Option<String> {
+pub(crate) fn part(
+    table: &QualifiedName,
+    part: &str,
+    value: &str,
+    owner: &Ident,
+) -> Option<String> {
     match part {
         "owner" => return Some(format!("ALTER TABLE {table} OWNER TO {owner}")),
         "row level security" => {

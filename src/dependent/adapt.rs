@@ -5,10 +5,22 @@ use std::time::Duration;
 
 use crate::catalog::{self, Table, dependent as reader, tree};
 use crate::ddl::dependent as ddl;
-use crate::dependent::copies::{Exact, Made, Tables, drop_copy, is_rule_of, make_all};
-use crate::dependent::kind::{self, Scope};
+use crate::dependent::external_reference;
+use crate::dependent::failure::broken;
+use crate::dependent::failure::cause;
+use crate::dependent::failure::require_free;
+use crate::dependent::foreign_key;
+use crate::dependent::kind::Scope;
+use crate::dependent::kinds;
+use crate::dependent::pg_depend;
+use crate::dependent::publication;
+use crate::dependent::replica::Exact;
+use crate::dependent::replica::Made;
+use crate::dependent::replica::Tables;
+use crate::dependent::replica::drop_copy;
+use crate::dependent::replica::is_rule_of;
+use crate::dependent::replica::make_all;
 use crate::dependent::site::Site;
-use crate::dependent::{broken, cause, foreign_key, other, publication, require_free, uses};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::changes::Change;
@@ -21,14 +33,14 @@ use crate::pg::xact;
 const MAX_DEPTH: i32 = 512;
 
 /// Everything that hangs on the table, on its way through the changes.
-pub struct Adapted {
+pub(crate) struct Adapted {
     site: Site,
     table: Table,
     copies: Vec<Copy>,
     /// Rules of the table as they are on the origin, by OID; without what takes them off.
     rules: HashMap<u32, Said>,
     filters: publication::Filters,
-    others: Vec<other::Other>,
+    others: Vec<external_reference::Other>,
     marks: Vec<(String, bool)>,
     schemas: Vec<Ident>,
     keys: foreign_key::Followed,
@@ -45,7 +57,7 @@ pub struct Adapted {
 /// Finds everything that hangs on the table. Runs as the extension.
 ///
 /// `by_hand`: the shadow is a table made by hand.
-pub fn discover(
+pub(crate) fn discover(
     table: &Table,
     crossing: &Ident,
     changes: &[Change],
@@ -71,15 +83,15 @@ pub fn discover(
     let site = Site::new(&schemas, crossing);
     let family: Vec<u32> = std::iter::once(table.oid).chain(twins.iter().map(|t| t.oid)).collect();
     let scope = Scope { table: table.oid, twins };
-    let mut copies = kind::discover(&scope)?;
+    let mut copies = kinds::discover(&scope)?;
     for copy in &mut copies {
-        let catalog = kind::of(copy.kind).catalog;
+        let catalog = kinds::of(copy.kind).catalog;
         let parts = tree::parts(catalog, copy.origin, &Counterparts::default())?;
         copy.path = tree::unnamed_schemas(&parts)?;
         copy.tree = is_rule_of(copy, table.oid).then(|| written(&parts));
         let _path = site.live_path(None, &copy.path)?;
         let build = copy.schema.as_ref().map(|schema| site.build_schema(schema));
-        copy.statements = Some(kind::of(copy.kind).statements(copy.origin, build)?);
+        copy.statements = Some(kinds::of(copy.kind).statements(copy.origin, build)?);
     }
     let marks = {
         let _path = site.live_path(None, &[])?;
@@ -89,14 +101,14 @@ pub fn discover(
         .iter()
         .filter(|c| is_rule_of(c, table.oid))
         .map(|c| {
-            let uses = uses::recorded(&kind::of(c.kind).needs(c.origin)?, &Made::new());
+            let uses = pg_depend::recorded(&kinds::of(c.kind).needs(c.origin)?, &Made::new());
             let on = c.statements.clone().unwrap_or_default();
             Ok((c.origin, Said { off: Vec::new(), on, uses, tree: c.tree.clone() }))
         })
         .collect::<Result<_>>()?;
     Ok(Adapted {
         rules,
-        others: other::discover(table.oid, &family, &site)?,
+        others: external_reference::discover(table.oid, &family, &site)?,
         filters: publication::filters(table.oid)?,
         site,
         table: table.clone(),
@@ -127,26 +139,30 @@ fn require_plain_name(table: &Table) -> Result<()> {
 
 impl Adapted {
     /// What hangs on the table or is carried with it, and the relations that it is on or depends on.
-    pub fn touches(&self) -> Result<Vec<(String, u32)>> {
+    pub(crate) fn touches(&self) -> Result<Vec<(String, u32)>> {
         let mut found = Vec::new();
         for copy in &self.copies {
             let title = copy.title.clone();
             found.push((title.clone(), copy.origin));
-            let needs = kind::of(copy.kind).needs(copy.origin)?;
+            let needs = kinds::of(copy.kind).needs(copy.origin)?;
             found.extend(needs.into_iter().map(|u| (title.clone(), u.oid)));
         }
-        found.extend(self.others.iter().map(other::Other::touches));
+        found.extend(self.others.iter().map(external_reference::Other::touches));
         Ok(found)
     }
 
     /// The changes that are about foreign keys of the table, by position: none is on the shadow.
-    pub fn skipped(&self) -> &[usize] {
+    pub(crate) fn skipped(&self) -> &[usize] {
         &self.keys.skip
     }
 
     /// Does `change` (renames) while everything that hangs on the table is there, over the shadow, and
     /// reads it back.
-    pub fn through(&mut self, shadow: u32, change: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(crate) fn through(
+        &mut self,
+        shadow: u32,
+        change: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let made = self.put_up(shadow)?;
         change()?;
         {
@@ -156,7 +172,7 @@ impl Adapted {
                 {
                     let _path = self.site.build_path(&copy.path)?;
                     let build = copy.schema.as_ref().map(|s| self.site.build_schema(s));
-                    copy.statements = Some(kind::of(copy.kind).statements(*oid, build)?);
+                    copy.statements = Some(kinds::of(copy.kind).statements(*oid, build)?);
                 }
             }
         }
@@ -169,7 +185,7 @@ impl Adapted {
 
     /// Refuses a new table whose updates and deletions its publications could not send. `shadow` has its
     /// indexes; `pairs` are the columns that correspond.
-    pub fn require_identity(
+    pub(crate) fn require_identity(
         &self,
         shadow: u32,
         pairs: &[(Ident, Ident)],
@@ -179,7 +195,7 @@ impl Adapted {
     }
 
     /// Makes everything once over the changed shadow, to see that it can be made, and takes it away.
-    pub fn try_out(&mut self, shadow: u32) -> Result<()> {
+    pub(crate) fn try_out(&mut self, shadow: u32) -> Result<()> {
         let made = self.put_up(shadow)?;
         self.filters.read_back(shadow)?;
         for other in &mut self.others {
@@ -191,7 +207,7 @@ impl Adapted {
     /// Where a column has got another type, operators of that type are found beside it.
     fn search_new_types(&mut self, shadow: u32) -> Result<()> {
         let schemas = reader::schemas_of_new_types(self.table.oid, shadow)?;
-        let others = self.others.iter_mut().map(other::Other::path);
+        let others = self.others.iter_mut().map(external_reference::Other::path);
         for path in self.copies.iter_mut().map(|copy| &mut copy.path).chain(others) {
             let new = schemas.iter().filter(|schema| !path.contains(schema)).cloned();
             path.extend(new.collect::<Vec<_>>());
@@ -227,7 +243,7 @@ impl Adapted {
 
     /// Puts the marks on the new table: before the changes, which may rename what they name. Row security
     /// is on before anyone may read blue.
-    pub fn mark(&self) -> Result<()> {
+    pub(crate) fn mark(&self) -> Result<()> {
         let _path = self.site.build_path(&[])?;
         for (statement, _) in &self.marks {
             if let Err(caught) = xact::subtransaction(|| spi::run(statement, &[])) {
@@ -240,7 +256,7 @@ impl Adapted {
 
     /// Gives up what uses a column that the new table does not have, or refuses. A column of the same
     /// name that the changes add is another one.
-    pub fn require_columns(&mut self, pairs: &[(Ident, Ident)]) -> Result<()> {
+    pub(crate) fn require_columns(&mut self, pairs: &[(Ident, Ident)]) -> Result<()> {
         let gone: Vec<_> = catalog::columns(self.table.oid)?
             .into_iter()
             .filter(|c| !pairs.iter().any(|(origin, _)| *origin == c.name))
@@ -249,7 +265,7 @@ impl Adapted {
             return Ok(());
         }
         for copy in &mut self.copies {
-            let catalog = kind::of(copy.kind).catalog;
+            let catalog = kinds::of(copy.kind).catalog;
             let used = reader::columns_used(catalog, copy.origin, self.table.oid)?;
             if let Some(column) = gone.iter().find(|c| used.contains(&c.attnum)) {
                 let name = crate::ident::plain(column.name.as_str());
@@ -263,7 +279,7 @@ impl Adapted {
     }
 
     /// What prepare records. `pairs` are the columns that correspond.
-    pub fn record(
+    pub(crate) fn record(
         self,
         shadow: &QualifiedName,
         pairs: &[(Ident, Ident)],
@@ -307,7 +323,7 @@ impl Adapted {
             }
         }));
         moves.extend(self.filters.moves(&self.table, pairs, self.cascade)?);
-        moves.extend(self.others.into_iter().map(other::Other::into_move));
+        moves.extend(self.others.into_iter().map(external_reference::Other::into_move));
         Ok(Dependents {
             schemas: self.schemas,
             copies,

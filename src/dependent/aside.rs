@@ -3,7 +3,7 @@
 use crate::catalog;
 use crate::catalog::dependent as reader;
 use crate::ddl::dependent as ddl;
-use crate::dependent::exchange::of_side;
+use crate::dependent::swap::of_side;
 use crate::error::Result;
 use crate::ident::QualifiedName;
 use crate::model::dependent::{CopyKind, Twin};
@@ -14,7 +14,7 @@ use crate::pg::xact;
 /// Drops those of the side that is offline, the last made first. What others made over them, or the
 /// table itself, needs them: then they stay too, under a name that `rename` gives them; the name in the
 /// blue schema is the next deployment's. Where the table has moved its views moved with it: by OID.
-pub fn leave(
+pub(crate) fn leave(
     d: &Deployment,
     rename: impl Fn(&str, &QualifiedName) -> Result<QualifiedName>,
     free: impl Fn(&QualifiedName) -> Result<crate::ident::Ident>,

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use crate::catalog::{self, dependent as reader, tree};
 use crate::ddl::dependent as ddl;
-use crate::dependent::copies::{Exact, Tables, make_all};
-use crate::dependent::kind;
+use crate::dependent::kinds;
+use crate::dependent::replica::Exact;
+use crate::dependent::replica::Tables;
+use crate::dependent::replica::make_all;
 use crate::dependent::site::Site;
 use crate::dependent::trees;
 use crate::error::{Error, Result};
@@ -19,7 +21,10 @@ use crate::pg::{relation, xact};
 
 /// Makes the copies over the filled blue table, which the caller has locked, and gives twins their
 /// place in the blue schemas. `blue_of` makes and names the blue schema of a live one.
-pub fn take_along(d: &Deployment, blue_of: impl Fn(&Ident) -> Result<Ident>) -> Result<Vec<Twin>> {
+pub(crate) fn take_along(
+    d: &Deployment,
+    blue_of: impl Fn(&Ident) -> Result<Ident>,
+) -> Result<Vec<Twin>> {
     let plan = &d.plan.dependents;
     let crossing = d.crossing_schema();
     let site = Site::new(&plan.schemas, &crossing);
@@ -79,7 +84,7 @@ pub(super) fn set_schema(kind: CopyKind, oid: u32, from: &Ident, to: &Ident) -> 
 }
 
 /// Fills the next materialized view; the server runs its query as its owner. None when all are full.
-pub fn refresh(twins: &mut [Twin]) -> Result<Option<String>> {
+pub(crate) fn refresh(twins: &mut [Twin]) -> Result<Option<String>> {
     let Some(twin) = twins.iter_mut().find(|t| t.to_fill) else { return Ok(None) };
     let name = QualifiedName { schema: twin.blue_schema.clone(), name: twin.name.clone() };
     // Its query sees what its owner may see, as in any refresh.
@@ -103,7 +108,7 @@ pub fn refresh(twins: &mut [Twin]) -> Result<Option<String>> {
 }
 
 /// Row security and labels of green, on blue.
-pub fn mark_early(d: &Deployment) -> Result<()> {
+pub(crate) fn mark_early(d: &Deployment) -> Result<()> {
     let green = Site::new(std::slice::from_ref(&d.source.schema), &d.crossing_schema());
     let marks = {
         let _path = green.live_path(None, &[])?;
@@ -119,7 +124,7 @@ pub fn mark_early(d: &Deployment) -> Result<()> {
 
 /// Makes an index of green's on blue too. False where its columns have other names there, or where it
 /// would be another one.
-pub fn copy_index(d: &Deployment, name: &Ident) -> Result<bool> {
+pub(crate) fn copy_index(d: &Deployment, name: &Ident) -> Result<bool> {
     let site = Site::new(std::slice::from_ref(&d.source.schema), &d.blue_schema);
     let live = QualifiedName { schema: d.source.schema.clone(), name: name.clone() };
     let Some(index) = catalog::relation_oid(&live)? else { return Ok(false) };
@@ -155,13 +160,13 @@ pub fn copy_index(d: &Deployment, name: &Ident) -> Result<bool> {
 
 /// Takes the table's own triggers and policies off the offline table: they may use its views and
 /// functions, as these use the table.
-pub fn strip(d: &Deployment) -> Result<()> {
+pub(crate) fn strip(d: &Deployment) -> Result<()> {
     let Some(blue) = catalog::relation_oid(&d.blue_name())? else { return Ok(()) };
     for copy in d.plan.dependents.copies.iter().rev() {
         if copy.kind.is_twin() || copy.parent != d.origin {
             continue;
         }
-        if reader::part(kind::of(copy.kind).catalog, blue, &copy.name)?.is_some() {
+        if reader::part(kinds::of(copy.kind).catalog, blue, &copy.name)?.is_some() {
             let word = copy.kind.word().to_uppercase();
             spi::run(&ddl::drop_part(&word, &copy.name, &d.blue_name()), &[])?;
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::catalog::dependent::{self as reader, ForeignKey, Stranger};
 use crate::ddl::dependent::{self as ddl, Ends};
 use crate::ddl::{constraint, table};
-use crate::dependent::{broken, cause};
+use crate::dependent::failure::{broken, cause};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName, plain};
 use crate::model::changes::{Action, Change, ConstraintKind};
@@ -43,7 +43,7 @@ fn title(key: &ForeignKey) -> String {
 }
 
 /// What the changes do to the table's own foreign keys, which are not on the shadow.
-pub struct Followed {
+pub(super) struct Followed {
     /// The positions of those changes.
     pub skip: Vec<usize>,
     /// Keys that get another name, or none.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::catalog::{Table, dependent as reader};
 use crate::ddl::dependent as ddl;
-use crate::dependent::{broken, cause};
+use crate::dependent::failure::{broken, cause};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName, plain};
 use crate::pg::relation::{self, Sent};

@@ -1,13 +1,10 @@
-//! The kinds of objects that are copied, one file each, and what each says of itself in three steps:
+//! What a kind of objects that are copied says of itself, in three steps:
 //! discover (which of them hang on the table), carry (what makes one again, how the copy is found and
 //! taken away), check (what it depends on, before and after).
-//!
-//! A further kind is a variant of [`CopyKind`], a file with its `KIND`, and a line in [`KINDS`].
 
 use crate::catalog;
 use crate::catalog::dependent::{self as reader, TwinRow, Use};
 use crate::ddl::dependent as ddl;
-use crate::dependent::{function, materialized_view, policy, rule, trigger, view};
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::dependent::{Copy, CopyKind, Uses};
@@ -29,16 +26,6 @@ pub(super) struct Kind {
     /// Check: the catalog under whose name pg_depend knows it.
     pub(super) catalog: &'static str,
 }
-
-/// All kinds.
-const KINDS: [&Kind; 6] = [
-    &function::KIND,
-    &view::KIND,
-    &materialized_view::KIND,
-    &trigger::KIND,
-    &rule::KIND,
-    &policy::KIND,
-];
 
 /// The table with its views and functions.
 pub(super) struct Scope {
@@ -62,21 +49,6 @@ pub(super) enum Place<'a> {
     In(&'a Ident),
     /// On a relation.
     On(u32),
-}
-
-/// What a kind says of itself. Every variant is in the list.
-pub(super) fn of(kind: CopyKind) -> &'static Kind {
-    KINDS.into_iter().find(|known| known.kind == kind).unwrap_or(&view::KIND)
-}
-
-/// Everything that is copied, in the order in which it can be made.
-pub(super) fn discover(scope: &Scope) -> Result<Vec<Copy>> {
-    let mut found = Vec::new();
-    for kind in KINDS {
-        found.extend((kind.discover)(scope)?);
-    }
-    found.sort_by_key(|f| f.depth);
-    Ok(found.into_iter().map(|f| f.copy).collect())
 }
 
 impl Kind {

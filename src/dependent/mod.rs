@@ -24,50 +24,48 @@
 mod adapt;
 mod aside;
 mod blue;
-mod copies;
-mod exchange;
+mod external_reference;
+mod failure;
 mod foreign_key;
 mod function;
 mod identity;
 mod kind;
+mod kinds;
 mod materialized_view;
-mod other;
+mod pg_depend;
 mod policy;
 mod publication;
+mod replica;
 mod rule;
 mod site;
+mod swap;
 mod trees;
 mod trigger;
-mod uses;
 mod view;
 
-pub use adapt::{Adapted, discover};
-pub use aside::leave;
-pub use blue::{copy_index, mark_early, refresh, strip, take_along};
-pub use exchange::{
-    bring_back, drop_offline, exchange_twins, lock_functions, locks, moving_names, put_on,
-    rehearse, switch, take_off,
+pub(crate) use adapt::{Adapted, discover};
+pub(crate) use aside::leave;
+pub(crate) use blue::{copy_index, mark_early, refresh, strip, take_along};
+pub(crate) use swap::{
+    bring_back, drop_offline, lock_functions, locks, moving_names, put_on, rehearse, swap_twins,
+    switch, take_off,
 };
-pub use exchange::{not_valid, offline, validate};
-pub use site::Site;
+pub(crate) use swap::{not_valid, offline, validate};
 
-use crate::catalog;
 use crate::catalog::dependent as reader;
-use crate::error::{Error, Result};
-use crate::ident::Ident;
-use crate::pg::xact::Caught;
+use crate::error::Result;
 
 /// What hangs on the table and cannot be carried over.
-pub fn strangers(table: u32) -> Result<Vec<reader::Stranger>> {
+pub(crate) fn strangers(table: u32) -> Result<Vec<reader::Stranger>> {
     let mut found = reader::strangers(table, &reader::family(table)?)?;
     found.extend(foreign_key::strangers(table)?);
     Ok(found)
 }
 
 /// The first thing that hangs on a table, of any kind.
-pub fn first(table: u32) -> Result<Option<String>> {
+pub(crate) fn first(table: u32) -> Result<Option<String>> {
     let scope = kind::Scope { table, twins: reader::twins(table)? };
-    if let Some(copy) = kind::discover(&scope)?.into_iter().next() {
+    if let Some(copy) = kinds::discover(&scope)?.into_iter().next() {
         return Ok(Some(copy.title));
     }
     if let Some(key) = reader::foreign_keys(table)?.first() {
@@ -85,35 +83,4 @@ pub fn first(table: u32) -> Result<Option<String>> {
         return Ok(stranger);
     }
     Ok(reader::marks(table)?.into_iter().next().map(|(statement, _)| statement))
-}
-
-/// An object that the changes break.
-fn broken(title: &str, cause: &str) -> Error {
-    Error::new(
-        pgrx::PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
-        format!("{title} cannot be made over the new definition: {cause}"),
-    )
-    .hint("Change or drop it first. What a DROP in changes breaks can be left behind with CASCADE behind it; a revert brings it back.")
-}
-
-/// The cause, unless the server itself is in trouble.
-fn cause(caught: Caught) -> Result<String> {
-    if caught.is_lock_failure() || matches!(caught.class().as_str(), "57" | "53" | "58") {
-        return caught.raise();
-    }
-    let crate::error::Error { message, detail, .. } = caught.error;
-    Ok(detail.map_or_else(|| message.clone(), |detail| format!("{message} ({detail})")))
-}
-
-/// The twin-sized question whether the blue schema has a place of that name.
-fn require_free(blue: &Ident, name: &Ident, title: &str) -> Result<()> {
-    let wanted = crate::ident::QualifiedName { schema: blue.clone(), name: name.clone() };
-    if catalog::relation_oid(&wanted)?.is_none() {
-        return Ok(());
-    }
-    Err(Error::state(format!(
-        "{title} has a copy in schema {} already: it also depends on a table with an open deployment",
-        crate::ident::plain(blue.as_str())
-    ))
-    .hint("Finish or abort that deployment first; see bg_status()."))
 }

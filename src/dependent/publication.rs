@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::catalog::{Table, dependent as reader};
 use crate::ddl::dependent as ddl;
+use crate::dependent::failure::{broken, cause};
 use crate::dependent::identity::{self, Member};
+use crate::dependent::policy;
 use crate::dependent::site::Site;
-use crate::dependent::{broken, cause, policy};
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::dependent::{Move, Said, Uses};

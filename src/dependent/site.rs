@@ -10,7 +10,7 @@ use crate::pg::spi;
 
 /// The schemas of a deployment, pairwise: those that the objects live in, and those in which their
 /// copies are made.
-pub struct Site {
+pub(crate) struct Site {
     live: Vec<Ident>,
     build: Vec<Ident>,
 }
@@ -18,7 +18,7 @@ pub struct Site {
 impl Site {
     /// `live`: the table's schema first. `crossing`: the deployment's own schema, in which the shadow
     /// stands while copies are made.
-    pub fn new(live: &[Ident], crossing: &Ident) -> Self {
+    pub(crate) fn new(live: &[Ident], crossing: &Ident) -> Self {
         let build = (0..live.len().max(1)).map(|n| match n {
             0 => crossing.clone(),
             n => Ident::new(format!("{}_{n}", crossing.as_str())),
@@ -27,18 +27,18 @@ impl Site {
     }
 
     /// The schema in which the copy of an object of `live` is made.
-    pub fn build_schema(&self, live: &Ident) -> &Ident {
+    pub(crate) fn build_schema(&self, live: &Ident) -> &Ident {
         let at = self.live.iter().position(|l| l == live).unwrap_or(0);
         &self.build[at]
     }
 
     /// All schemas in which copies are made.
-    pub fn build_schemas(&self) -> &[Ident] {
+    pub(crate) fn build_schemas(&self) -> &[Ident] {
         &self.build
     }
 
     /// Makes the schemas beyond the crossing schema, which is there.
-    pub fn open(&self) -> Result<()> {
+    pub(crate) fn open(&self) -> Result<()> {
         for schema in &self.build[1..] {
             spi::run(&ddl::schema::create(schema), &[])?;
             catalog::require_own_schema(schema)?;
@@ -47,7 +47,7 @@ impl Site {
     }
 
     /// Drops them again; they are empty.
-    pub fn close(&self) -> Result<()> {
+    pub(crate) fn close(&self) -> Result<()> {
         for schema in &self.build[1..] {
             spi::run(&ddl::schema::drop_if_exists(schema), &[])?;
         }
@@ -55,19 +55,19 @@ impl Site {
     }
 
     /// While the guard lives, names mean the live objects. `first` stands in front, `last` at the end.
-    pub fn live_path(&self, first: Option<&Ident>, last: &[Ident]) -> Result<SettingsLevel> {
+    pub(crate) fn live_path(&self, first: Option<&Ident>, last: &[Ident]) -> Result<SettingsLevel> {
         path(first.into_iter().chain(&self.live).chain(last))
     }
 
     /// While the guard lives, names mean the copies where there are any. A copy stands directly before
     /// its original's schema, so that the order in which names are found stays the same.
-    pub fn build_path(&self, last: &[Ident]) -> Result<SettingsLevel> {
+    pub(crate) fn build_path(&self, last: &[Ident]) -> Result<SettingsLevel> {
         path(self.pairs().chain(last))
     }
 
     /// The same for an object of `schema`, made on a table in `trial`: what `live_path` prints with
     /// that schema in front.
-    pub fn trial_path(
+    pub(crate) fn trial_path(
         &self,
         trial: &Ident,
         schema: &Ident,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// One of the comma-separated parts of `changes`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Change {
+pub(crate) enum Change {
     /// One action of ALTER TABLE.
     Alter {
         /// The action as written, from its first token to its last: no comment before or after it,
@@ -35,8 +35,7 @@ pub enum Change {
 /// The actions of ALTER TABLE that `changes` may contain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "`column` and `name` say what they are in every variant")]
-pub enum Action {
+pub(crate) enum Action {
     /// `ADD COLUMN`.
     AddColumn {
         column: String,
@@ -103,7 +102,7 @@ pub enum Action {
 /// Kinds of table constraints that `changes` may add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ConstraintKind {
+pub(crate) enum ConstraintKind {
     /// CHECK.
     Check,
     /// UNIQUE.
@@ -120,7 +119,7 @@ pub enum ConstraintKind {
 
 impl Change {
     /// The column that it drops with CASCADE.
-    pub fn dropped_with_cascade(&self) -> Option<&str> {
+    pub(crate) fn dropped_with_cascade(&self) -> Option<&str> {
         match self {
             Self::Alter { action: Action::DropColumn { column, cascade: true, .. }, .. } => {
                 Some(column)
@@ -130,7 +129,7 @@ impl Change {
     }
 
     /// Whether it says CASCADE: what depends on the dropped part goes with it.
-    pub fn cascades(&self) -> bool {
+    pub(crate) fn cascades(&self) -> bool {
         matches!(
             self,
             Self::Alter {
@@ -139,33 +138,5 @@ impl Change {
                 ..
             }
         )
-    }
-}
-
-impl Action {
-    /// The column that the action names.
-    pub fn column(&self) -> Option<&str> {
-        match self {
-            Self::AddColumn { column, .. }
-            | Self::DropColumn { column, .. }
-            | Self::AlterType { column, .. }
-            | Self::SetNotNull { column }
-            | Self::DropNotNull { column }
-            | Self::SetDefault { column }
-            | Self::DropDefault { column }
-            | Self::SetStatistics { column }
-            | Self::SetStorage { column }
-            | Self::SetCompression { column }
-            | Self::SetColumnOptions { column }
-            | Self::ResetColumnOptions { column }
-            | Self::AddIdentity { column }
-            | Self::SetIdentity { column }
-            | Self::DropIdentity { column, .. }
-            | Self::DropExpression { column, .. } => Some(column),
-            Self::AddConstraint { .. }
-            | Self::DropConstraint { .. }
-            | Self::SetStorageParameters { .. }
-            | Self::ResetStorageParameters { .. } => None,
-        }
     }
 }

@@ -9,7 +9,7 @@ use crate::ident::{Ident, QualifiedName};
 /// Everything that hangs on the table and goes with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Dependents {
+pub(crate) struct Dependents {
     /// The schemas that views and functions of the table live in, the table's own first.
     pub schemas: Vec<Ident>,
     /// What is made a second time over the shadow, in the order in which it can be made.
@@ -23,7 +23,7 @@ pub struct Dependents {
 /// Kinds of objects that are made a second time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum CopyKind {
+pub(crate) enum CopyKind {
     /// A function with the table's row type in its signature, or with a parsed body.
     Function,
     /// A view.
@@ -40,12 +40,12 @@ pub enum CopyKind {
 
 impl CopyKind {
     /// It lives in a schema and is exchanged with its copy by SET SCHEMA.
-    pub fn is_twin(self) -> bool {
+    pub(crate) fn is_twin(self) -> bool {
         matches!(self, Self::Function | Self::View | Self::MaterializedView)
     }
 
     /// In words.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Function => "function",
             Self::View => "view",
@@ -59,11 +59,11 @@ impl CopyKind {
 
 /// What a definition depends on: catalogs and OIDs. Views and functions of the table, and the table,
 /// stand there with the OIDs of the origin's side.
-pub type Uses = BTreeSet<(u32, u32)>;
+pub(crate) type Uses = BTreeSet<(u32, u32)>;
 
 /// An object that is made a second time over the shadow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Copy {
+pub(crate) struct Copy {
     /// What it is.
     pub kind: CopyKind,
     /// Its name.
@@ -97,7 +97,7 @@ pub struct Copy {
 /// What another object says about the table: taken off before the tables change places, put on
 /// after it, with the names of the live table in both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Move {
+pub(crate) struct Move {
     /// What it is, for messages: `foreign key orders_user_id_fkey of public.orders`.
     pub title: String,
     /// The other table, which the swap locks.
@@ -119,7 +119,7 @@ pub struct Move {
 
 /// The two halves of a move.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
+pub(crate) struct Said {
     /// Takes it off.
     pub off: Vec<String>,
     /// Puts it on.
@@ -133,7 +133,7 @@ pub struct Said {
 
 /// A twin that was made: OIDs of both sides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Twin {
+pub(crate) struct Twin {
     /// What it is.
     pub kind: CopyKind,
     /// Its name.

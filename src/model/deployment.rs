@@ -14,7 +14,7 @@ use crate::model::zones::Zones;
 
 /// The arguments of bg_prepare, to recognise the same call again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// `changes`, verbatim.
     pub changes: String,
     /// `target` as it was called at prepare.
@@ -29,7 +29,7 @@ pub struct Arguments {
 
 /// An index of the shadow, dropped for the copy and built again from the server's deparse.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedIndex {
+pub(crate) struct RecordedIndex {
     /// Its name.
     pub name: Ident,
     /// `pg_get_indexdef`.
@@ -53,7 +53,7 @@ pub struct RecordedIndex {
 
 /// What a recorded text means.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Meaning {
+pub(crate) struct Meaning {
     /// The schemas that are searched when it is read, behind pg_catalog: those of operators that it
     /// does not name.
     #[serde(default)]
@@ -65,7 +65,7 @@ pub struct Meaning {
 
 /// A constraint as PostgreSQL deparses it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedConstraint {
+pub(crate) struct RecordedConstraint {
     /// Its name.
     pub name: Ident,
     /// `c`, `p`, `u` or `x`.
@@ -85,7 +85,7 @@ pub struct RecordedConstraint {
 
 /// Sequences of a column that both sides have. The live object stays with the live table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SequencePair {
+pub(crate) struct SequencePair {
     /// The column of the origin.
     pub origin_column: Ident,
     /// The column of the shadow.
@@ -108,7 +108,7 @@ pub struct SequencePair {
 
 /// What prepare decided. Changed only when prepare is called again to bring blue up to date.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Origin to shadow.
     pub forward: Mapping,
     /// Shadow to origin.
@@ -141,7 +141,7 @@ pub struct Plan {
 /// Where the work stands. Written with every batch.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// File number of green when the copy began; another one means that green was rewritten.
     pub relfilenode: u32,
     /// Blocks of green that are copied.
@@ -231,7 +231,7 @@ pub struct Progress {
 /// Which side is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Side {
+pub(crate) enum Side {
     /// The table that was live at prepare.
     Origin,
     /// The table that prepare made.
@@ -240,7 +240,7 @@ pub enum Side {
 
 /// A deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Deployment {
+pub(crate) struct Deployment {
     /// Its number; names of logs and the crossing schema end in it.
     pub id: i64,
     /// Green's name.
@@ -276,7 +276,7 @@ pub struct Deployment {
 
 impl Deployment {
     /// The side that is live.
-    pub fn green_side(&self) -> Side {
+    pub(crate) fn green_side(&self) -> Side {
         match self.phase {
             Phase::Swapped | Phase::Finished => Side::Shadow,
             Phase::Prepared | Phase::Copying | Phase::Indexing | Phase::Ready | Phase::Aborted => {
@@ -286,7 +286,7 @@ impl Deployment {
     }
 
     /// The side that is offline.
-    pub fn blue_side(&self) -> Side {
+    pub(crate) fn blue_side(&self) -> Side {
         match self.green_side() {
             Side::Origin => Side::Shadow,
             Side::Shadow => Side::Origin,
@@ -294,17 +294,17 @@ impl Deployment {
     }
 
     /// OID of the live table.
-    pub fn green(&self) -> u32 {
+    pub(crate) fn green(&self) -> u32 {
         self.oid(self.green_side())
     }
 
     /// OID of the offline table.
-    pub fn blue(&self) -> u32 {
+    pub(crate) fn blue(&self) -> u32 {
         self.oid(self.blue_side())
     }
 
     /// OID of a side.
-    pub fn oid(&self, side: Side) -> u32 {
+    pub(crate) fn oid(&self, side: Side) -> u32 {
         match side {
             Side::Origin => self.origin,
             Side::Shadow => self.shadow,
@@ -312,17 +312,17 @@ impl Deployment {
     }
 
     /// Name of the offline table.
-    pub fn blue_name(&self) -> QualifiedName {
+    pub(crate) fn blue_name(&self) -> QualifiedName {
         QualifiedName { schema: self.blue_schema.clone(), name: self.source.name.clone() }
     }
 
     /// The deployment's own schema, through which the swap crosses.
-    pub fn crossing_schema(&self) -> Ident {
+    pub(crate) fn crossing_schema(&self) -> Ident {
         Ident::new(format!("bluegreen_{}", self.id))
     }
 
     /// The mapping from green to blue as they are now.
-    pub fn mapping(&self) -> &Mapping {
+    pub(crate) fn mapping(&self) -> &Mapping {
         match self.green_side() {
             Side::Origin => &self.plan.forward,
             Side::Shadow => &self.plan.reverse,
@@ -330,21 +330,22 @@ impl Deployment {
     }
 
     /// The mapping from blue to green as they are now.
-    pub fn mapping_back(&self) -> &Mapping {
+    pub(crate) fn mapping_back(&self) -> &Mapping {
         match self.green_side() {
             Side::Origin => &self.plan.reverse,
             Side::Shadow => &self.plan.forward,
         }
     }
 
-    /// Both tables with the keys by which their rows are looked up, green first.
-    pub fn keyed(&self) -> [(u32, &Key); 2] {
+    /// Both tables with the attribute numbers of the keys by which their rows are looked up, green first.
+    pub(crate) fn keyed(&self) -> [(u32, Vec<i16>); 2] {
         let mapping = self.mapping();
-        [(self.green(), &mapping.from_key), (self.blue(), &mapping.to_key)]
+        let of = |key: &Key| key.columns.iter().map(|column| column.attnum).collect();
+        [(self.green(), of(&mapping.from_key)), (self.blue(), of(&mapping.to_key))]
     }
 
     /// The log that capture on `side` writes.
-    pub fn log_of(&self, side: Side) -> QualifiedName {
+    pub(crate) fn log_of(&self, side: Side) -> QualifiedName {
         let direction = match side {
             Side::Origin => "forward",
             Side::Shadow => "reverse",
@@ -353,7 +354,7 @@ impl Deployment {
     }
 
     /// The log that is being written.
-    pub fn log(&self) -> QualifiedName {
+    pub(crate) fn log(&self) -> QualifiedName {
         self.log_of(self.green_side())
     }
 }

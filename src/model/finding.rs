@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub(crate) enum Severity {
     /// bg_prepare refuses.
     Error,
     /// Something may be lost, slow or surprising.
@@ -17,7 +17,7 @@ pub enum Severity {
 
 impl Severity {
     /// The word in bg_check's result.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Severity::Error => "error",
             Severity::Warning => "warning",
@@ -28,7 +28,7 @@ impl Severity {
 
 /// One row of bg_check.
 #[derive(Debug, Clone)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// How bad.
     pub severity: Severity,
     /// A word to look it up by.
@@ -45,7 +45,7 @@ pub struct Finding {
 
 impl Finding {
     /// A refusal.
-    pub fn error(
+    pub(crate) fn error(
         code: &'static str,
         sqlstate: PgSqlErrorCode,
         object: impl Into<String>,
@@ -63,7 +63,7 @@ impl Finding {
     }
 
     /// A warning.
-    pub fn warning(
+    pub(crate) fn warning(
         code: &'static str,
         object: impl Into<String>,
         message: impl Into<String>,
@@ -76,7 +76,7 @@ impl Finding {
     }
 
     /// A note.
-    pub fn note(
+    pub(crate) fn note(
         code: &'static str,
         object: impl Into<String>,
         message: impl Into<String>,

@@ -6,7 +6,7 @@ use crate::ident::Ident;
 
 /// A column of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyColumn {
+pub(crate) struct KeyColumn {
     /// The column's name.
     pub name: Ident,
     /// Its attribute number in the table.
@@ -28,7 +28,7 @@ pub struct KeyColumn {
 
 /// What an index takes for equal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Equality {
+pub(crate) struct Equality {
     /// OID of the operator.
     pub operator: u32,
     /// OID of the index's collation, 0 for none.
@@ -41,14 +41,14 @@ pub struct Equality {
 
 impl Equality {
     /// Two values that another takes for different are different here too.
-    pub fn is_as_fine_as(&self, other: &Self) -> bool {
+    pub(crate) fn is_as_fine_as(&self, other: &Self) -> bool {
         self.bitwise || (self.operator, self.collation) == (other.operator, other.collation)
     }
 }
 
 /// A unique key of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Key {
+pub(crate) struct Key {
     /// The index that enforces it.
     pub index: String,
     /// Its columns, in the index's order.
@@ -61,12 +61,12 @@ pub struct Key {
 
 impl Key {
     /// Comparisons by the columns' own collations mean what the index means.
-    pub fn is_compared_alike(&self) -> bool {
+    pub(crate) fn is_compared_alike(&self) -> bool {
         self.columns.iter().all(|k| k.equality.is_columns)
     }
 
     /// The names of its columns.
-    pub fn names(&self) -> impl Iterator<Item = &Ident> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Ident> {
         self.columns.iter().map(|c| &c.name)
     }
 }

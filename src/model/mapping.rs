@@ -7,7 +7,7 @@ use crate::model::key::Key;
 
 /// A column of the written side and the expression over the read side that gives its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MappedColumn {
+pub(crate) struct MappedColumn {
     /// The column that is written.
     pub column: Ident,
     /// The server's deparse of the expression, with bare column names.
@@ -28,7 +28,7 @@ pub struct MappedColumn {
 
 /// One direction of a deployment: read from one side, written to the other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mapping {
+pub(crate) struct Mapping {
     /// Every written column that has a value on the read side. Generated columns are left out where they
     /// are computed anew.
     pub columns: Vec<MappedColumn>,
@@ -56,7 +56,7 @@ pub struct Mapping {
 
 impl Mapping {
     /// The written columns whose stored generated values are taken over.
-    pub fn stored(&self) -> Vec<&Ident> {
+    pub(crate) fn stored(&self) -> Vec<&Ident> {
         self.columns.iter().filter(|c| c.stored).map(|c| &c.column).collect()
     }
 }

@@ -1,13 +1,15 @@
 //! Plain data that all floors share. No SPI, no server calls.
 
-pub mod changes;
-pub mod dependent;
-pub mod deployment;
-pub mod finding;
-pub mod key;
-pub mod mapping;
-pub mod phase;
-pub mod pressure;
-pub mod settings;
-pub mod tree;
-pub mod zones;
+pub(crate) mod changes;
+pub(crate) mod dependent;
+pub(crate) mod deployment;
+pub(crate) mod difference;
+pub(crate) mod finding;
+pub(crate) mod hold;
+pub(crate) mod key;
+pub(crate) mod mapping;
+pub(crate) mod phase;
+pub(crate) mod pressure;
+pub(crate) mod settings;
+pub(crate) mod tree;
+pub(crate) mod zones;

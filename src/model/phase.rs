@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// Where a deployment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Blue exists, capture runs, nothing is copied.
     Prepared,
     /// Green's blocks are being copied.
@@ -28,7 +28,7 @@ pub enum Phase {
 
 /// What happened to a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// The copy began.
     CopyStarted,
     /// The last block was copied.
@@ -50,7 +50,7 @@ pub enum Event {
 }
 
 /// The phase that `event` leads to, or an error that names the phase and what is possible.
-pub fn next(phase: Phase, event: Event) -> Result<Phase> {
+pub(crate) fn next(phase: Phase, event: Event) -> Result<Phase> {
     use Event as E;
     use Phase as P;
     match (phase, event) {
@@ -94,7 +94,7 @@ fn wrong_phase(phase: Phase, event: Event) -> Error {
 
 impl Phase {
     /// Whether the deployment still exists.
-    pub fn is_open(self) -> bool {
+    pub(crate) fn is_open(self) -> bool {
         match self {
             Phase::Prepared | Phase::Copying | Phase::Indexing | Phase::Ready | Phase::Swapped => {
                 true
@@ -114,7 +114,7 @@ impl Phase {
     }
 
     /// What a user can do in this phase, as a hint.
-    pub fn possible(self) -> &'static str {
+    pub(crate) fn possible(self) -> &'static str {
         match self {
             Phase::Prepared | Phase::Copying | Phase::Indexing => {
                 "Drive it with CALL bg_run(table), or drop it with SELECT bg_abort(table)."
@@ -132,27 +132,13 @@ impl Phase {
     }
 
     /// The next call that leads towards the end, for bg_status.
-    pub fn next_step(self) -> &'static str {
+    pub(crate) fn next_step(self) -> &'static str {
         match self {
             Phase::Prepared | Phase::Copying | Phase::Indexing => "CALL bg_run",
             Phase::Ready => "SELECT bg_swap",
             Phase::Swapped => "SELECT bg_finish or SELECT bg_revert",
             Phase::Finished | Phase::Aborted => "none",
         }
-    }
-
-    /// Reads the text that the catalog and users write.
-    pub fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "prepared" => Phase::Prepared,
-            "copying" => Phase::Copying,
-            "indexing" => Phase::Indexing,
-            "ready" => Phase::Ready,
-            "swapped" => Phase::Swapped,
-            "finished" => Phase::Finished,
-            "aborted" => Phase::Aborted,
-            _ => return None,
-        })
     }
 }
 
@@ -200,7 +186,8 @@ mod tests {
     #[test]
     fn names_are_read_back() {
         for phase in [Phase::Prepared, Phase::Copying, Phase::Indexing, Phase::Ready] {
-            assert_eq!(Phase::parse(&phase.to_string()), Some(phase));
+            let text = serde_json::Value::String(phase.to_string());
+            assert_eq!(serde_json::from_value::<Phase>(text).ok(), Some(phase));
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 /// One look at the server.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub struct Pressure {
+pub(crate) struct Pressure {
     /// Position of the WAL, in bytes.
     pub position: i64,
     /// Standbys that are connected.
@@ -17,7 +17,7 @@ pub struct Pressure {
 
 /// A standby.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Replica {
+pub(crate) struct Replica {
     /// Its application_name.
     pub name: String,
     /// The position up to which it has replayed the WAL.
@@ -28,7 +28,7 @@ pub struct Replica {
 
 /// A replication slot.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// Its name.
     pub name: String,
     /// Bytes of WAL that are kept for it.
@@ -37,7 +37,7 @@ pub struct Slot {
 
 /// What keeps the work from going on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Obstacle {
+pub(crate) struct Obstacle {
     /// What it is: the same as long as one waits for the same.
     pub what: String,
     /// The same in words for people, with numbers that change.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// those of the session that started them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// How long a batch of copy, purge or sync should take.
     pub batch_time: Duration,
     /// The longest a try for the swap's locks may wait.
@@ -47,11 +47,11 @@ pub struct Settings {
 }
 
 /// How many parallel workers the build of one index may have.
-pub const PARALLEL_MAINTENANCE: &str = "max_parallel_maintenance_workers";
+pub(crate) const PARALLEL_MAINTENANCE: &str = "max_parallel_maintenance_workers";
 
 impl Settings {
     /// How many parallel workers the build of one index may have.
-    pub fn parallel_maintenance(&self) -> u32 {
+    pub(crate) fn parallel_maintenance(&self) -> u32 {
         let value = self.maintenance.get(PARALLEL_MAINTENANCE);
         value.and_then(|value| value.parse().ok()).unwrap_or_default()
     }
@@ -59,7 +59,7 @@ impl Settings {
     /// Processes that build indexes at the same time, the session itself counted: those that copy, and
     /// in the place of one parallel worker of a build one that builds another index, which takes less
     /// work for each.
-    pub fn index_builders(&self) -> u32 {
+    pub(crate) fn index_builders(&self) -> u32 {
         self.copy_workers.max(1 + self.parallel_maintenance().min(1))
     }
 }

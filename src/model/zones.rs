@@ -12,13 +12,13 @@ const LEAST_BLOCKS: u32 = 512;
 const MOST_ZONES: u32 = 256;
 
 /// Blocks of each zone of a log of so many.
-pub fn zone_blocks(blocks: u32) -> u32 {
+pub(crate) fn zone_blocks(blocks: u32) -> u32 {
     blocks.div_ceil(MOST_ZONES).max(LEAST_BLOCKS)
 }
 
 /// Some blocks of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Zone {
+pub(crate) struct Zone {
     /// Its first block.
     pub first: u32,
     /// The block after its last.
@@ -33,7 +33,7 @@ pub struct Zone {
 
 /// What a batch reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
+pub(crate) struct Window {
     /// The first block.
     pub first: u32,
     /// The block after the last.
@@ -44,7 +44,7 @@ pub struct Window {
 
 /// The zones of a log that are not consumed, as they were when somebody looked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Zones {
+pub(crate) struct Zones {
     /// In the order of their lowest positions.
     zones: Vec<Zone>,
     /// The position of the WAL when the look began: later events are not in them.
@@ -53,19 +53,20 @@ pub struct Zones {
 
 impl Zones {
     /// What was seen by a look that began at position `below`.
-    pub fn new(mut zones: Vec<Zone>, below: i64) -> Self {
+    pub(crate) fn new(mut zones: Vec<Zone>, below: i64) -> Self {
         zones.retain(|zone| zone.count > 0 && zone.low < below);
         zones.sort_by_key(|zone| zone.low);
         Self { zones, below }
     }
 
     /// Nothing is left of it.
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.zones.is_empty()
     }
 
     /// Where the next `count` events are, or fewer.
-    pub fn window(&self, count: i64) -> Option<Window> {
+    pub(crate) fn window(&self, count: i64) -> Option<Window> {
         let lowest = self.zones.first()?.low;
         let (mut held, mut taken) = (0, 0);
         for (zone, next) in self.zones.iter().zip(self.zones.iter().skip(1)) {
@@ -88,7 +89,7 @@ impl Zones {
     }
 
     /// A batch has consumed `read` events of a window; `exhausted` says that no more are in it.
-    pub fn consumed(&mut self, window: Window, mut read: i64, exhausted: bool) {
+    pub(crate) fn consumed(&mut self, window: Window, mut read: i64, exhausted: bool) {
         if exhausted {
             self.zones.retain(|zone| zone.high >= window.below && window.below < self.below);
             for zone in &mut self.zones {

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::pg::{spi, spi::Arg};
 
 /// Plans what [`replace`] will run, so that it takes no time under a lock.
-pub fn prepare(source: &str, args: &[Arg<'_>]) -> Result<()> {
+pub(crate) fn prepare(source: &str, args: &[Arg<'_>]) -> Result<()> {
     let (sql, args) = statement(0, source, args);
     spi::prepare(&sql, &args)
 }
@@ -42,7 +42,7 @@ fn statement<'a>(table: u32, source: &str, args: &[Arg<'a>]) -> (String, Vec<Arg
 /// ALTER TABLE OWNER writes them, and the dependencies of roles with them.
 ///
 /// Locks: the caller holds ACCESS EXCLUSIVE on the table.
-pub fn replace(table: u32, owner: u32, source: &str, args: &[Arg<'_>]) -> Result<()> {
+pub(crate) fn replace(table: u32, owner: u32, source: &str, args: &[Arg<'_>]) -> Result<()> {
     let (sql, args) = statement(table, source, args);
     let options = spi::Options { keep_plan: true, ..spi::Options::default() };
     spi::with_rows(&sql, &args, options, |rows, _| {
@@ -89,7 +89,7 @@ fn depend(
 }
 
 /// Gives a function exactly the rights of another one of the same owner.
-pub fn copy_function(from: u32, to: u32) -> Result<()> {
+pub(crate) fn copy_function(from: u32, to: u32) -> Result<()> {
     let sql = "UPDATE pg_catalog.pg_proc p SET proacl = f.proacl
                  FROM pg_catalog.pg_proc f, pg_catalog.pg_proc old
                 WHERE p.oid = $2 AND f.oid = $1 AND old.oid = p.oid

@@ -8,18 +8,18 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::pg::ring;
+use crate::pg::buffer_strategy;
 use crate::pg::snapshot::Snapshot;
-use crate::pg::work::Work;
+use crate::pg::transient_relation::Work;
 
 /// The text of a statement for the server.
-pub(super) fn text(sql: &str) -> Result<CString> {
+pub(crate) fn text(sql: &str) -> Result<CString> {
     CString::new(sql).map_err(|_| Error::internal("a statement contains a NUL byte"))
 }
 
 /// The server's plan of the one statement; None where rules make several of it, or none. It lives in the
 /// current memory context, and needs the text.
-pub(super) unsafe fn plan(
+pub(crate) unsafe fn plan(
     text: &CStr,
     names: *mut pg_sys::QueryEnvironment,
 ) -> Option<*mut pg_sys::PlannedStmt> {
@@ -49,7 +49,7 @@ pub(super) unsafe fn plan(
 
 /// The plan of a statement that writes to this table in this way and to no other; None where a rule makes
 /// something else of it.
-pub(super) unsafe fn plan_of_write(
+pub(crate) unsafe fn plan_of_write(
     text: &CStr,
     names: *mut pg_sys::QueryEnvironment,
     table: u32,
@@ -73,7 +73,7 @@ pub(super) unsafe fn plan_of_write(
 
 /// Runs a plan under the active snapshot; `ended` is called when it has given all its rows. Returns how
 /// many rows it wrote or gave.
-pub(super) unsafe fn run(
+pub(crate) unsafe fn run(
     statement: *mut pg_sys::PlannedStmt,
     text: &CStr,
     receiver: *mut pg_sys::DestReceiver,
@@ -94,7 +94,7 @@ pub(super) unsafe fn run(
             0,
         );
         pg_sys::ExecutorStart(query, 0);
-        ring::for_reading(query);
+        buffer_strategy::for_reading(query);
         let forward = pg_sys::ScanDirection::ForwardScanDirection;
         #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
         pg_sys::ExecutorRun(query, forward, 0, true);
@@ -110,7 +110,7 @@ pub(super) unsafe fn run(
 }
 
 /// Gives the rows of a query, as `snapshot` sees them, to a receiver. False: it is not one query.
-pub(super) unsafe fn query(
+pub(crate) unsafe fn query(
     sql: &str,
     snapshot: &Snapshot,
     receiver: *mut pg_sys::DestReceiver,
@@ -131,7 +131,7 @@ pub(super) unsafe fn query(
 
 /// Runs a DELETE from `table` that can read `work` by its name, under a new snapshot; the number of
 /// rows. None: a rule makes something else of it, and nothing was done.
-pub fn delete(sql: &str, table: u32, work: &Work) -> Result<Option<u64>> {
+pub(crate) fn delete(sql: &str, table: u32, work: &Work) -> Result<Option<u64>> {
     let text = text(sql)?;
     // SAFETY: `work` outlives the statement, and so do the names, which are forgotten with the memory
     // context. The snapshot is pushed and popped in pairs, or popped by the abort.

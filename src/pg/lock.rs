@@ -1,4 +1,4 @@
-//! Locks: of a deployment, of relations, and for a bounded time.
+//! Locks: of relations, functions and objects, and for a bounded time.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::pg::xact::{self, Caught};
 
 /// Modes that we use; the server's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Reading.
     AccessShare,
     /// CREATE TRIGGER: keeps writers out.
@@ -30,13 +30,13 @@ impl Mode {
 }
 
 /// Locks a relation (also a sequence) until the end of the transaction; waits as lock_timeout says.
-pub fn relation(oid: u32, mode: Mode) {
+pub(crate) fn relation(oid: u32, mode: Mode) {
     // SAFETY: takes a lock; the OID need not exist.
     unsafe { pg_sys::LockRelationOid(pg_sys::Oid::from(oid), mode.raw()) };
 }
 
 /// Locks a function against ALTER, DROP and COMMENT until the end of the transaction.
-pub fn function(oid: u32) {
+pub(crate) fn function(oid: u32) {
     // SAFETY: takes a lock; the OID need not exist.
     unsafe {
         pg_sys::LockDatabaseObject(
@@ -49,76 +49,56 @@ pub fn function(oid: u32) {
 }
 
 /// Locks a relation if nobody stands in the way.
-pub fn relation_at_once(oid: u32, mode: Mode) -> bool {
+pub(crate) fn relation_at_once(oid: u32, mode: Mode) -> bool {
     // SAFETY: takes a lock or not; the OID need not exist.
     unsafe { pg_sys::ConditionalLockRelationOid(pg_sys::Oid::from(oid), mode.raw()) }
 }
 
 /// No lock is waited for longer than `limit` while the guard lives.
-pub fn limited(limit: Duration) -> Result<SettingsLevel> {
+pub(crate) fn limited(limit: Duration) -> Result<SettingsLevel> {
     let level = SettingsLevel::open();
     security::set("deadlock_timeout", &format!("{}ms", (limit.as_millis() / 2).clamp(1, 1000)))?;
     security::set("lock_timeout", &format!("{}ms", limit.as_millis().max(1)))?;
     Ok(level)
 }
 
-/// How a deployment is locked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
-    /// Nobody else works on it.
-    Alone,
-    /// Others copy at the same time.
-    Shared,
-}
-
-/// The tag of an object lock, filled as SET_LOCKTAG_OBJECT does. `table` is the OID of a table of ours, whose
-/// object locks nobody else uses: `number` 0 is no deployment, and `part` keeps purposes apart.
-pub(super) fn tag(table: u32, number: u32, part: Part) -> pg_sys::LOCKTAG {
+/// The tag of an object lock, filled as SET_LOCKTAG_OBJECT does. `table` is the OID of a table whose object
+/// locks nobody else uses; `part` keeps purposes apart.
+pub(crate) fn tag(table: u32, number: u32, part: u16) -> pg_sys::LOCKTAG {
     pg_sys::LOCKTAG {
         // SAFETY: reads a global.
         locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
         locktag_field2: table,
         locktag_field3: number,
-        locktag_field4: part as u16,
+        locktag_field4: part,
         locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
         locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
     }
 }
 
-/// What an object lock of ours is for.
+/// How an object lock is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    /// Work on a deployment; with number 0 on the blue schemas.
-    Work = 0,
-    /// [`super::snapshot::announce`], which blockers.sql looks for too.
-    Announcement = 1,
+pub(crate) enum ObjectMode {
+    /// Beside others who share it.
+    Share,
+    /// Beside nobody.
+    Exclusive,
 }
 
-/// Takes the deployment's lock until the end of the transaction, waiting at most `wait`.
-/// `table` is the OID of `bluegreen.deployment`. It queues, so that it comes after the batch of a run that is under way.
-pub fn deployment(table: u32, id: i64, hold: Hold, wait: Duration) -> Result<bool> {
-    let locked = xact::subtransaction(|| {
-        let _limited = limited(wait)?;
-        let tag = tag(table, id as u32, Part::Work);
-        let mode = match hold {
-            Hold::Alone => pg_sys::ExclusiveLock,
-            Hold::Shared => pg_sys::ShareLock,
-        };
-        // SAFETY: takes a lock.
-        unsafe { pg_sys::LockAcquire(&tag, mode as pg_sys::LOCKMODE, false, false) };
-        Ok(())
-    });
-    match locked {
-        Ok(()) => Ok(true),
-        Err(caught) if caught.is_lock_failure() => Ok(false),
-        Err(caught) => caught.raise(),
-    }
+/// Takes an object lock until the end of the transaction; waits as lock_timeout says.
+pub(crate) fn object(tag: &pg_sys::LOCKTAG, mode: ObjectMode) {
+    let mode = match mode {
+        ObjectMode::Share => pg_sys::ShareLock,
+        ObjectMode::Exclusive => pg_sys::ExclusiveLock,
+    };
+    // SAFETY: takes a lock.
+    unsafe { pg_sys::LockAcquire(tag, mode as pg_sys::LOCKMODE, false, false) };
 }
 
 /// Locks all of `relations` in their order, within `limit` for the whole set. Runs in the caller's
 /// subtransaction. deadlock_timeout is set below the limit, or autovacuum would never give way.
 /// Returns when the first of them was had: from then on others wait for us.
-pub fn all_within(relations: &[(u32, Mode)], limit: Duration) -> Result<Instant> {
+pub(crate) fn all_within(relations: &[(u32, Mode)], limit: Duration) -> Result<Instant> {
     let end = Instant::now() + limit;
     let _level = limited(limit)?;
     let mut first = None;
@@ -147,7 +127,7 @@ unsafe extern "C-unwind" {
 
 /// Whether a SERIALIZABLE transaction has read a table or one of its indexes. It may have committed: what it
 /// read counts as long as transactions run that overlap with it. The caller keeps new readers out.
-pub fn was_read_serializably(table: u32) -> bool {
+pub(crate) fn was_read_serializably(table: u32) -> bool {
     // SAFETY: the list of indexes is a copy; what the server gives is allocated in the current memory
     // context, with as many targets as it says.
     unsafe {
@@ -174,7 +154,7 @@ pub fn was_read_serializably(table: u32) -> bool {
 
 /// Growing tries: each in a subtransaction, from 10 ms up to `longest`, with rests between, until
 /// `until`. `attempt` gets the limit of the try. Nothing is held between tries.
-pub fn retry<T>(
+pub(crate) fn retry<T>(
     longest: Duration,
     until: Instant,
     mut attempt: impl FnMut(Duration) -> Result<T>,
@@ -192,19 +172,6 @@ pub fn retry<T>(
             Err(caught) => return Err(caught),
         }
     }
-}
-
-/// Waits while somebody holds the advisory lock by which tests stop a step, however short the locks'
-/// time is.
-#[cfg(feature = "failpoints")]
-pub fn pass_gate() -> Result<()> {
-    const GATE: i64 = 42;
-    let _level = SettingsLevel::open();
-    security::set("lock_timeout", "0")?;
-    let args = [crate::pg::spi::Arg::Int(GATE)];
-    crate::pg::spi::run("SELECT pg_catalog.pg_advisory_lock_shared($1)", &args)?;
-    crate::pg::spi::run("SELECT pg_catalog.pg_advisory_unlock_shared($1)", &args)?;
-    Ok(())
 }
 
 /// Half to one and a half of `rest`, so that two who collide do not collide again.

@@ -16,9 +16,8 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{pg_guard, pg_sys};
 
 use crate::error::Result;
-use crate::model::key::Key;
 use crate::pg::security::{self, SettingsLevel};
-use crate::pg::work;
+use crate::product;
 
 /// Rows in a block, for the planner.
 const DENSITY: f64 = 50.0;
@@ -55,23 +54,20 @@ thread_local! {
 }
 
 /// Statements are planned in this way for as long as it lives.
-pub struct Planned {
+pub(crate) struct Planned {
     outer: Vec<Keyed>,
     _level: SettingsLevel,
 }
 
 impl Planned {
     /// Each key of these tables is looked up by its index.
-    pub fn by_key(tables: &[(u32, &Key)]) -> Result<Self> {
-        let keyed = tables.iter().map(|(table, key)| Keyed {
-            table: *table,
-            key: key.columns.iter().map(|column| column.attnum).collect(),
-        });
+    pub(crate) fn by_key(tables: &[(u32, Vec<i16>)]) -> Result<Self> {
+        let keyed = tables.iter().map(|(table, key)| Keyed { table: *table, key: key.clone() });
         Self::with(keyed.collect(), BY_KEY)
     }
 
     /// Blocks of the table are gone through once, and its rows looked for in a hash table of our rows.
-    pub fn by_hash(table: u32) -> Result<Self> {
+    pub(crate) fn by_hash(table: u32) -> Result<Self> {
         Self::with(vec![Keyed { table, key: Vec::new() }], BY_HASH)
     }
 
@@ -90,12 +86,12 @@ impl Drop for Planned {
 }
 
 /// Forgets the tables, where an error left the server without us. For the end of a transaction.
-pub fn reset() {
+pub(crate) fn reset() {
     TABLES.set(Vec::new());
 }
 
 /// Lets the planner ask us. Called once per backend, when the library is loaded.
-pub fn init() {
+pub(crate) fn init() {
     // SAFETY: the hook is a plain function that lives as long as the backend, and calls the one before.
     unsafe {
         BEFORE.set(pg_sys::get_relation_info_hook);
@@ -188,7 +184,7 @@ unsafe fn reads_ours(query: *mut pg_sys::Query) -> bool {
             let entry: *mut pg_sys::RangeTblEntry = pg_sys::list_nth((*query).rtable, i).cast();
             match (*entry).rtekind {
                 pg_sys::RTEKind::RTE_NAMEDTUPLESTORE => {
-                    CStr::from_ptr((*entry).enrname).to_bytes().starts_with(work::PREFIX)
+                    CStr::from_ptr((*entry).enrname).to_bytes().starts_with(product::TRANSIENT)
                 }
                 pg_sys::RTEKind::RTE_SUBQUERY if !(*entry).subquery.is_null() => {
                     reads_ours((*entry).subquery)

@@ -7,7 +7,7 @@ const EQUAL_IMAGE: i16 = 4;
 
 /// Whether values that the operator class takes for equal, under this collation (0 for none), are the same
 /// bits. One that cannot tell is taken for one that does not.
-pub fn is_bitwise(operator_class: u32, collation: u32) -> bool {
+pub(crate) fn is_bitwise(operator_class: u32, collation: u32) -> bool {
     // SAFETY: catalog cache look-ups; the support function takes the OID of the class' input type, and
     // whoever made the class (a superuser) has registered it for that.
     unsafe {

@@ -8,7 +8,7 @@ use crate::pg::executor::{plan, text};
 
 /// A plan that does not scan the table that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Elsewhere {
+pub(crate) struct Elsewhere {
     /// What it does instead, as far as a node of a plan has a name.
     pub node: String,
     /// Relations that it reads.
@@ -19,7 +19,7 @@ pub struct Elsewhere {
 
 /// Plans a query that reads one table, with every hook that this session has. None: it is a scan of that
 /// very table. Nothing is run.
-pub fn elsewhere(sql: &str, table: u32) -> Result<Option<Elsewhere>> {
+pub(crate) fn elsewhere(sql: &str, table: u32) -> Result<Option<Elsewhere>> {
     let text = text(sql)?;
     // SAFETY: the plan lives in the current memory context, and is only read; each node is what its tag
     // says, and a scan's number is that of an entry of its plan.

@@ -8,7 +8,7 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 use pgrx::{IntoDatum, pg_sys};
 
 /// The phase reached, as the row `(phase text)`.
-pub struct PhaseRow(pub String);
+pub(crate) struct PhaseRow(pub String);
 
 // SAFETY: a CALL wants a composite datum with a registered row type, which BlessTupleDesc makes.
 unsafe impl BoxRet for PhaseRow {

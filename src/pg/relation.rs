@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// Refuses with PostgreSQL's own error (55006) when a statement of this session is using the table
 /// or has trigger events pending on it. Locks: ACCESS SHARE for the moment.
-pub fn check_not_in_use(table: u32, statement: &str) -> Result<()> {
+pub(crate) fn check_not_in_use(table: u32, statement: &str) -> Result<()> {
     let statement =
         CString::new(statement).map_err(|_| Error::internal("a name contains a NUL byte"))?;
     // SAFETY: the relation is locked; an error unwinds and the abort closes it.
@@ -23,7 +23,7 @@ pub fn check_not_in_use(table: u32, statement: &str) -> Result<()> {
 
 /// What a publication may send of a table besides new rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
+pub(crate) enum Sent {
     /// Updates.
     Updates,
     /// Deletions.
@@ -32,7 +32,7 @@ pub enum Sent {
 
 /// Raises PostgreSQL's own error where no such statement on the table would be let through, because a
 /// publication sends it and the replica identity does not do. Locks: ACCESS SHARE for the moment.
-pub fn check_replica_identity(table: u32, sent: Sent) -> Result<()> {
+pub(crate) fn check_replica_identity(table: u32, sent: Sent) -> Result<()> {
     let command = match sent {
         Sent::Updates => pg_sys::CmdType::CMD_UPDATE,
         Sent::Deletions => pg_sys::CmdType::CMD_DELETE,
@@ -51,7 +51,7 @@ pub fn check_replica_identity(table: u32, sent: Sent) -> Result<()> {
 /// The server's own function: the owner may lack CREATE, and no event trigger can veto half a swap.
 ///
 /// Locks: the caller holds ACCESS EXCLUSIVE on the table.
-pub fn set_schema(table: u32, from: u32, to: u32) {
+pub(crate) fn set_schema(table: u32, from: u32, to: u32) {
     // SAFETY: the relation is locked; the list of moved objects is freed before we leave.
     unsafe {
         // As CREATE in a schema does, so that nobody drops it meanwhile.
@@ -77,7 +77,7 @@ pub fn set_schema(table: u32, from: u32, to: u32) {
 }
 
 /// Takes the ownership record off a sequence, of either kind (identity, serial).
-pub fn release_sequence(sequence: u32) {
+pub(crate) fn release_sequence(sequence: u32) {
     let class = pg_sys::RelationRelationId;
     // SAFETY: deletes rows of pg_depend; the caller has locked both tables.
     unsafe {
@@ -96,7 +96,7 @@ pub fn release_sequence(sequence: u32) {
 }
 
 /// Makes a column the owner of a sequence: `i` as its identity sequence, `a` as a serial's.
-pub fn own_sequence(sequence: u32, table: u32, column: i16, kind: char) {
+pub(crate) fn own_sequence(sequence: u32, table: u32, column: i16, kind: char) {
     let class = pg_sys::RelationRelationId;
     let behavior = if kind == 'i' {
         pg_sys::DependencyType::DEPENDENCY_INTERNAL

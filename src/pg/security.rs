@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident::Ident;
-use crate::model::settings::PARALLEL_MAINTENANCE;
+use crate::product::{self, SCHEMA};
 
 thread_local! {
     /// Our own statements may write to blue. Reset by the guard, and by the abort's callback.
@@ -46,7 +46,7 @@ const PINNED: &[(&str, &str)] = &[
 ];
 
 /// An identity with its settings; the caller's come back on drop.
-pub struct Identity {
+pub(crate) struct Identity {
     user: pg_sys::Oid,
     context: i32,
     level: i32,
@@ -54,24 +54,24 @@ pub struct Identity {
 }
 
 /// The role that the statement outside of us runs as.
-pub fn current_user() -> u32 {
+pub(crate) fn current_user() -> u32 {
     // SAFETY: reads a global.
     unsafe { pg_sys::GetUserId() }.to_u32()
 }
 
 /// Whether a role is a superuser.
-pub fn is_superuser(role: u32) -> bool {
+pub(crate) fn is_superuser(role: u32) -> bool {
     // SAFETY: a catalog cache look-up.
     unsafe { pg_sys::superuser_arg(pg_sys::Oid::from(role)) }
 }
 
 /// Whether a write to blue comes from us.
-pub fn is_writing() -> bool {
+pub(crate) fn is_writing() -> bool {
     WRITING.with(Cell::get)
 }
 
 /// Forgets that we were writing. For the abort of a transaction.
-pub fn reset() {
+pub(crate) fn reset() {
     WRITING.with(|w| w.set(false));
 }
 
@@ -79,14 +79,14 @@ pub fn reset() {
 fn extension_owner() -> Result<u32> {
     // SAFETY: catalog cache look-ups; the tuple is released before we leave.
     unsafe {
-        let oid = pg_sys::get_namespace_oid(c"bluegreen".as_ptr(), true);
+        let oid = pg_sys::get_namespace_oid(product::SCHEMA_C.as_ptr(), true);
         let tuple = pg_sys::SearchSysCache1(
             pg_sys::SysCacheIdentifier::NAMESPACEOID as i32,
             pg_sys::Datum::from(oid),
         );
         if tuple.is_null() {
-            return Err(Error::state("schema bluegreen does not exist")
-                .hint("Run CREATE EXTENSION pg_bluegreen."));
+            return Err(Error::state(format!("schema {SCHEMA} does not exist"))
+                .hint(product::CREATE_EXTENSION));
         }
         let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_namespace>();
         let owner = (*form).nspowner;
@@ -94,7 +94,7 @@ fn extension_owner() -> Result<u32> {
         if !pg_sys::superuser_arg(owner) {
             return Err(Error::new(
                 pgrx::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                "the owner of schema bluegreen is not a superuser",
+                format!("the owner of schema {SCHEMA} is not a superuser"),
             )
             .hint("Give the schema back to the role that created the extension."));
         }
@@ -104,21 +104,21 @@ fn extension_owner() -> Result<u32> {
 
 impl Identity {
     /// Our own DDL and catalog writes.
-    pub fn extension() -> Result<Self> {
+    pub(crate) fn extension() -> Result<Self> {
         let owner = extension_owner()?;
         Self::enter(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, &BTreeMap::new(), true)
     }
 
     /// An ordinary write to a live table that its owner makes, as the server does for ON DELETE: its
     /// triggers fire, now or at the end of the transaction. `session` are the caller's settings.
-    pub fn acting_owner(owner: u32, session: &BTreeMap<String, String>) -> Result<Self> {
+    pub(crate) fn acting_owner(owner: u32, session: &BTreeMap<String, String>) -> Result<Self> {
         let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS;
         Self::enter(owner, flags as i32, session, false)
     }
 
     /// Code that users wrote: `owner` is the table's owner, `session` the settings of prepare that
     /// expressions depend on.
-    pub fn table_owner(owner: u32, session: &BTreeMap<String, String>) -> Result<Self> {
+    pub(crate) fn table_owner(owner: u32, session: &BTreeMap<String, String>) -> Result<Self> {
         // NOFORCE_RLS as for the server's own foreign key checks: the owner's row security, when it is
         // forced, must not hide rows from the copy.
         let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE
@@ -166,17 +166,17 @@ impl Drop for Identity {
 }
 
 /// Sets a setting within the current GUC level, with a superuser's right.
-pub fn set(name: &str, value: &str) -> Result<()> {
+pub(crate) fn set(name: &str, value: &str) -> Result<()> {
     set_with(name, value, pg_sys::GucAction::GUC_ACTION_SAVE)
 }
 
 /// Sets a setting until the end of the transaction.
-pub fn set_local(name: &str, value: &str) -> Result<()> {
+pub(crate) fn set_local(name: &str, value: &str) -> Result<()> {
     set_with(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL)
 }
 
 /// Sets a setting for as long as the session lives.
-pub fn set_for_session(name: &str, value: &str) -> Result<()> {
+pub(crate) fn set_for_session(name: &str, value: &str) -> Result<()> {
     set_with(name, value, pg_sys::GucAction::GUC_ACTION_SET)
 }
 
@@ -200,25 +200,25 @@ fn set_with(name: &str, value: &str, action: pg_sys::GucAction::Type) -> Result<
 }
 
 /// A level of settings of its own, for lock tries.
-pub struct SettingsLevel(i32);
+pub(crate) struct SettingsLevel(i32);
 
 impl SettingsLevel {
     /// Opens it.
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         // SAFETY: closed in `drop` or by the abort.
         Self(unsafe { pg_sys::NewGUCNestLevel() })
     }
 }
 
 /// While the guard lives, names are searched in pg_catalog and then in these schemas.
-pub fn search(schemas: &[Ident]) -> Result<SettingsLevel> {
+pub(crate) fn search(schemas: &[Ident]) -> Result<SettingsLevel> {
     let level = SettingsLevel::open();
     set("search_path", &search_path(schemas))?;
     Ok(level)
 }
 
 /// A search_path of pg_catalog and these schemas.
-pub fn search_path(schemas: &[Ident]) -> String {
+pub(crate) fn search_path(schemas: &[Ident]) -> String {
     let names: String = schemas.iter().map(|schema| format!("{schema}, ")).collect();
     format!("pg_catalog, {names}pg_temp")
 }
@@ -233,7 +233,7 @@ impl Drop for SettingsLevel {
 }
 
 /// Keys are looked up by their index while the level lives, whatever the planner thinks of a table's size.
-pub fn by_index() -> Result<SettingsLevel> {
+pub(crate) fn by_index() -> Result<SettingsLevel> {
     let level = SettingsLevel::open();
     for way in ["enable_seqscan", "enable_hashjoin", "enable_mergejoin"] {
         set(way, "off")?;
@@ -261,26 +261,26 @@ const OF_EXPRESSIONS: &[&str] = &[
 
 /// Settings that index builds, VACUUM and ANALYZE follow.
 const OF_MAINTENANCE: &[&str] =
-    &["maintenance_work_mem", PARALLEL_MAINTENANCE, "default_statistics_target"];
+    &["maintenance_work_mem", "max_parallel_maintenance_workers", "default_statistics_target"];
 
 /// The caller's settings that expressions may depend on.
-pub fn expression_settings() -> BTreeMap<String, String> {
+pub(crate) fn expression_settings() -> BTreeMap<String, String> {
     OF_EXPRESSIONS.iter().filter_map(|name| current(name)).collect()
 }
 
 /// The caller's settings that index builds, VACUUM and ANALYZE follow.
-pub fn maintenance_settings() -> BTreeMap<String, String> {
+pub(crate) fn maintenance_settings() -> BTreeMap<String, String> {
     OF_MAINTENANCE.iter().filter_map(|name| current(name)).collect()
 }
 
 /// The memory that an index build may take, in kB.
-pub fn maintenance_kb() -> u32 {
+pub(crate) fn maintenance_kb() -> u32 {
     // SAFETY: reads a global.
     u32::try_from(unsafe { pg_sys::maintenance_work_mem }).unwrap_or_default()
 }
 
 /// Whether a sort may use as much of the disk as it wants.
-pub fn may_spill() -> bool {
+pub(crate) fn may_spill() -> bool {
     // SAFETY: reads a global.
     unsafe { pg_sys::temp_file_limit < 0 }
 }

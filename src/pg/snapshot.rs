@@ -9,11 +9,11 @@ use pgrx::pg_sys;
 use crate::pg::lock;
 
 /// A registered snapshot: what one round of sync sees.
-pub struct Snapshot(pg_sys::Snapshot);
+pub(crate) struct Snapshot(pg_sys::Snapshot);
 
 impl Snapshot {
     /// What is committed now (under READ COMMITTED).
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         // SAFETY: inside a transaction; the registered copy belongs to the current resource
         // owner and is released in `drop`, or by the abort when an error unwinds.
         Self(unsafe { pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot()) })
@@ -39,7 +39,7 @@ impl Drop for Snapshot {
 /// Like CREATE INDEX CONCURRENTLY it leaves out vacuum and other databases, with them the walsenders of
 /// standbys. The one that makes the first copy of a subscription is of this database, and counts. Those
 /// that [`announce`] it do not: two of them would wait for each other.
-pub fn holders_older_than(class: u32, xid: u64) -> Vec<Holder> {
+pub(crate) fn holders_older_than(class: u32, xid: u64) -> Vec<Holder> {
     if xid == 0 {
         return Vec::new();
     }
@@ -64,7 +64,7 @@ pub fn holders_older_than(class: u32, xid: u64) -> Vec<Holder> {
 }
 
 /// The number of a transaction with its epoch; it is not newer than the next one.
-pub fn full(xid: pg_sys::TransactionId) -> u64 {
+pub(crate) fn full(xid: pg_sys::TransactionId) -> u64 {
     // SAFETY: reads shared memory under its own lock.
     let next = unsafe { pg_sys::ReadNextFullTransactionId() }.value;
     next - u64::from((next as u32).wrapping_sub(xid.into_inner()))
@@ -90,7 +90,7 @@ struct ReusedPage {
 /// Returns the position in the WAL up to which a standby has to come, as text; None where none is needed.
 ///
 /// Source: `nbtpage.c` (`_bt_log_reuse_page`: "this record only exists to provide a conflict point").
-pub fn end_older_on_standbys(xid: u64) -> Option<String> {
+pub(crate) fn end_older_on_standbys(xid: u64) -> Option<String> {
     const REUSE_PAGE: u8 = 0xD0;
     // SAFETY: a record without pages, whose form is the server's; it is copied into the WAL.
     unsafe {
@@ -124,7 +124,7 @@ pub fn end_older_on_standbys(xid: u64) -> Option<String> {
 /// Such a snapshot is older than the transaction that has it. The server keeps a file for each snapshot that
 /// is exported, as long as the transaction that did it lives; so none was taken over while there is no file
 /// and none has come or gone. Source: `snapmgr.c` (`ExportSnapshot`, `ImportSnapshot`).
-pub struct Exports {
+pub(crate) struct Exports {
     changed: Option<SystemTime>,
     is_any: bool,
 }
@@ -136,7 +136,7 @@ impl Exports {
     const TICK: Duration = Duration::from_millis(50);
 
     /// How it is now.
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let changed = Self::changed();
         let is_fresh = changed.and_then(|at| at.elapsed().ok()).is_none_or(|age| age < Self::TICK);
         // One that cannot be read counts as full.
@@ -147,7 +147,7 @@ impl Exports {
     }
 
     /// Whether a snapshot may have been taken over since.
-    pub fn may_be_imported(&self) -> bool {
+    pub(crate) fn may_be_imported(&self) -> bool {
         self.is_any || self.changed != Self::changed()
     }
 
@@ -165,7 +165,7 @@ impl Exports {
 }
 
 /// A transaction: its backend, and its number there.
-pub type Holder = (i32, u32);
+pub(crate) type Holder = (i32, u32);
 
 fn holder(transaction: &pg_sys::VirtualTransactionId) -> Holder {
     #[cfg(any(feature = "pg15", feature = "pg16"))]
@@ -175,9 +175,11 @@ fn holder(transaction: &pg_sys::VirtualTransactionId) -> Holder {
     (backend, transaction.localTransactionId)
 }
 
-/// The lock by which [`announce`] is seen. `class` is the OID of `bluegreen.deployment`.
+/// The lock by which [`announce`] is seen. `class` is the OID of a table whose object locks nobody else uses.
 fn tag(class: u32) -> pg_sys::LOCKTAG {
-    lock::tag(class, 0, lock::Part::Announcement)
+    // Beside the class's other object locks, whose part is 0. blockers.sql looks for it too.
+    const ANNOUNCEMENT: u16 = 1;
+    lock::tag(class, 0, ANNOUNCEMENT)
 }
 
 /// While it lives, others know that our transaction reads nothing with its snapshot any more. For a call
@@ -185,10 +187,10 @@ fn tag(class: u32) -> pg_sys::LOCKTAG {
 /// it reads later has snapshots that can be too old for another.
 ///
 /// [`statement::is_one_call`]: crate::pg::statement::is_one_call
-pub struct Announcement(pg_sys::LOCKTAG);
+pub(crate) struct Announcement(pg_sys::LOCKTAG);
 
-/// Makes it; `class` is the OID of `bluegreen.deployment`.
-pub fn announce(class: u32) -> Announcement {
+/// Makes it; `class` is the OID of a table whose object locks nobody else uses.
+pub(crate) fn announce(class: u32) -> Announcement {
     let tag = tag(class);
     // SAFETY: takes a lock that nobody ever has in another mode.
     unsafe { pg_sys::LockAcquire(&tag, pg_sys::ShareLock as pg_sys::LOCKMODE, false, false) };

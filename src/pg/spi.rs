@@ -13,11 +13,11 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::pg::snapshot::Snapshot;
-use crate::pg::work::Work;
+use crate::pg::transient_relation::Work;
 
 /// An argument of a statement.
 #[derive(Debug, Clone)]
-pub enum Arg<'a> {
+pub(crate) enum Arg<'a> {
     /// text
     Text(&'a str),
     /// text that may be NULL
@@ -52,13 +52,13 @@ impl Arg<'_> {
 }
 
 /// A connection to SPI; finished on drop, left to the abort when an error unwinds.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     /// The memory context outside of it.
     outer: pg_sys::MemoryContext,
 }
 
 impl Connection {
-    pub(super) fn open() -> Result<Self> {
+    pub(crate) fn open() -> Result<Self> {
         // SAFETY: SPI may be entered at any time inside a transaction; pgrx turns an error into
         // an unwind.
         let (outer, code) = unsafe { (pg_sys::CurrentMemoryContext, pg_sys::SPI_connect()) };
@@ -88,38 +88,44 @@ impl Drop for Connection {
 }
 
 /// The rows of the last statement, valid while its connection is open.
-pub struct Rows {
+pub(crate) struct Rows {
     table: *mut pg_sys::SPITupleTable,
     count: usize,
 }
 
 impl Rows {
     /// Number of rows.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.count
     }
 
     /// No rows.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
     /// Descriptor of the rows.
-    pub fn descriptor(&self) -> pg_sys::TupleDesc {
+    pub(crate) fn descriptor(&self) -> pg_sys::TupleDesc {
         // SAFETY: `table` is SPI_tuptable of a statement that returned rows, and lives until
         // SPI_finish; `Rows` is only handed to closures that run before that.
         unsafe { (*self.table).tupdesc }
     }
 
     /// A row as a tuple of [`Rows::descriptor`].
-    pub fn tuple(&self, row: usize) -> pg_sys::HeapTuple {
+    pub(crate) fn tuple(&self, row: usize) -> pg_sys::HeapTuple {
         debug_assert!(row < self.count);
         // SAFETY: `row` is below the number of rows that SPI reported.
         unsafe { *(*self.table).vals.add(row) }
     }
 
+    /// The rows under a name of their own, for other statements.
+    pub(crate) fn to_work(&self, name: &str) -> Result<Work> {
+        let tuples = (0..self.count).map(|row| self.tuple(row));
+        Work::from_tuples(name, self.descriptor(), tuples)
+    }
+
     /// A column (from 1) as a datum; None is NULL.
-    pub fn datum(&self, row: usize, column: usize) -> Option<pg_sys::Datum> {
+    pub(crate) fn datum(&self, row: usize, column: usize) -> Option<pg_sys::Datum> {
         let mut null = false;
         // SAFETY: tuple and descriptor belong together; the number is checked by SPI.
         let datum = unsafe {
@@ -129,7 +135,7 @@ impl Rows {
     }
 
     /// A column (from 1) as a Rust value.
-    pub fn get<T: FromDatum>(&self, row: usize, column: usize) -> Option<T> {
+    pub(crate) fn get<T: FromDatum>(&self, row: usize, column: usize) -> Option<T> {
         let datum = self.datum(row, column)?;
         // SAFETY: the caller names the type that the statement returns.
         unsafe { T::from_datum(datum, false) }
@@ -143,7 +149,7 @@ thread_local! {
 
 /// How a statement is run.
 #[derive(Default)]
-pub struct Options<'a> {
+pub(crate) struct Options<'a> {
     /// What it sees; none is a new snapshot.
     pub snapshot: Option<&'a Snapshot>,
     /// Rows that it can read by name.
@@ -178,14 +184,14 @@ fn plan(sql: &str, types: &mut [pg_sys::Oid], keep: bool) -> Result<pg_sys::SPIP
 }
 
 /// Plans a statement whose plan is kept, and runs nothing.
-pub fn prepare(sql: &str, args: &[Arg<'_>]) -> Result<()> {
+pub(crate) fn prepare(sql: &str, args: &[Arg<'_>]) -> Result<()> {
     let _connection = Connection::open()?;
     let mut types: Vec<_> = args.iter().map(|arg| arg.datum().0).collect();
     plan(sql, &mut types, true).map(drop)
 }
 
 /// Runs a statement and gives its rows, if any, and the number of rows processed to `read`.
-pub fn with_rows<T>(
+pub(crate) fn with_rows<T>(
     sql: &str,
     args: &[Arg<'_>],
     options: Options<'_>,
@@ -226,23 +232,23 @@ pub fn with_rows<T>(
 }
 
 /// Runs a statement; the number of rows processed.
-pub fn run(sql: &str, args: &[Arg<'_>]) -> Result<u64> {
+pub(crate) fn run(sql: &str, args: &[Arg<'_>]) -> Result<u64> {
     with_rows(sql, args, Options::default(), |_, processed| Ok(processed))
 }
 
 /// Runs a statement with options; the number of rows processed.
-pub fn run_with(sql: &str, args: &[Arg<'_>], options: Options<'_>) -> Result<u64> {
+pub(crate) fn run_with(sql: &str, args: &[Arg<'_>], options: Options<'_>) -> Result<u64> {
     with_rows(sql, args, options, |_, processed| Ok(processed))
 }
 
 /// Like [`one`], with a plan that is kept.
-pub fn one_kept<T: FromDatum>(sql: &str, args: &[Arg<'_>]) -> Result<Option<T>> {
+pub(crate) fn one_kept<T: FromDatum>(sql: &str, args: &[Arg<'_>]) -> Result<Option<T>> {
     let options = Options { keep_plan: true, ..Options::default() };
     with_rows(sql, args, options, |rows, _| Ok(if rows.is_empty() { None } else { rows.get(0, 1) }))
 }
 
 /// The first column of the first row, if there is one and it is not NULL.
-pub fn one<T: FromDatum>(sql: &str, args: &[Arg<'_>]) -> Result<Option<T>> {
+pub(crate) fn one<T: FromDatum>(sql: &str, args: &[Arg<'_>]) -> Result<Option<T>> {
     with_rows(sql, args, Options::default(), |rows, _| {
         Ok(if rows.is_empty() { None } else { rows.get(0, 1) })
     })
@@ -250,7 +256,7 @@ pub fn one<T: FromDatum>(sql: &str, args: &[Arg<'_>]) -> Result<Option<T>> {
 
 /// The rows of a query as structs: the server turns them into JSON, serde into Rust. Queries are
 /// constant texts, so their plans are kept.
-pub fn rows<T: DeserializeOwned>(query: &str, args: &[Arg<'_>]) -> Result<Vec<T>> {
+pub(crate) fn rows<T: DeserializeOwned>(query: &str, args: &[Arg<'_>]) -> Result<Vec<T>> {
     let query = query.trim().trim_end_matches(';');
     let sql = format!(
         "SELECT coalesce(pg_catalog.json_agg(pg_catalog.row_to_json(q)), '[]')::text FROM (\n{query}\n) q"
@@ -261,13 +267,18 @@ pub fn rows<T: DeserializeOwned>(query: &str, args: &[Arg<'_>]) -> Result<Vec<T>
 }
 
 /// Like [`rows`], for exactly one row.
-pub fn row<T: DeserializeOwned>(query: &str, args: &[Arg<'_>]) -> Result<T> {
+pub(crate) fn row<T: DeserializeOwned>(query: &str, args: &[Arg<'_>]) -> Result<T> {
     rows(query, args)?.pop().ok_or_else(|| Error::internal("a catalog row is missing"))
 }
 
 /// Fills `work` with the rows of a query as `snapshot` sees them, a few thousand at a time: it may
 /// be far larger than memory. The query's columns are those of `work`, in order and type.
-pub fn fill(work: &mut Work, sql: &str, args: &[Arg<'_>], options: Options<'_>) -> Result<()> {
+pub(crate) fn fill(
+    work: &mut Work,
+    sql: &str,
+    args: &[Arg<'_>],
+    options: Options<'_>,
+) -> Result<()> {
     const FETCH: std::ffi::c_long = 5_000;
     let connection = Connection::open()?;
     let (mut types, values): (Vec<_>, Vec<_>) = args.iter().map(Arg::datum).unzip();

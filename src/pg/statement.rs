@@ -8,11 +8,7 @@ use pgrx::pg_sys;
 ///
 /// An EXECUTE, and a cursor of a function, have portals with names of their own, and count for more; in the
 /// extended protocol another portal may have been bound, and wait to be executed or to go on.
-#[expect(
-    clippy::not_unsafe_ptr_arg_deref,
-    reason = "doors are safe code and pass on what they got"
-)]
-pub fn is_one_call(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+pub(crate) fn is_one_call(fcinfo: pg_sys::FunctionCallInfo) -> bool {
     // SAFETY: PostgreSQL called us with it. The active portal lives as long as its statement, which called
     // us; its nodes are read only after their tags were looked at.
     unsafe {

@@ -16,7 +16,7 @@ thread_local! {
 
 /// The last error that was raised while a witness stood.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Its message.
     pub message: String,
     /// The functions and statements in which it was raised, the innermost first.
@@ -24,11 +24,11 @@ pub struct Seen {
 }
 
 /// Sees the errors that are raised while it lives.
-pub struct Witness(Box<pg_sys::ErrorContextCallback>);
+pub(crate) struct Witness(Box<pg_sys::ErrorContextCallback>);
 
 impl Witness {
     /// Begins, and forgets what was seen before.
-    pub fn stand() -> Self {
+    pub(crate) fn stand() -> Self {
         SEEN.with(|seen| seen.borrow_mut().take());
         // SAFETY: the callback lies in a box of its own, which stays where it is until `drop` has taken it
         // off the stack; an error's unwinding runs `drop`, too.
@@ -44,7 +44,7 @@ impl Witness {
     }
 
     /// The last error that was seen.
-    pub fn seen(&self) -> Option<Seen> {
+    pub(crate) fn seen(&self) -> Option<Seen> {
         SEEN.with(|seen| seen.borrow().clone())
     }
 }

@@ -10,6 +10,7 @@ use pgrx::{pg_guard, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::pg::xact;
+use crate::product;
 
 unsafe extern "C-unwind" {
     // pgrx wraps it in a function that is no signal handler.
@@ -20,20 +21,20 @@ unsafe extern "C-unwind" {
 static MAIN: OnceLock<fn(&str) -> Result<()>> = OnceLock::new();
 
 /// Says what a worker does with its job.
-pub fn init(main: fn(&str) -> Result<()>) {
+pub(crate) fn init(main: fn(&str) -> Result<()>) {
     let _ = MAIN.set(main);
 }
 
 /// A worker that was started.
-pub struct Handle(*mut pg_sys::BackgroundWorkerHandle);
+pub(crate) struct Handle(*mut pg_sys::BackgroundWorkerHandle);
 
 /// Starts a process of our own, connected to this database, with a job of up to 127 bytes. None: all
 /// slots (`max_worker_processes`) are taken.
-pub fn start(name: &str, job: &str) -> Result<Option<Handle>> {
+pub(crate) fn start(name: &str, job: &str) -> Result<Option<Handle>> {
     let mut worker = pg_sys::BackgroundWorker::default();
     fill(&mut worker.bgw_name, name.as_bytes())?;
-    fill(&mut worker.bgw_type, b"pg_bluegreen")?;
-    fill(&mut worker.bgw_library_name, b"pg_bluegreen")?;
+    fill(&mut worker.bgw_type, product::LIBRARY)?;
+    fill(&mut worker.bgw_library_name, product::LIBRARY)?;
     fill(&mut worker.bgw_function_name, b"bluegreen_worker")?;
     fill(&mut worker.bgw_extra, job.as_bytes())?;
     worker.bgw_flags =
@@ -66,7 +67,7 @@ fn fill(field: &mut [std::ffi::c_char], bytes: &[u8]) -> Result<()> {
 
 impl Handle {
     /// Whether it is starting or at work.
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         let mut pid = 0;
         // SAFETY: the handle came from the server and is freed only in `drop`.
         let status = unsafe { pg_sys::GetBackgroundWorkerPid(self.0, &mut pid) };
@@ -77,7 +78,7 @@ impl Handle {
     }
 
     /// Asks it to end.
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         // SAFETY: as above.
         unsafe { pg_sys::TerminateBackgroundWorker(self.0) };
     }
@@ -119,7 +120,7 @@ pub unsafe extern "C-unwind" fn bluegreen_worker(database: pg_sys::Datum) {
 
 /// Runs `work` in a transaction of the worker: committed when it returns Ok, rolled back when it
 /// returns an error or PostgreSQL raises one.
-pub fn transaction<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn transaction<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     // SAFETY: a worker has no transaction around it. Errors are caught in the subtransaction, so that
     // the transaction itself can always be ended here.
     unsafe {
@@ -144,7 +145,7 @@ pub fn transaction<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// Runs a utility statement that insists on being outside of a transaction block (VACUUM).
-pub fn utility(sql: &str) -> Result<()> {
+pub(crate) fn utility(sql: &str) -> Result<()> {
     let text = std::ffi::CString::new(sql)
         .map_err(|_| Error::internal("a statement contains a NUL byte"))?;
     // SAFETY: a worker has no transaction around it; the statement ends and begins transactions as it
@@ -155,7 +156,7 @@ pub fn utility(sql: &str) -> Result<()> {
         // As a portal's: it outlives the transactions.
         pg_sys::PortalContext = pg_sys::AllocSetContextCreateInternal(
             pg_sys::TopMemoryContext,
-            c"bluegreen statement".as_ptr(),
+            c"statement".as_ptr(),
             pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,

@@ -9,24 +9,24 @@ use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
 use crate::error::{Error, Result};
 
 /// What ended a subtransaction.
-pub struct Caught {
+pub(crate) struct Caught {
     /// The error: PostgreSQL's with its SQLSTATE, message, detail and hint, or ours.
     pub error: Error,
 }
 
 impl Caught {
     /// Goes on failing.
-    pub fn raise<T>(self) -> Result<T> {
+    pub(crate) fn raise<T>(self) -> Result<T> {
         Err(self.error)
     }
 
     /// The class of its SQLSTATE.
-    pub fn class(&self) -> String {
+    pub(crate) fn class(&self) -> String {
         sqlstate(self.error.code).chars().take(2).collect()
     }
 
     /// The row is at fault, not the server, the connection or us.
-    pub fn is_data_error(&self) -> bool {
+    pub(crate) fn is_data_error(&self) -> bool {
         let code = sqlstate(self.error.code);
         // XX000 also stands for every code of a user's own, which pgrx does not know.
         matches!(&code[..2], "0A" | "21" | "22" | "23" | "2F" | "38" | "39" | "44" | "54" | "P0")
@@ -35,7 +35,7 @@ impl Caught {
     }
 
     /// A row collides with another one on a unique or exclusion constraint.
-    pub fn is_collision(&self) -> bool {
+    pub(crate) fn is_collision(&self) -> bool {
         use PgSqlErrorCode as C;
         matches!(
             self.error.code,
@@ -46,7 +46,7 @@ impl Caught {
     }
 
     /// A lock was not to be had in time, or a try collided with another.
-    pub fn is_lock_failure(&self) -> bool {
+    pub(crate) fn is_lock_failure(&self) -> bool {
         use PgSqlErrorCode as C;
         matches!(self.error.code, C::ERRCODE_LOCK_NOT_AVAILABLE | C::ERRCODE_T_R_DEADLOCK_DETECTED)
             || self.error.message == "tuple concurrently updated"
@@ -55,14 +55,16 @@ impl Caught {
 }
 
 /// The five letters of an SQLSTATE.
-pub fn sqlstate(code: PgSqlErrorCode) -> String {
+pub(crate) fn sqlstate(code: PgSqlErrorCode) -> String {
     // SAFETY: returns a static buffer, copied at once.
     unsafe { CStr::from_ptr(pg_sys::unpack_sql_state(code as i32)) }.to_string_lossy().into_owned()
 }
 
 /// Runs `work` in a subtransaction: kept when it returns Ok, rolled back with all its locks when
 /// it returns an error or PostgreSQL raises one.
-pub fn subtransaction<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Caught> {
+pub(crate) fn subtransaction<T>(
+    work: impl FnOnce() -> Result<T>,
+) -> std::result::Result<T, Caught> {
     // SAFETY: the pattern of PL/pgSQL's exception blocks: the memory context and resource owner of
     // outside are put back in both endings; pgrx has already cleared the error's state when a
     // caught error reaches us, and destructors of our guards do nothing while it unwinds.
@@ -90,7 +92,7 @@ pub fn subtransaction<T>(work: impl FnOnce() -> Result<T>) -> std::result::Resul
 
 /// Runs `work`, and gives an error of it to `amend`, ours or PostgreSQL's; where that has nothing to say the
 /// error goes on as it came. Nothing is rolled back here: the caller does nothing but fail.
-pub fn amending<T>(
+pub(crate) fn amending<T>(
     work: impl FnOnce() -> Result<T>,
     amend: impl FnOnce(Error) -> Option<Error>,
 ) -> Result<T> {
@@ -113,7 +115,7 @@ pub fn amending<T>(
 
 /// Runs `work`, which only looks, and gives back the locks that it took: whoever holds a lock while
 /// waiting for another one stands in somebody's way.
-pub fn looking<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn looking<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     const DONE: &str = "a look was taken back";
     let mut found = None;
     let looked: std::result::Result<(), Caught> = subtransaction(|| {
@@ -146,36 +148,47 @@ fn of(cause: &CaughtError) -> Error {
 }
 
 /// The transaction's isolation level lets each statement see what is committed.
-pub fn is_read_committed() -> bool {
+pub(crate) fn is_read_committed() -> bool {
     // SAFETY: reads a global.
     unsafe { pg_sys::XactIsoLevel <= pg_sys::XACT_READ_COMMITTED as i32 }
 }
 
 /// The number of the current transaction, assigned if it had none.
-pub fn current_xid() -> u64 {
+pub(crate) fn current_xid() -> u64 {
     // SAFETY: inside a transaction.
     unsafe { pg_sys::GetTopFullTransactionId().value }
 }
 
 /// Bytes of WAL that this process has written.
-pub fn wal_written() -> u64 {
+pub(crate) fn wal_written() -> u64 {
     // SAFETY: a counter of this process.
     unsafe { pg_sys::pgWalUsage.wal_bytes }
 }
 
 /// Tells the caller what did not work out, and goes on.
-pub fn warn(line: &str) {
+pub(crate) fn warn(line: &str) {
     pgrx::warning!("{line}");
 }
 
+/// Warns the client, with a hint.
+pub(crate) fn warn_with_hint(line: &str, hint: &str) {
+    pgrx::pg_sys::panic::ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        line.to_owned(),
+        "warn_with_hint",
+    )
+    .set_hint(hint.to_owned())
+    .report(pgrx::PgLogLevel::WARNING);
+}
+
 /// Tells the caller what was done besides.
-pub fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     pgrx::notice!("{line}");
 }
 
 /// Writes a line to the server's log when the transaction commits, just before its locks go; nothing
 /// when it is rolled back.
-pub fn log_at_commit(
+pub(crate) fn log_at_commit(
     line: impl FnOnce() -> String + std::panic::UnwindSafe + std::panic::RefUnwindSafe + 'static,
 ) {
     pgrx::register_xact_callback(pgrx::PgXactCallbackEvent::Commit, move || {
@@ -183,22 +196,12 @@ pub fn log_at_commit(
     });
 }
 
-/// Makes what this transaction did visible to its next command.
-pub fn command_counter_increment() {
-    // SAFETY: inside a transaction.
-    unsafe { pg_sys::CommandCounterIncrement() };
-}
-
 /// A procedure that may commit: it holds SPI's outermost, non-atomic connection.
-pub struct Procedure(());
+pub(crate) struct Procedure(());
 
 impl Procedure {
     /// Enters, or says why this call cannot commit. `fcinfo` is the one that PostgreSQL called with.
-    #[expect(
-        clippy::not_unsafe_ptr_arg_deref,
-        reason = "doors are safe code and pass on what they got"
-    )]
-    pub fn enter(fcinfo: pg_sys::FunctionCallInfo, call: &str) -> Result<Self> {
+    pub(crate) fn enter(fcinfo: pg_sys::FunctionCallInfo, call: &str) -> Result<Self> {
         // SAFETY: a CALL sets `context` to a CallContext node; a plain function call leaves it
         // null or sets another node.
         let atomic = unsafe {
@@ -225,7 +228,7 @@ impl Procedure {
     }
 
     /// Commits and begins the next transaction, READ COMMITTED whatever the default is.
-    pub fn commit(&self) {
+    pub(crate) fn commit(&self) {
         // The server's commit leaves a few bytes in the current memory context each time.
         //
         // SAFETY: our connection is on top of SPI's stack: all inner ones are finished; no guard
@@ -245,20 +248,20 @@ impl Drop for Procedure {
 }
 
 /// Sets READ COMMITTED before the transaction's first snapshot.
-pub fn read_committed() {
+pub(crate) fn read_committed() {
     // SAFETY: the transaction has just begun; SET TRANSACTION does the same.
     unsafe { pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32 };
 }
 
 /// Runs `work` in a memory context of its own, so that a loop of a million batches stays flat.
-pub fn with_memory<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn with_memory<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: a child of the current context, deleted here or with its parent when an error
     // unwinds; nothing that `work` returns is allocated by the server.
     unsafe {
         let outer = pg_sys::CurrentMemoryContext;
         let inner = pg_sys::AllocSetContextCreateInternal(
             outer,
-            c"bluegreen batch".as_ptr(),
+            c"batch".as_ptr(),
             pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
@@ -272,7 +275,7 @@ pub fn with_memory<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Sleeps, waking for interrupts (cancel, terminate).
-pub fn sleep(time: std::time::Duration) {
+pub(crate) fn sleep(time: std::time::Duration) {
     let end = std::time::Instant::now() + time;
     loop {
         pgrx::check_for_interrupts!();
@@ -295,19 +298,19 @@ pub fn sleep(time: std::time::Duration) {
 }
 
 /// The number of this backend's process.
-pub fn my_pid() -> i32 {
+pub(crate) fn my_pid() -> i32 {
     // SAFETY: reads a global.
     unsafe { pg_sys::MyProcPid }
 }
 
 /// Raises a cancel or terminate that is waiting.
-pub fn check_for_interrupts() {
+pub(crate) fn check_for_interrupts() {
     pgrx::check_for_interrupts!();
 }
 
 /// Ends this process as kill -9 does, without a word: the server recovers.
 #[cfg(feature = "failpoints")]
-pub fn crash() -> ! {
+pub(crate) fn crash() -> ! {
     unsafe extern "C" {
         fn kill(pid: i32, signal: i32) -> i32;
     }

@@ -7,10 +7,10 @@
 const LEAST_CHANGED: i64 = 10_000;
 /// How often a copy is begun anew for this, at most. Who writes to half of the table while it is copied
 /// once may do so for ever; a bulk change, or the next one, does not.
-pub const MOST_TIMES: u32 = 2;
+pub(crate) const MOST_TIMES: u32 = 2;
 
 /// How many different keys must have changed, of so many copied rows.
-pub fn many(copied: i64) -> i64 {
+pub(crate) fn many(copied: i64) -> i64 {
     (copied / 2).max(LEAST_CHANGED)
 }
 

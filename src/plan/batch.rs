@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The next size: aims at `target`, grows by half at most, falls to a tenth at once when a batch
 /// took more than five times the target.
-pub fn next_size(size: u32, took: Duration, target: Duration) -> u32 {
+pub(crate) fn next_size(size: u32, took: Duration, target: Duration) -> u32 {
     let (took, target) = (took.as_secs_f64().max(1e-6), target.as_secs_f64().max(1e-3));
     let factor = if took > 5.0 * target { 0.1 } else { (target / took).min(1.5) };
     let next = f64::from(size) * factor;

@@ -7,13 +7,13 @@ const FILE: &str = "file";
 /// The parts that change with every change of a column's catalog row.
 const REWRITTEN: &str = "rewritten column ";
 /// The parts that name what uses the table's row type.
-pub const ROW_TYPE: &str = "use of its row type by ";
+pub(crate) const ROW_TYPE: &str = "use of its row type by ";
 /// What a column is marked with whose values of old rows stand in the catalog.
 const MISSING: &str = "missing";
 
 /// What happened to a part of a definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub(crate) enum How {
     /// It was not there before.
     Added,
     /// It is another one.
@@ -24,7 +24,7 @@ pub enum How {
 
 /// A part that differs, as the fingerprint names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// The part.
     pub part: String,
     /// What happened to it.
@@ -43,7 +43,7 @@ impl std::fmt::Display for Difference {
 }
 
 /// The parts that were added, removed or changed, in words.
-pub fn differences(recorded: &Value, now: &Value) -> Vec<String> {
+pub(crate) fn differences(recorded: &Value, now: &Value) -> Vec<String> {
     match parts(recorded, now) {
         Some(found) => found.iter().map(Difference::to_string).collect(),
         None => vec!["the definition cannot be compared".to_owned()],
@@ -52,7 +52,7 @@ pub fn differences(recorded: &Value, now: &Value) -> Vec<String> {
 
 /// The parts that were added, removed or changed, in the order of their words; None where one of the two is
 /// no fingerprint.
-pub fn parts(recorded: &Value, now: &Value) -> Option<Vec<Difference>> {
+pub(crate) fn parts(recorded: &Value, now: &Value) -> Option<Vec<Difference>> {
     let (recorded, now) = (recorded.as_object()?, now.as_object()?);
     // A rewrite may have put other values into a column whose definition is the same again. A new
     // file alone (VACUUM FULL) or a new catalog row alone (GRANT) changes no value.
@@ -77,7 +77,7 @@ pub fn parts(recorded: &Value, now: &Value) -> Option<Vec<Difference>> {
 }
 
 /// Whether capture itself is among them: writes may have gone unseen.
-pub fn capture_is_broken(differences: &[String]) -> bool {
+pub(crate) fn capture_is_broken(differences: &[String]) -> bool {
     differences.iter().any(|d| d.starts_with("capture trigger"))
 }
 

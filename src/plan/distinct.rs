@@ -8,7 +8,7 @@
 const BITS: u32 = 12;
 
 /// The values so far.
-pub struct Distinct {
+pub(crate) struct Distinct {
     registers: Vec<u8>,
 }
 
@@ -20,7 +20,7 @@ impl Default for Distinct {
 
 impl Distinct {
     /// Adds a value by its hash.
-    pub fn add(&mut self, hash: u64) {
+    pub(crate) fn add(&mut self, hash: u64) {
         let register = (hash >> (64 - BITS)) as usize;
         // The bit behind those that are left ends the zeros of a hash that has no other.
         let zeros = ((hash << BITS) | (1 << (BITS - 1))).leading_zeros() + 1;
@@ -31,7 +31,7 @@ impl Distinct {
     }
 
     /// About how many there are.
-    pub fn count(&self) -> i64 {
+    pub(crate) fn count(&self) -> i64 {
         let registers = f64::from(1_u32 << BITS);
         let sum: f64 = self.registers.iter().map(|zeros| 0.5_f64.powi(i32::from(*zeros))).sum();
         let estimate = 0.7213 / (1.0 + 1.079 / registers) * registers * registers / sum;

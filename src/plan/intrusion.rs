@@ -9,7 +9,7 @@ use crate::model::changes::{Action, Change, ConstraintKind};
 use crate::plan::difference::{self, Difference, How};
 
 /// A step that writes definitions.
-pub enum Step<'a> {
+pub(crate) enum Step<'a> {
     /// Row security, labels and replica identity of the live table are put on the new one.
     Marked,
     /// The user's changes are made.
@@ -52,7 +52,7 @@ const WATCHED: &[&str] = &[
 const FIXED: &[&str] = &["owner", "row level security", "replica identity"];
 
 /// What is different and was not meant.
-pub fn unmeant(before: &Value, now: &Value, step: &Step<'_>) -> Vec<Difference> {
+pub(crate) fn unmeant(before: &Value, now: &Value, step: &Step<'_>) -> Vec<Difference> {
     let found = difference::parts(before, now).unwrap_or_default();
     found.into_iter().filter(|d| is_watched(d) && !step.means(d)).collect()
 }
@@ -67,7 +67,7 @@ fn is_watched(difference: &Difference) -> bool {
 
 /// Whether a table captures (live) or is guarded, as its definition says: all triggers are there, in the states
 /// that they have then.
-pub fn captures(definition: &Value, live: bool) -> bool {
+pub(crate) fn captures(definition: &Value, live: bool) -> bool {
     let states = if live { ["A", "A", "D"] } else { ["D", "D", "A"] };
     ["bluegreen_capture", "bluegreen_truncate", "bluegreen_guard"].into_iter().zip(states).all(
         |(name, state)| {

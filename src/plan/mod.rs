@@ -1,12 +1,12 @@
 //! Decisions, without SPI: what to do with what was read.
 
-pub mod anew;
-pub mod batch;
-pub mod difference;
-pub mod distinct;
-pub mod intrusion;
-pub mod properties;
-pub mod provenance;
-pub mod same_tree;
-pub mod throttle;
-pub mod wanted;
+pub(crate) mod anew;
+pub(crate) mod batch;
+pub(crate) mod difference;
+pub(crate) mod distinct;
+pub(crate) mod intrusion;
+pub(crate) mod properties;
+pub(crate) mod provenance;
+pub(crate) mod same_tree;
+pub(crate) mod throttle;
+pub(crate) mod wanted;

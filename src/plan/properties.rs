@@ -17,7 +17,7 @@ const OURS: &str = "autovacuum_enabled=";
 
 /// A property that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
+pub(crate) struct Lost {
     /// `itself`, `column c`, `index i` and so on.
     pub part: String,
     /// The name of the catalog's column; empty where the whole part is missing or was not meant.
@@ -41,7 +41,7 @@ impl fmt::Display for Lost {
 
 /// What `found` has otherwise than `meant`, both as the query of properties gives them. Columns whose type
 /// is another one are left out, and what hangs on their types.
-pub fn lost(meant: &Value, found: &Value) -> Vec<Lost> {
+pub(crate) fn lost(meant: &Value, found: &Value) -> Vec<Lost> {
     let none = Map::new();
     let parts = |side: &'_ Value| side.as_object().cloned().unwrap_or_default();
     let (meant, found) = (parts(meant), parts(found));
@@ -80,7 +80,7 @@ pub fn lost(meant: &Value, found: &Value) -> Vec<Lost> {
 }
 
 /// The refusal of an object that would not be carried over as it is.
-pub fn refusal(title: &str, lost: &[Lost]) -> Option<Error> {
+pub(crate) fn refusal(title: &str, lost: &[Lost]) -> Option<Error> {
     let (first, others) = lost.split_first()?;
     let error = Error::unsupported(format!("{title} cannot be carried over as it is: {first}"))
         .hint("Give it what its copy has for the deployment, and its own again after bg_finish. An event trigger may have changed the copy: disable it for the deployment.");
@@ -94,7 +94,7 @@ pub fn refusal(title: &str, lost: &[Lost]) -> Option<Error> {
 }
 
 /// The properties of a table without what is ours while it is offline.
-pub fn without_ours(mut properties: Value) -> Value {
+pub(crate) fn without_ours(mut properties: Value) -> Value {
     if let Some(options) = properties.get_mut(ITSELF).and_then(|p| p.get_mut("reloptions")) {
         if let Some(all) = options.as_array_mut() {
             all.retain(|option| !option.as_str().is_some_and(|text| text.starts_with(OURS)));

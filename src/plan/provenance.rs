@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 /// What happened to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// A new row.
     Insert,
     /// Changed; its key too, if the event has an old one.
@@ -20,7 +20,7 @@ pub enum Operation {
 
 /// An event on keys that are numbered by the caller: equal bytes, equal number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event {
+pub(crate) struct Event {
     /// What happened.
     pub operation: Operation,
     /// The key.
@@ -31,7 +31,7 @@ pub struct Event {
 
 /// Where the row that has a key now comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Blue's row under this key, at the beginning of the batch.
     From(usize),
     /// A new row.
@@ -48,7 +48,7 @@ pub enum Origin {
 ///
 /// `there` has keys under which blue's row already is what a transaction made of it: a try of a swap that
 /// was rolled back has brought it there. The events up to that one have moved it already.
-pub fn fold(
+pub(crate) fn fold(
     events: &[(Event, u32)],
     deferrable: bool,
     there: &HashSet<(usize, u32)>,
@@ -62,7 +62,7 @@ pub fn fold(
 
 /// Where the row that has a key after each event comes from, by the key and the transaction of the event:
 /// of several events of one transaction, after the last. `there` as for [`fold`].
-pub fn lineages(
+pub(crate) fn lineages(
     events: &[(Event, u32)],
     deferrable: bool,
     there: &HashSet<(usize, u32)>,

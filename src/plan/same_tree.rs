@@ -8,7 +8,7 @@ use crate::model::tree::{Class, Item, Part};
 
 /// What stands in the place of what, because of a column's new type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Swap {
+pub(crate) struct Swap {
     /// What they are.
     pub class: Class,
     /// The original's.
@@ -19,7 +19,7 @@ pub struct Swap {
 
 /// The first difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Difference {
+pub(crate) enum Difference {
     /// Something else is called.
     Called(Swap),
     /// Something else, in words.
@@ -31,7 +31,7 @@ type Compared<T> = std::result::Result<T, Difference>;
 
 /// Compares all parts of an object; what the new types of columns have changed. `retyped`: a column of
 /// the table has another type, so that what is assigned to it is cast in another way.
-pub fn compare(original: &[Part], copy: &[Part], retyped: bool) -> Compared<Vec<Swap>> {
+pub(crate) fn compare(original: &[Part], copy: &[Part], retyped: bool) -> Compared<Vec<Swap>> {
     let mut found = Vec::new();
     for part in original {
         let Some(other) = copy.iter().find(|other| other.part == part.part) else {

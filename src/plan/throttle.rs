@@ -12,11 +12,11 @@ const MOST_MARKS: usize = 600;
 /// When the WAL was where: a standby that says nothing is as far behind as the first position that it
 /// has not replayed.
 #[derive(Debug, Default)]
-pub struct Marks(VecDeque<(Duration, i64)>);
+pub(crate) struct Marks(VecDeque<(Duration, i64)>);
 
 impl Marks {
     /// Remembers a position. `now` is the time since any fixed point.
-    pub fn add(&mut self, now: Duration, position: i64) {
+    pub(crate) fn add(&mut self, now: Duration, position: i64) {
         if self.0.back().is_none_or(|(_, last)| *last < position) {
             if self.0.len() == MOST_MARKS {
                 // Every other one does as well over the double time.
@@ -38,14 +38,14 @@ impl Marks {
 }
 
 /// Whether any limit is set that one has to look at the server for.
-pub fn has_limits(settings: &Settings) -> bool {
+pub(crate) fn has_limits(settings: &Settings) -> bool {
     !settings.max_replica_lag.is_zero()
         || settings.max_slot_lag > 0
         || settings.max_active_backends > 0
 }
 
 /// What is over its limit, in words; nothing when the work may go on.
-pub fn obstacle(
+pub(crate) fn obstacle(
     settings: &Settings,
     pressure: &Pressure,
     marks: &Marks,
@@ -98,7 +98,7 @@ pub fn obstacle(
 
 /// What was done before a rest.
 #[derive(Debug, Clone, Copy)]
-pub struct Effort {
+pub(crate) struct Effort {
     /// How long it took.
     pub took: Duration,
     /// Bytes of WAL that it wrote.
@@ -108,7 +108,7 @@ pub struct Effort {
 }
 
 /// How long to rest: in proportion to the work, and until the WAL's rate is what it may be.
-pub fn rest(settings: &Settings, effort: Effort) -> Duration {
+pub(crate) fn rest(settings: &Settings, effort: Effort) -> Duration {
     let nice = effort.took.mul_f64(settings.nice);
     if settings.max_wal_rate <= 0 {
         return nice;

@@ -6,7 +6,7 @@ use crate::catalog::PartsMade;
 use crate::ident::Ident;
 
 /// What a new table of ours is to look like, by the parts of its fingerprint.
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Its owner.
     pub owner: Ident,
     /// `relpersistence`.
@@ -23,7 +23,7 @@ pub struct Wanted {
 
 /// A part that nobody wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Extra {
+pub(crate) struct Extra {
     /// The part, as the fingerprint names it.
     pub part: String,
     /// Its value.
@@ -32,7 +32,7 @@ pub struct Extra {
 
 impl Extra {
     /// In words.
-    pub fn into_words(self) -> String {
+    pub(crate) fn into_words(self) -> String {
         match self.part.as_str() {
             "table" => "its tablespace or persistence".to_owned(),
             _ => self.part,
@@ -59,7 +59,7 @@ const NEVER: &[&str] = &[
 const ELSEWHERE: &[&str] = &["publication of all tables ", "publication of the schema "];
 
 /// What a table has that was not wanted.
-pub fn extra(definition: &Value, made: &PartsMade, wanted: &Wanted) -> Vec<Extra> {
+pub(crate) fn extra(definition: &Value, made: &PartsMade, wanted: &Wanted) -> Vec<Extra> {
     let parts = definition.as_object().into_iter().flatten();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     parts

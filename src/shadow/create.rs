@@ -6,20 +6,21 @@ use crate::catalog::event_trigger::changed;
 use crate::catalog::{self, Table, tree};
 use crate::ddl;
 use crate::error::{Error, Result};
+use crate::heap::toast_table;
 use crate::ident::{Ident, QualifiedName, plain};
 use crate::model::changes::Change;
 use crate::model::deployment::{RecordedConstraint, RecordedIndex};
 use crate::model::tree::{require, written};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
-use crate::pg::{toast_table, xact};
+use crate::pg::xact;
 use crate::plan::properties;
 use crate::shadow::meaning;
 
 /// Makes an empty copy of `green` in `schema`; returns its OID. Runs as the extension, but for CREATE
 /// TABLE itself: it evaluates index predicates of the user's. `settle` sees to it that nothing else was
 /// put on it when it is there.
-pub fn like(
+pub(crate) fn like(
     green: &Table,
     schema: &Ident,
     settle: impl FnOnce(u32, &QualifiedName) -> Result<()>,
@@ -117,14 +118,14 @@ fn add_what_like_leaves_out_of_indexes(green: u32, table: &QualifiedName) -> Res
 
 /// Refuses a copy that lacks a property of its original, or has one too many. Right after LIKE, what it
 /// leaves out, and the marks; before the changes.
-pub fn require_same(green: &Table, shadow: u32) -> Result<()> {
+pub(crate) fn require_same(green: &Table, shadow: u32) -> Result<()> {
     let (meant, found) = (properties_of(green.oid)?, properties_of(shadow)?);
     let lost = properties::lost(&meant, &found);
     properties::refusal(&green.qualified().plain(), &lost).map_or(Ok(()), Err)
 }
 
 /// The properties of a table but for those that we change ourselves while it is offline.
-pub fn properties_of(table: u32) -> Result<serde_json::Value> {
+pub(crate) fn properties_of(table: u32) -> Result<serde_json::Value> {
     catalog::properties("pg_catalog.pg_class", table).map(properties::without_ours)
 }
 
@@ -188,7 +189,7 @@ fn rename_parts(green: &Table, shadow: u32, schema: &Ident) -> Result<()> {
 }
 
 /// A part of the user's changes that is run at once.
-pub struct Step {
+pub(crate) struct Step {
     /// The statements.
     pub statements: Vec<String>,
     /// They rename, which reaches what hangs on the table.
@@ -197,7 +198,7 @@ pub struct Step {
 
 /// The user's changes as statements on the empty shadow. `skip` are those, by their position, that
 /// are not about the shadow.
-pub fn steps(table: &QualifiedName, changes: &[Change], skip: &[usize]) -> Vec<Step> {
+pub(crate) fn steps(table: &QualifiedName, changes: &[Change], skip: &[usize]) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut together: Vec<&str> = Vec::new();
     let flush = |together: &mut Vec<&str>, steps: &mut Vec<Step>| {
@@ -232,14 +233,17 @@ pub fn steps(table: &QualifiedName, changes: &[Change], skip: &[usize]) -> Vec<S
 }
 
 /// Runs a step as the table's owner, names resolved as the caller sees them.
-pub fn apply(step: &Step, owner: u32, session: &BTreeMap<String, String>) -> Result<()> {
+pub(crate) fn apply(step: &Step, owner: u32, session: &BTreeMap<String, String>) -> Result<()> {
     let _owner = Identity::table_owner(owner, session)?;
     step.statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
 }
 
 /// Constraints of the shadow that are NOT VALID: those that were on green, those that the changes add
 /// so. They are taken off (rows of old may break them) and come back at the end.
-pub fn take_off_not_valid(shadow: u32, table: &QualifiedName) -> Result<Vec<RecordedConstraint>> {
+pub(crate) fn take_off_not_valid(
+    shadow: u32,
+    table: &QualifiedName,
+) -> Result<Vec<RecordedConstraint>> {
     let mut recorded = Vec::new();
     for check in catalog::checks(shadow)?.into_iter().filter(|c| !c.valid) {
         recorded.push(meaning::take_off_check(table, check)?);
@@ -270,7 +274,7 @@ fn unvalidate(green: u32, shadow: u32, table: &QualifiedName) -> Result<()> {
 }
 
 /// Records the shadow's indexes as the server deparses them, and drops them for the copy.
-pub fn take_off_indexes(shadow: u32, table: &QualifiedName) -> Result<Vec<RecordedIndex>> {
+pub(crate) fn take_off_indexes(shadow: u32, table: &QualifiedName) -> Result<Vec<RecordedIndex>> {
     let mut indexes: Vec<_> =
         catalog::indexes(shadow)?.into_iter().map(|index| index.recorded).collect();
     for index in &mut indexes {
@@ -280,7 +284,10 @@ pub fn take_off_indexes(shadow: u32, table: &QualifiedName) -> Result<Vec<Record
 }
 
 /// Switches autovacuum of blue off until the swap; gives what was set before.
-pub fn switch_autovacuum_off(shadow: &Table, table: &QualifiedName) -> Result<Option<String>> {
+pub(crate) fn switch_autovacuum_off(
+    shadow: &Table,
+    table: &QualifiedName,
+) -> Result<Option<String>> {
     let before = shadow
         .options
         .iter()
@@ -290,7 +297,7 @@ pub fn switch_autovacuum_off(shadow: &Table, table: &QualifiedName) -> Result<Op
 }
 
 /// Refuses a hand-made target that cannot serve, and empties nothing.
-pub fn check_target(green: &Table, target: &Table) -> Result<()> {
+pub(crate) fn check_target(green: &Table, target: &Table) -> Result<()> {
     let name = target.qualified().plain();
     let fact = if target.oid == green.oid {
         Some("is the table itself")

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::ident::plain;
 use crate::model::key::{Key, KeyColumn};
 use crate::pg::parse::{self, Search, Way};
-use crate::shadow::mapping::{Half, How, Mapped, Sides, target};
+use crate::shadow::mapped::{Half, How, Mapped, Sides, target};
 
 /// Which way is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

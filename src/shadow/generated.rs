@@ -6,11 +6,11 @@
 
 use crate::catalog::{self, Column};
 use crate::error::Result;
+use crate::heap::generated;
 use crate::ident::Ident;
-use crate::pg::generated;
 
 /// Two stored generated columns with the same expression.
-pub struct Alike {
+pub(super) struct Alike {
     /// The origin's.
     pub origin: Ident,
     /// The shadow's.
@@ -20,7 +20,7 @@ pub struct Alike {
 }
 
 /// Those among the columns that correspond (origin, shadow).
-pub fn alike(origin: u32, shadow: u32, pairs: &[(&Column, &Column)]) -> Result<Vec<Alike>> {
+pub(super) fn alike(origin: u32, shadow: u32, pairs: &[(&Column, &Column)]) -> Result<Vec<Alike>> {
     let stored = |c: &Column| c.generated == "s";
     let both = pairs.iter().filter(|(o, s)| {
         stored(o)

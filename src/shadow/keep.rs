@@ -12,7 +12,7 @@ const MOST_BYTES: usize = 63;
 
 /// Names the table, and what has a name in its schema because of it, after the deployment too: the next
 /// one of a table of that name makes all of it anew. Returns the table's new name.
-pub fn rename(table: u32, deployment: i64) -> Result<QualifiedName> {
+pub(crate) fn rename(table: u32, deployment: i64) -> Result<QualifiedName> {
     let own = catalog::existing_table(table)?.qualified();
     for index in catalog::indexes(table)? {
         let name = QualifiedName { schema: own.schema.clone(), name: index.recorded.name };
@@ -28,14 +28,18 @@ pub fn rename(table: u32, deployment: i64) -> Result<QualifiedName> {
 }
 
 /// Renames an object; `kind` is the server's word for it. Returns its new name.
-pub fn put_aside(kind: &str, name: &QualifiedName, deployment: i64) -> Result<QualifiedName> {
+pub(crate) fn put_aside(
+    kind: &str,
+    name: &QualifiedName,
+    deployment: i64,
+) -> Result<QualifiedName> {
     let to = QualifiedName { schema: name.schema.clone(), name: free(name, deployment)? };
     spi::run(&object::rename(kind, name, &to.name), &[])?;
     Ok(to)
 }
 
 /// `name_7`, or where something has that name `name_7_2` ….
-pub fn free(name: &QualifiedName, deployment: i64) -> Result<Ident> {
+pub(crate) fn free(name: &QualifiedName, deployment: i64) -> Result<Ident> {
     let mut number = 1;
     loop {
         let suffix = match number {

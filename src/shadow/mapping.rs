@@ -8,33 +8,14 @@ use crate::ident::{Ident, plain};
 use crate::model::changes::{Action, Change};
 use crate::model::key::Key;
 use crate::model::mapping::{MappedColumn, Mapping};
-use crate::pg::parse::{self, Expression, Search, Target, Volatility, Way};
+use crate::pg::parse::{self, Expression, Search, Volatility, Way};
 use crate::pg::security::Identity;
 use crate::pg::xact;
+use crate::shadow::mapped::{Half, How, Mapped, Sides, target};
 use crate::shadow::{exact, generated};
 
-/// The two sides with what the user said about them.
-pub struct Sides<'a> {
-    /// The table's name, for messages.
-    pub name: &'a str,
-    /// OID of the origin.
-    pub origin: u32,
-    /// OID of the shadow.
-    pub shadow: u32,
-    /// The changes, in their order.
-    pub changes: &'a [Change],
-    /// The shadow was made by hand: columns correspond by name, not by position.
-    pub by_hand: bool,
-    /// `forward`.
-    pub forward: &'a Map<String, Value>,
-    /// `reverse`.
-    pub reverse: &'a Map<String, Value>,
-    /// `key`.
-    pub key: Option<&'a [String]>,
-}
-
 /// Both mappings and the columns that are the same.
-pub struct Mappings {
+pub(crate) struct Mappings {
     /// Origin to shadow.
     pub forward: Mapping,
     /// Shadow to origin.
@@ -46,33 +27,9 @@ pub struct Mappings {
     pub path: Vec<Ident>,
 }
 
-/// Where an expression comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum How {
-    /// The column itself, or a cast of it.
-    Cast,
-    /// USING with more than a cast.
-    Using,
-    /// The user's `forward` or `reverse`.
-    Given,
-}
-
-/// A column with what it is computed by.
-pub(super) struct Mapped {
-    pub column: Column,
-    pub expression: Expression,
-    pub how: How,
-}
-
-/// One direction.
-pub(super) struct Half {
-    pub mapped: Vec<Mapped>,
-    side_only: Vec<Column>,
-}
-
 /// Decides both mappings, or refuses by the column's name. Names in expressions are resolved as the
 /// caller sees them, so it runs with the caller's search_path.
-pub fn decide(sides: &Sides<'_>) -> Result<Mappings> {
+pub(crate) fn decide(sides: &Sides<'_>) -> Result<Mappings> {
     let (origin, shadow) = {
         let _us = Identity::extension()?;
         (catalog::columns(sides.origin)?, catalog::columns(sides.shadow)?)
@@ -285,10 +242,6 @@ fn half(
         }
     }
     Ok(half)
-}
-
-pub(super) fn target(column: &Column) -> Target<'_> {
-    Target { column: column.name.as_str(), type_oid: column.type_oid.into(), typmod: column.typmod }
 }
 
 fn forward_default(

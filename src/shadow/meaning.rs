@@ -17,7 +17,7 @@ use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
 
 /// Takes an index off: its text with what it means is what is left of it.
-pub fn take_off_index(table: &QualifiedName, index: &mut RecordedIndex) -> Result<()> {
+pub(crate) fn take_off_index(table: &QualifiedName, index: &mut RecordedIndex) -> Result<()> {
     let name = QualifiedName { schema: table.schema.clone(), name: index.name.clone() };
     let Some(oid) = catalog::relation_oid(&name)? else { return Ok(()) };
     index.meaning = tree::meaning(tree::INDEX, oid)?;
@@ -54,7 +54,10 @@ pub fn take_off_index(table: &QualifiedName, index: &mut RecordedIndex) -> Resul
 }
 
 /// Takes a CHECK constraint off in the same way.
-pub fn take_off_check(table: &QualifiedName, check: catalog::Check) -> Result<RecordedConstraint> {
+pub(crate) fn take_off_check(
+    table: &QualifiedName,
+    check: catalog::Check,
+) -> Result<RecordedConstraint> {
     let recorded = read_check(check)?;
     let drop_it = ddl::constraint::drop(table, &recorded.name);
     spi::run(&drop_it, &[])?;
@@ -68,7 +71,7 @@ pub fn take_off_check(table: &QualifiedName, check: catalog::Check) -> Result<Re
 }
 
 /// A CHECK constraint as text, with what it means.
-pub fn read_check(check: catalog::Check) -> Result<RecordedConstraint> {
+pub(crate) fn read_check(check: catalog::Check) -> Result<RecordedConstraint> {
     let catalog::Check { oid, mut recorded, .. } = check;
     recorded.meaning = tree::meaning(tree::CONSTRAINT, oid)?;
     if !recorded.meaning.path.is_empty() {
@@ -82,7 +85,7 @@ pub fn read_check(check: catalog::Check) -> Result<RecordedConstraint> {
 }
 
 /// Adds a CHECK constraint from its text.
-pub fn add_check(table: &QualifiedName, check: &RecordedConstraint) -> Result<()> {
+pub(crate) fn add_check(table: &QualifiedName, check: &RecordedConstraint) -> Result<()> {
     let _path = security::search(&check.meaning.path)?;
     let statements = ddl::constraint::add(table, check);
     statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
@@ -90,7 +93,7 @@ pub fn add_check(table: &QualifiedName, check: &RecordedConstraint) -> Result<()
 
 /// Refuses expressions that would not be read as they were, because something of the same name has come
 /// to a schema that is searched. The caller is the table's owner with the deployment's settings.
-pub fn require_mapping(mapping: &Mapping, relation: u32) -> Result<()> {
+pub(crate) fn require_mapping(mapping: &Mapping, relation: u32) -> Result<()> {
     for column in &mapping.columns {
         if let Some(tree) = &column.tree {
             let what = format!("mapping for column {}", column.column);

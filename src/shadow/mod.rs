@@ -9,12 +9,13 @@
 //! behind, because all of it is one transaction.
 //! Locks: SHARE ROW EXCLUSIVE on green, held to the end of the caller's transaction.
 
-pub mod create;
+pub(crate) mod create;
 mod exact;
 mod generated;
-pub mod keep;
-pub mod mapping;
-pub mod meaning;
-pub mod remove;
-pub mod schema;
-pub mod sequences;
+pub(crate) mod keep;
+pub(crate) mod mapped;
+pub(crate) mod mapping;
+pub(crate) mod meaning;
+pub(crate) mod remove;
+pub(crate) mod schema;
+pub(crate) mod sequences;

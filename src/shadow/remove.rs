@@ -9,11 +9,11 @@ use crate::model::deployment::Deployment;
 use crate::pg::acl;
 use crate::pg::relation;
 use crate::pg::security::{self, Identity};
-use crate::pg::spi::{self, Arg};
+use crate::pg::spi;
 use crate::shadow::{meaning, schema};
 
 /// Gives a hand-made target back as it came: empty, with its indexes, under its own name.
-pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
+pub(crate) fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
     let blue = deployment.blue_name();
     let plan = &deployment.plan;
     {
@@ -74,14 +74,14 @@ pub fn give_back(deployment: &Deployment, given: &QualifiedName) -> Result<()> {
 }
 
 /// Sets autovacuum of the shadow as it was made.
-pub fn restore_autovacuum(deployment: &Deployment, table: &QualifiedName) -> Result<()> {
+pub(crate) fn restore_autovacuum(deployment: &Deployment, table: &QualifiedName) -> Result<()> {
     let enabled = deployment.plan.autovacuum_enabled.as_deref();
     spi::run(&ddl::table::set_autovacuum(table, enabled), &[])?;
     Ok(())
 }
 
 /// Moves a table with what belongs to it to another schema.
-pub fn move_to(table: u32, schema: &crate::ident::Ident) -> Result<()> {
+pub(crate) fn move_to(table: u32, schema: &crate::ident::Ident) -> Result<()> {
     let from = catalog::existing_table(table)?.schema_oid;
     if let Some(to) = catalog::schema_oid(schema)?
         && from != to
@@ -92,7 +92,7 @@ pub fn move_to(table: u32, schema: &crate::ident::Ident) -> Result<()> {
 }
 
 /// Drops the deployment's own schema, and the blue schema if nothing is left in it.
-pub fn drop_schemas(deployment: &Deployment, lock_table: u32) -> Result<()> {
+pub(crate) fn drop_schemas(deployment: &Deployment, lock_table: u32) -> Result<()> {
     spi::run(&ddl::schema::drop_if_exists(&deployment.crossing_schema()), &[])?;
     for twin in &deployment.progress.twins {
         if twin.blue_schema != deployment.blue_schema {
@@ -100,13 +100,4 @@ pub fn drop_schemas(deployment: &Deployment, lock_table: u32) -> Result<()> {
         }
     }
     schema::drop_blue_if_empty(&deployment.blue_schema, lock_table)
-}
-
-/// Drops misfits that no longer mean anything; those set aside stay.
-pub fn forget_misfits(deployment: &Deployment) -> Result<()> {
-    spi::run(
-        "DELETE FROM bluegreen.misfit WHERE deployment = $1 AND NOT set_aside",
-        &[Arg::Int(deployment.id)],
-    )?;
-    Ok(())
 }

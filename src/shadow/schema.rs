@@ -8,14 +8,16 @@ use crate::catalog;
 use crate::ddl;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName, plain};
-use crate::pg::lock::{self, Hold};
+
+use crate::model::hold::Hold;
 use crate::pg::spi::{self, Arg};
+use crate::state::lock as state_lock;
 
 /// The mark by which we know a blue schema as ours.
 const MARK: &str = "Offline (blue) tables of pg_bluegreen; goes with the last deployment";
 
 /// The blue schema's name, which must not be cut (63 bytes).
-pub fn blue_name(source: &Ident, suffix: &str) -> Result<Ident> {
+pub(crate) fn blue_name(source: &Ident, suffix: &str) -> Result<Ident> {
     let name = format!("{}{suffix}", source.as_str());
     if name.len() > 63 || suffix.is_empty() {
         return Err(Error::new(
@@ -28,7 +30,7 @@ pub fn blue_name(source: &Ident, suffix: &str) -> Result<Ident> {
 }
 
 /// Refuses a schema of that name that we did not make. True if ours exists.
-pub fn check_blue(blue: &Ident) -> Result<bool> {
+pub(crate) fn check_blue(blue: &Ident) -> Result<bool> {
     let Some(oid) = catalog::schema_oid(blue)? else { return Ok(false) };
     let sql = "SELECT n.nspowner = u.nspowner
                       AND pg_catalog.obj_description(n.oid, 'pg_namespace') = $2
@@ -48,7 +50,7 @@ pub fn check_blue(blue: &Ident) -> Result<bool> {
 
 /// Refuses a name in the blue schema that something has already, other than the target itself: mostly the
 /// offline table of a deployment that was forgotten with its extension.
-pub fn require_free(blue: &Ident, name: &Ident, target: Option<u32>) -> Result<()> {
+pub(crate) fn require_free(blue: &Ident, name: &Ident, target: Option<u32>) -> Result<()> {
     let name = QualifiedName { schema: blue.clone(), name: name.clone() };
     let there = catalog::relation_oid(&name)?;
     if there.is_none() || there == target {
@@ -63,10 +65,15 @@ pub fn require_free(blue: &Ident, name: &Ident, target: Option<u32>) -> Result<(
 }
 
 /// Makes the blue schema if it is not there, with USAGE for those who have it on the source schema.
-pub fn ensure_blue(blue: &Ident, source: &Ident, lock_table: u32, wait: Duration) -> Result<u32> {
+pub(crate) fn ensure_blue(
+    blue: &Ident,
+    source: &Ident,
+    lock_table: u32,
+    wait: Duration,
+) -> Result<u32> {
     if !check_blue(blue)? {
         // One at a time: two would collide on the name.
-        if !lock::deployment(lock_table, 0, Hold::Alone, wait)? {
+        if !state_lock::deployment(lock_table, 0, Hold::Alone, wait)? {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
                 format!("another transaction is making schema {}", plain(blue.as_str())),
@@ -87,7 +94,7 @@ pub fn ensure_blue(blue: &Ident, source: &Ident, lock_table: u32, wait: Duration
 /// Refuses when the deployment's own schema holds anything but the shadow and what belongs to it: the
 /// owner, who may create in it while the changes are applied, may have put something there that would
 /// be found before other objects of its name.
-pub fn require_own(crossing: &Ident, shadow: u32) -> Result<()> {
+pub(crate) fn require_own(crossing: &Ident, shadow: u32) -> Result<()> {
     let sql = "SELECT pg_catalog.pg_describe_object(d.classid, d.objid, 0)
                  FROM pg_catalog.pg_depend d
                  JOIN pg_catalog.pg_namespace n ON n.oid = d.refobjid AND n.nspname = $1
@@ -110,7 +117,7 @@ pub fn require_own(crossing: &Ident, shadow: u32) -> Result<()> {
 }
 
 /// Takes away what default privileges gave to others on a schema that we have made.
-pub fn revoke_all(schema: &Ident) -> Result<()> {
+pub(crate) fn revoke_all(schema: &Ident) -> Result<()> {
     #[derive(serde::Deserialize)]
     struct Grantee {
         role: String,
@@ -153,9 +160,9 @@ fn copy_usage(blue: &Ident, source: &Ident) -> Result<()> {
 }
 
 /// Drops the blue schema when nothing is left in it.
-pub fn drop_blue_if_empty(blue: &Ident, lock_table: u32) -> Result<()> {
+pub(crate) fn drop_blue_if_empty(blue: &Ident, lock_table: u32) -> Result<()> {
     let Some(oid) = catalog::schema_oid(blue)? else { return Ok(()) };
-    if !lock::deployment(lock_table, 0, Hold::Alone, Duration::from_secs(1))? {
+    if !state_lock::deployment(lock_table, 0, Hold::Alone, Duration::from_secs(1))? {
         return Ok(());
     }
     let used = "SELECT EXISTS (SELECT FROM pg_catalog.pg_depend d

@@ -16,7 +16,7 @@ use crate::pg::spi::{self, Arg};
 /// that numbers it becomes the one that numbers its counterpart, each with the kind of its side; all other
 /// sequences that it owns go on being owned by it. One that belonged to an identity that the changes drop
 /// goes with the old table.
-pub fn decide(
+pub(crate) fn decide(
     origin: u32,
     shadow: u32,
     table: &QualifiedName,

@@ -31,7 +31,7 @@ use crate::pg::xact;
 /// Everything that the swap locks, in the order in which it does.
 ///
 /// `others` are relations that what hangs on the table makes us lock.
-pub fn locks(deployment: &Deployment, others: &[u32]) -> Result<Vec<(u32, Mode)>> {
+pub(crate) fn locks(deployment: &Deployment, others: &[u32]) -> Result<Vec<(u32, Mode)>> {
     let mut tables = vec![deployment.origin, deployment.shadow];
     tables.extend(others);
     tables.sort_unstable();
@@ -57,7 +57,7 @@ pub fn locks(deployment: &Deployment, others: &[u32]) -> Result<Vec<(u32, Mode)>
 
 /// The locks in the order in which they are tried: the live table first, because most clients come to
 /// what hangs on it with a lock on it (a foreign key's check has one at once), then the others.
-pub fn in_order(locks: &[(u32, Mode)], green: u32, ascending: bool) -> Vec<(u32, Mode)> {
+pub(crate) fn in_order(locks: &[(u32, Mode)], green: u32, ascending: bool) -> Vec<(u32, Mode)> {
     let mut order = locks.to_vec();
     if !ascending {
         order.reverse();
@@ -71,7 +71,7 @@ pub fn in_order(locks: &[(u32, Mode)], green: u32, ascending: bool) -> Vec<(u32,
 ///
 /// `class` is the OID of `bluegreen.deployment`; `alone` says that the call is all that its client's
 /// transaction does, so that other swaps need not wait for its snapshot while it waits.
-pub fn wait_for_snapshots(
+pub(crate) fn wait_for_snapshots(
     deployment: &Deployment,
     class: u32,
     relations: &[u32],
@@ -114,7 +114,7 @@ pub fn wait_for_snapshots(
 /// Lets standbys end what has a snapshot older than the last committed drain, which nobody here can wait for.
 /// Before any lock: a standby that waits for its readers would hold the lock meanwhile, and where commits wait
 /// for it (`synchronous_commit = remote_apply`), so would we.
-pub fn end_readers_on_standbys(deployment: &Deployment, until: Instant) -> Result<()> {
+pub(crate) fn end_readers_on_standbys(deployment: &Deployment, until: Instant) -> Result<()> {
     let Some(reached) = snapshot::end_older_on_standbys(deployment.progress.drain_xid) else {
         return Ok(());
     };
@@ -141,7 +141,7 @@ pub fn end_readers_on_standbys(deployment: &Deployment, until: Instant) -> Resul
 /// Refuses, as for a lock that is not to be had, while somebody makes the first copy of a subscription of
 /// the table: it would go on with the new one, as it was before what is synced now, and what was missing
 /// then would never be sent. The caller holds the locks. A slot that is begun later waits for us.
-pub fn refuse_first_copies(deployment: &Deployment) -> Result<()> {
+pub(crate) fn refuse_first_copies(deployment: &Deployment) -> Result<()> {
     let _us = Identity::extension()?;
     let Some(pids) = catalog::first_copies(deployment.green(), xact::current_xid())? else {
         return Ok(());
@@ -155,7 +155,7 @@ pub fn refuse_first_copies(deployment: &Deployment) -> Result<()> {
 /// Refuses, as for a lock that is not to be had, where a SERIALIZABLE transaction has read the live table:
 /// by what it read the server finds out who must not commit beside it, and that stays with the table which
 /// goes offline. The caller holds the locks.
-pub fn refuse_serializable_readers(deployment: &Deployment) -> Result<()> {
+pub(crate) fn refuse_serializable_readers(deployment: &Deployment) -> Result<()> {
     if !lock::was_read_serializably(deployment.green()) {
         return Ok(());
     }
@@ -169,7 +169,7 @@ pub fn refuse_serializable_readers(deployment: &Deployment) -> Result<()> {
 }
 
 /// Who stands in the way, a line each.
-pub fn describe_blockers(deployment: &Deployment, relations: &[u32]) -> Result<Vec<String>> {
+pub(crate) fn describe_blockers(deployment: &Deployment, relations: &[u32]) -> Result<Vec<String>> {
     let caller = security::current_user();
     let _us = Identity::extension()?;
     let blockers = catalog::blockers(relations, deployment.progress.drain_xid, caller)?;
@@ -199,7 +199,11 @@ fn first(blockers: &[String]) -> String {
 }
 
 /// The error of a swap that did not get its locks; it names who blocks.
-pub fn lock_error(deployment: &Deployment, relations: &[u32], cause: &Error) -> Result<Error> {
+pub(crate) fn lock_error(
+    deployment: &Deployment,
+    relations: &[u32],
+    cause: &Error,
+) -> Result<Error> {
     let blockers = describe_blockers(deployment, relations)?;
     Ok(Error::new(
         pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
@@ -215,7 +219,7 @@ pub fn lock_error(deployment: &Deployment, relations: &[u32], cause: &Error) -> 
 
 /// Exchanges the roles. The caller is the extension, holds all of [`locks`] and has drained the log.
 /// `live` and `offline` are clauses of ALTER TABLE for the triggers and rules of the two.
-pub fn exchange(deployment: &Deployment, live: &[String], offline: &[String]) -> Result<()> {
+pub(crate) fn apply(deployment: &Deployment, live: &[String], offline: &[String]) -> Result<()> {
     let switches = (live, offline);
     let schema = |name: &Ident| {
         catalog::schema_oid(name)?.ok_or_else(|| Error::state(format!("schema {name} is missing")))
@@ -225,21 +229,21 @@ pub fn exchange(deployment: &Deployment, live: &[String], offline: &[String]) ->
     let crossing = schema(&deployment.crossing_schema())?;
     let (green, blue) = (deployment.green(), deployment.blue());
     sequences::release(deployment);
-    statistics::exchange(deployment, || {
+    statistics::swap(deployment, || {
         relation::set_schema(green, live, crossing);
         relation::set_schema(blue, offline, live);
         relation::set_schema(green, crossing, offline);
     })?;
     sequences::own(deployment)?;
-    exchange_rights(deployment)?;
+    swap_rights(deployment)?;
     // From here on the names have changed hands.
     spi::run(&shadow::set_triggers(&deployment.source, true, switches.0), &[])?;
     spi::run(&shadow::set_triggers(&deployment.blue_name(), false, switches.1), &[])?;
     Ok(())
 }
 
-/// Asks once what [`exchange`] will ask, so that plans and caches are there before anybody waits.
-pub fn rehearse(deployment: &Deployment) -> Result<()> {
+/// Asks once what [`apply`] will ask, so that plans and caches are there before anybody waits.
+pub(crate) fn rehearse(deployment: &Deployment) -> Result<()> {
     let _us = Identity::extension()?;
     let nothing = rights::arguments(0, &[]);
     acl::prepare(rights::LIVE, &nothing)?;
@@ -256,7 +260,7 @@ pub fn rehearse(deployment: &Deployment) -> Result<()> {
     Ok(())
 }
 
-fn exchange_rights(deployment: &Deployment) -> Result<()> {
+fn swap_rights(deployment: &Deployment) -> Result<()> {
     let (from, to) = (deployment.green(), deployment.blue());
     let forward: Vec<_> = match deployment.green_side() {
         Side::Origin => deployment.plan.pairs.clone(),

@@ -10,7 +10,7 @@ use crate::pg::spi;
 use crate::pg::xact;
 
 /// Takes the ownership off all paired sequences, so that SET SCHEMA leaves them where they are.
-pub fn release(deployment: &Deployment) {
+pub(super) fn release(deployment: &Deployment) {
     for pair in &deployment.plan.sequences {
         relation::release_sequence(pair.live);
         if let Some(spare) = pair.spare {
@@ -21,7 +21,7 @@ pub fn release(deployment: &Deployment) {
 
 /// Gives the live sequences to the table that goes live, with the type and bounds of its column, and
 /// the spare ones to the other.
-pub fn own(deployment: &Deployment) -> Result<()> {
+pub(super) fn own(deployment: &Deployment) -> Result<()> {
     let goes_live = match deployment.green_side() {
         Side::Origin => Side::Shadow,
         Side::Shadow => Side::Origin,

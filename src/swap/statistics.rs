@@ -9,7 +9,7 @@ use crate::pg::spi;
 
 /// Moves the statistics of both tables to each other's schemas around `tables`, which moves the
 /// tables. Those that go live take the schema of their namesake.
-pub fn exchange(deployment: &Deployment, tables: impl FnOnce()) -> Result<()> {
+pub(super) fn swap(deployment: &Deployment, tables: impl FnOnce()) -> Result<()> {
     let green = catalog::statistics(deployment.green())?;
     let blue = catalog::statistics(deployment.blue())?;
     let crossing = deployment.crossing_schema();

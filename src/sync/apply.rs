@@ -6,19 +6,21 @@ use std::collections::{HashMap, HashSet};
 use crate::ddl::constraint;
 use crate::ddl::rows::{self, Conflict, Rows};
 use crate::error::{Error, Result};
+use crate::heap::generated;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::Deployment;
-use crate::pg::generated;
 use crate::pg::lookup::Planned;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg, Options};
-use crate::pg::work::{Column, Work, key_columns};
+use crate::pg::transient_relation::Column;
+use crate::pg::transient_relation::Work;
 use crate::pg::xact;
+use crate::state::key_rows::key_columns;
 use crate::sync::batch::Item;
 
 /// An item that cannot be written, and why.
-pub struct Failed<'a> {
+pub(super) struct Failed<'a> {
     /// The item.
     pub item: &'a Item,
     /// The error of its own write.
@@ -29,14 +31,14 @@ pub struct Failed<'a> {
 
 impl Failed<'_> {
     /// It collides with another row.
-    pub fn is_collision(&self) -> bool {
+    pub(super) fn is_collision(&self) -> bool {
         xact::Caught { error: self.error.clone() }.is_collision()
     }
 }
 
 /// How a row that blue has is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writes {
+pub(super) enum Writes {
     /// It is updated, where the key allows it.
     Updates,
     /// It is deleted, and its new version inserted.
@@ -73,7 +75,7 @@ struct Writer<'a> {
 /// Makes blue show green's rows for all items; what cannot be written is returned. `suspects` are the
 /// numbers of items that could not be written before: they are tried apart, so that the others need not
 /// be taken apart with them.
-pub fn apply<'a>(
+pub(super) fn apply<'a>(
     deployment: &Deployment,
     rows: &Rows<'_>,
     snapshot: &Snapshot,
@@ -273,7 +275,7 @@ impl Writer<'_> {
     fn take_out(&self, work: &Work, replace: bool) -> Result<Option<Work>> {
         let sql = self.rows.take_out(replace, &self.all_columns);
         spi::with_rows(&sql, &[], self.options(&[work]), |rows, _| {
-            Ok(if rows.is_empty() { None } else { Some(Work::from_rows(rows::KEPT, rows)?) })
+            Ok(if rows.is_empty() { None } else { Some(rows.to_work(rows::KEPT)?) })
         })
     }
 
@@ -297,7 +299,7 @@ impl Writer<'_> {
         let Some(kept) = kept else { return Ok(()) };
         // Which row of a deferrable key moved on is not sure enough to show one green has not. Where all
         // rows are back there is none.
-        if !self.rows.mapping.from_key.deferrable && written < kept.len() as u64 {
+        if !self.rows.mapping.from_key.deferrable && written < kept.len() {
             let sql = self.rows.put_back_in_transit(&self.all_columns, conflict);
             spi::run_with(&sql, &[], self.options(&read))?;
         }
@@ -369,7 +371,7 @@ fn keys_apart<'i>(group: &[&'i Item]) -> Vec<Vec<&'i Item>> {
 }
 
 /// Items as rows for our statements.
-pub fn work_of(rows: &Rows<'_>, items: &[&Item]) -> Result<Work> {
+pub(super) fn work_of(rows: &Rows<'_>, items: &[&Item]) -> Result<Work> {
     let key = &rows.mapping.from_key.columns;
     let column = |name: &str, type_oid: pgrx::pg_sys::Oid| Column {
         name: name.to_owned(),

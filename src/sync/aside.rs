@@ -18,28 +18,22 @@ use crate::ddl::rows::{self, ID, Rows, WORK};
 use crate::error::Result;
 use crate::model::deployment::Deployment;
 use crate::model::key::Key;
-use crate::pg::log;
 use crate::pg::security::{Identity, by_index};
 use crate::pg::spi::{self, Arg, Options};
-use crate::pg::work::{self, Column, Work, key_columns};
-use crate::sync::children::{self, Candidates};
+use crate::pg::transient_relation::Column;
+use crate::pg::transient_relation::Work;
+use crate::state::change_log;
+use crate::state::key_rows;
+use crate::state::key_rows::key_columns;
+use crate::state::rejected_rows;
+use crate::sync::children;
+use crate::sync::left_behind::Aside;
 
 const BIGINT: u32 = 20;
 const CHAR: u32 = 18;
 
-/// What is left behind: its keys, in the terms of both tables.
-pub struct Aside {
-    /// The misfits' keys, numbered, with those that the other table has their rows under.
-    marked: Work,
-    /// Their keys in the other table's terms.
-    pub(super) now: Work,
-    /// The keys that the other table has their rows under, in its terms.
-    pub(super) before: Work,
-    candidates: Candidates,
-}
-
 /// Marks the misfits of the table that is live, before the exchange; None where there are none.
-pub fn mark(d: &Deployment) -> Result<Option<Aside>> {
+pub(crate) fn mark(d: &Deployment) -> Result<Option<Aside>> {
     let mapping = d.mapping();
     let (from, to) = (&mapping.from_key, &mapping.to_key);
     let mut columns = numbered(from, rows::batch_key);
@@ -49,9 +43,7 @@ pub fn mark(d: &Deployment) -> Result<Option<Aside>> {
         let _us = Identity::extension()?;
         let sql = ddl::aside::misfits(&d.log(), from.columns.len());
         spi::fill(&mut marked, &sql, &[], Options::default())?;
-        let sql = "UPDATE bluegreen.misfit SET set_aside = true
-                    WHERE deployment = $1 AND NOT set_aside";
-        spi::run(sql, &[Arg::Int(d.id)])?;
+        rejected_rows::set_aside(d.id)?;
     }
     if marked.is_empty() {
         return Ok(None);
@@ -63,8 +55,8 @@ pub fn mark(d: &Deployment) -> Result<Option<Aside>> {
     let mut before = Work::new(BEFORE, &numbered(to, rows::mapped_name))?;
     let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
     // A key that cannot be put into the other table's terms has no row there.
-    work::fill_what_can_be(&mut now, &ddl::aside::mapped(&rows, rows::batch_key), &marked)?;
-    work::fill_what_can_be(&mut before, &ddl::aside::mapped(&rows, rows::goes_key), &marked)?;
+    key_rows::fill_what_can_be(&mut now, &ddl::aside::mapped(&rows, rows::batch_key), &marked)?;
+    key_rows::fill_what_can_be(&mut before, &ddl::aside::mapped(&rows, rows::goes_key), &marked)?;
     Ok(Some(Aside { marked, now, before, candidates }))
 }
 
@@ -78,7 +70,7 @@ fn numbered(key: &Key, name: fn(usize) -> String) -> Vec<Column> {
 /// After the exchange, and with empty logs: leaves the marked rows behind. `with_children` says what becomes
 /// of rows that refer to one which no table has any more: they go too, or nothing is done. Returns what
 /// is to be told.
-pub fn leave(d: &Deployment, aside: &Aside, with_children: bool) -> Result<Vec<String>> {
+pub(crate) fn leave(d: &Deployment, aside: &Aside, with_children: bool) -> Result<Vec<String>> {
     let mapping = d.mapping();
     let (live, offline) = (&mapping.from_key, &mapping.to_key);
     let again = {
@@ -114,7 +106,7 @@ pub fn leave(d: &Deployment, aside: &Aside, with_children: bool) -> Result<Vec<S
         let _us = Identity::extension()?;
         let sql = ddl::aside::log(&d.log(), live.columns.len());
         let options = Options { work: &[&again], ..Default::default() };
-        spi::run_with(&sql, &[Arg::Int(log::order_now())], options)?;
+        spi::run_with(&sql, &[Arg::Int(change_log::order_now())], options)?;
     }
     children::settle(d, aside, &aside.candidates, with_children)
 }

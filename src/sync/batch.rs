@@ -9,19 +9,22 @@ use crate::error::Result;
 use crate::model::deployment::Deployment;
 use crate::model::key::Key;
 use crate::model::zones::Window;
-use crate::pg::log::{self, Place};
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg, Options, Rows};
-use crate::pg::work;
+use crate::pg::tid::{self, Place};
+use crate::pg::transient_relation;
 use crate::plan::provenance::{self, Event, Operation, Origin};
+use crate::state::change_log;
+use crate::state::rejected_rows;
+use crate::sync::log;
 
 /// A key's values.
-pub type KeyValues = Vec<Option<Datum>>;
+pub(super) type KeyValues = Vec<Option<Datum>>;
 
 /// What has to be done for a key.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub(super) struct Item {
     /// What is under the key now: `g` nothing, `f` a new row, `s` the same row, `m` one that moved
     /// here from another key.
     pub kind: u8,
@@ -35,14 +38,14 @@ pub struct Item {
 
 impl Item {
     /// The number of the key that its row went to, if nothing has this one now.
-    pub fn left_for(&self) -> Option<usize> {
+    pub(super) fn left_for(&self) -> Option<usize> {
         let (to, _) = self.goes.as_ref().filter(|_| self.kind == b'g')?;
         (*to != self.id).then_some(*to)
     }
 }
 
 /// A batch. Its datums live as long as the statement that read them.
-pub struct Batch {
+pub(super) struct Batch {
     /// One item a key.
     pub items: Vec<Item>,
     /// Log rows that are no misfits.
@@ -59,7 +62,7 @@ pub struct Batch {
 }
 
 /// A misfit's entry in the log.
-pub struct Marked {
+pub(super) struct Marked {
     /// The misfit's number.
     pub id: i64,
     /// The number of its key.
@@ -110,13 +113,16 @@ impl Batch {
     }
 
     /// The key of some row has changed.
-    pub fn moves_rows(&self) -> bool {
+    pub(super) fn moves_rows(&self) -> bool {
         self.story.iter().any(|(event, _)| event.old.is_some())
     }
 
     /// The same where blue's rows under some keys are already what these transactions made of them.
     #[must_use]
-    pub fn with_rows_there(mut self, made_by: impl IntoIterator<Item = (usize, u32)>) -> Self {
+    pub(super) fn with_rows_there(
+        mut self,
+        made_by: impl IntoIterator<Item = (usize, u32)>,
+    ) -> Self {
         let told: HashSet<(usize, u32)> =
             self.story.iter().map(|(event, by)| (event.key, *by)).collect();
         self.there = made_by.into_iter().filter(|row| told.contains(row)).collect();
@@ -129,29 +135,19 @@ impl Batch {
     }
 
     /// Where each version of a row comes from, by its key's number and the transaction that made it.
-    pub fn lineages(&self) -> HashMap<(usize, u32), Origin> {
+    pub(super) fn lineages(&self) -> HashMap<(usize, u32), Origin> {
         provenance::lineages(&self.story, self.deferrable, &self.there)
     }
 
     /// The events and their transactions, in their order.
-    pub fn story(&self) -> &[(Event, u32)] {
+    pub(super) fn story(&self) -> &[(Event, u32)] {
         &self.story
     }
 }
 
-/// Whether there are misfits to be tried again.
-pub fn has_misfits(deployment: &Deployment) -> Result<bool> {
-    let _us = Identity::extension()?;
-    let found = spi::one_kept::<bool>(
-        "SELECT EXISTS (SELECT FROM bluegreen.misfit WHERE deployment = $1 AND NOT set_aside)",
-        &[Arg::Int(deployment.id)],
-    )?;
-    Ok(found == Some(true))
-}
-
 /// Reads the first `limit` events that `snapshot` sees, or those of a window, and gives them, folded,
 /// to `work`; with them, at the end of the log, `all_misfits`.
-pub fn with_events<T>(
+pub(super) fn with_events<T>(
     deployment: &Deployment,
     snapshot: &Snapshot,
     limit: i64,
@@ -161,7 +157,7 @@ pub fn with_events<T>(
 ) -> Result<T> {
     let key = &deployment.mapping().from_key;
     // Without misfits the log is read only once.
-    let marked = has_misfits(deployment)?;
+    let marked = rejected_rows::is_any(deployment.id)?;
     let us = Identity::extension()?;
     let sql = ddl::log::events(&deployment.log(), key.columns.len(), marked, window);
     spi::with_rows(
@@ -206,7 +202,7 @@ fn read(rows: &Rows, key: &Key, limit: i64, whole: bool) -> Batch {
         let mut image = Vec::new();
         for (value, column) in key_values.iter().zip(&key.columns) {
             if let Some(value) = value {
-                let bytes = work::image(*value, column.type_oid);
+                let bytes = transient_relation::image(*value, column.type_oid);
                 image.extend((bytes.len() as u64).to_le_bytes());
                 image.extend(bytes);
             }
@@ -221,7 +217,7 @@ fn read(rows: &Rows, key: &Key, limit: i64, whole: bool) -> Batch {
             let operation: i8 = rows.get(row, 4).unwrap_or(b'U' as i8);
             let has_old = rows.datum(row, 5 + columns).is_some();
             Entry {
-                place: rows.datum(row, 1).map(log::place).unwrap_or_default(),
+                place: rows.datum(row, 1).map(tid::place).unwrap_or_default(),
                 position: rows.get(row, 2).unwrap_or_default(),
                 by: rows.datum(row, 3).map(|xid| xid.value() as u32).unwrap_or_default(),
                 operation: operation as u8,
@@ -259,14 +255,15 @@ fn fold(entries: Vec<Entry>, values: &[KeyValues], deferrable: bool, last: bool)
 }
 
 /// Deletes the log rows of the batch.
-pub fn consume(deployment: &Deployment, batch: &Batch) -> Result<()> {
+pub(super) fn consume(deployment: &Deployment, batch: &Batch) -> Result<()> {
     forget(deployment, &batch.places)
 }
 
 /// Deletes log rows by their places.
-pub fn forget(deployment: &Deployment, places: &[Place]) -> Result<()> {
+pub(super) fn forget(deployment: &Deployment, places: &[Place]) -> Result<()> {
     if places.is_empty() {
         return Ok(());
     }
-    log::delete(super::log_oid(deployment)?, places)
+    change_log::delete(log::oid(deployment)?, places);
+    Ok(())
 }

@@ -25,22 +25,19 @@ use crate::error::{Error, Result};
 use crate::ident::{Ident, plain};
 use crate::model::deployment::Deployment;
 use crate::pg::lock::{self, Mode};
-use crate::pg::log::{self, Place};
+use crate::pg::tid::{self, Place};
+use crate::state::rejected_rows;
+
 use crate::pg::security::{self, Identity, by_index};
 use crate::pg::spi::{self, Arg, Options};
-use crate::pg::work::{self, Column, Work, key_columns};
-use crate::sync::aside::Aside;
+use crate::pg::transient_relation::Column;
+use crate::pg::transient_relation::Work;
+use crate::state::key_rows;
+use crate::state::key_rows::key_columns;
+use crate::sync::left_behind::{Aside, Candidates};
 
 /// OID of text.
 const TEXT: u32 = 25;
-
-/// Rows that referred to misfits before the exchange.
-pub struct Candidates {
-    /// Of other tables: the foreign key's child and columns, and places.
-    others: Vec<(Reference, Vec<Place>)>,
-    /// Of the table itself: their keys in the terms of the one that goes live.
-    own: Work,
-}
 
 /// Finds them, before the exchange. `marked` are the misfits' keys.
 pub(super) fn candidates(d: &Deployment, marked: &Work) -> Result<Candidates> {
@@ -71,7 +68,7 @@ pub(super) fn candidates(d: &Deployment, marked: &Work) -> Result<Candidates> {
     let mut own = Work::new(KEYS, &key_columns(&mapping.to_key, rows::mapped_name))?;
     if !selves.is_empty() {
         let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
-        work::fill_what_can_be(&mut own, &rows.map_keys(), &selves)?;
+        key_rows::fill_what_can_be(&mut own, &rows.map_keys(), &selves)?;
     }
     Ok(Candidates { others, own })
 }
@@ -93,7 +90,7 @@ fn parents_reader(d: &Deployment, key: &Reference) -> Result<Identity> {
 
 /// What a query of one table's owner gives to that of the other.
 fn handed_over(sql: &str, args: &[Arg<'_>], options: Options<'_>) -> Result<Work> {
-    spi::with_rows(sql, args, options, |rows, _| Work::from_rows(ddl::children::REFERENCES, rows))
+    spi::with_rows(sql, args, options, |rows, _| rows.to_work(ddl::children::REFERENCES))
 }
 
 /// The places of rows that refer to the parent's rows which a query of its owner gives.
@@ -115,7 +112,7 @@ fn referring(
 
 fn places(sql: &str, args: &[Arg<'_>], options: Options<'_>) -> Result<Vec<Place>> {
     spi::with_rows(sql, args, options, |rows, _| {
-        Ok((0..rows.len()).filter_map(|row| rows.datum(row, 1).map(log::place)).collect())
+        Ok((0..rows.len()).filter_map(|row| rows.datum(row, 1).map(tid::place)).collect())
     })
 }
 
@@ -414,10 +411,6 @@ fn keep(d: &Deployment, key: &Reference, why: &str, places: Vec<Place>) -> Resul
             Options::default(),
         )?;
     }
-    let _us = Identity::extension()?;
     let table = key.child_name().plain();
-    let args = [Arg::Int(d.id), Arg::Text(why), Arg::Text(&table)];
-    let options = Options { work: &[&children], ..Default::default() };
-    spi::run_with(&ddl::children::keep(), &args, options)?;
-    Ok(())
+    rejected_rows::keep_children(d.id, (&children, KEY_TEXT, ROW_TEXT), why, &table)
 }

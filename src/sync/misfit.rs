@@ -10,17 +10,19 @@ use std::collections::HashMap;
 
 use crate::ddl::rows::Rows;
 use crate::error::Result;
-use crate::model::deployment::{Deployment, Side};
-use crate::pg::log::{self, Entry};
+use crate::model::deployment::Deployment;
 use crate::pg::lookup::Planned;
 use crate::pg::security::Identity;
-use crate::pg::spi::{self, Arg, Options};
+use crate::pg::spi::{self, Options};
 use crate::pg::xact;
+use crate::state::change_log::{self, Entry};
+use crate::state::rejected_rows::{self, Rejected};
 use crate::sync::apply::{self, Failed};
 use crate::sync::batch::{self, Batch, Marked};
+use crate::sync::log;
 
 /// Writes down what failed, and forgets misfits of the batch that did not fail again.
-pub fn record(
+pub(super) fn record(
     deployment: &Deployment,
     rows: &Rows<'_>,
     batch: &Batch,
@@ -50,59 +52,28 @@ fn update(
         batch::forget(deployment, &[marked.place])?;
         mark(deployment, marked.id, failed)?;
     }
-    let _us = Identity::extension()?;
-    let sql =
-        "UPDATE bluegreen.misfit SET error = $2, sqlstate = $3, \"row\" = $4::jsonb WHERE id = $1";
-    let state = xact::sqlstate(failed.error.code);
-    spi::run(
-        sql,
-        &[
-            Arg::Int(marked.id),
-            Arg::Text(&failed.error.message),
-            Arg::Text(&state),
-            Arg::OptText(row.as_deref()),
-        ],
-    )?;
-    Ok(())
+    rejected_rows::update(
+        marked.id,
+        &Rejected { key: None, row: row.as_deref(), error: &failed.error },
+    )
 }
 
 fn remove(deployment: &Deployment, marked: &Marked) -> Result<()> {
-    {
-        let _us = Identity::extension()?;
-        spi::run("DELETE FROM bluegreen.misfit WHERE id = $1", &[Arg::Int(marked.id)])?;
-    }
+    rejected_rows::remove(marked.id)?;
     batch::forget(deployment, &[marked.place])
 }
 
 /// Keeps its key in the log.
 fn mark(deployment: &Deployment, id: i64, failed: &Failed<'_>) -> Result<()> {
-    let log = super::log_oid(deployment)?;
+    let log = log::oid(deployment)?;
     let (key, old) = (&failed.item.key, failed.stays.map(|item| item.key.as_slice()));
-    log::append_entry(log, &Entry { operation: b'M', order: id, key, old })
+    change_log::append_entry(log, &Entry { operation: b'M', order: id, key, old })
 }
 
 fn add(deployment: &Deployment, rows: &Rows<'_>, failed: &Failed<'_>) -> Result<()> {
     let (key, row) = describe(deployment, rows, failed);
-    let direction = match deployment.green_side() {
-        Side::Origin => "forward",
-        Side::Shadow => "reverse",
-    };
-    let _us = Identity::extension()?;
-    let sql = "INSERT INTO bluegreen.misfit (deployment, direction, key, \"row\", error, sqlstate)
-               VALUES ($1, $2, $3::jsonb, $4::jsonb, $5, $6) RETURNING id";
-    let state = xact::sqlstate(failed.error.code);
-    let id = spi::one::<i64>(
-        sql,
-        &[
-            Arg::Int(deployment.id),
-            Arg::Text(direction),
-            Arg::OptText(key.as_deref()),
-            Arg::OptText(row.as_deref()),
-            Arg::Text(&failed.error.message),
-            Arg::Text(&state),
-        ],
-    )?
-    .unwrap_or_default();
+    let rejected = Rejected { key: key.as_deref(), row: row.as_deref(), error: &failed.error };
+    let id = rejected_rows::insert(deployment, &rejected)?;
     mark(deployment, id, failed)
 }
 

@@ -18,10 +18,12 @@
 //! short tries, after a TRUNCATE of green.
 
 mod apply;
-pub mod aside;
+pub(crate) mod aside;
 mod batch;
 mod children;
 mod history;
+mod left_behind;
+mod log;
 mod misfit;
 
 use std::time::{Duration, Instant};
@@ -35,12 +37,14 @@ use crate::model::deployment::Deployment;
 use crate::model::settings::Settings;
 use crate::model::zones::{Window, Zone, Zones, zone_blocks};
 use crate::pg::lock::{self, Mode};
-use crate::pg::log;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::{self, Snapshot};
 use crate::pg::spi::{self, Arg, Options};
 use crate::pg::xact;
 use crate::plan::batch::next_size;
+use crate::state::change_log;
+use crate::state::rejected_rows;
+use crate::state::truncation;
 
 /// Log rows of the first batch.
 const FIRST_ROWS: i64 = 5_000;
@@ -64,7 +68,7 @@ const MUCH_TOO_LONG_BLOCKS: i64 = 16_384;
 const MOST_CHASES: u32 = 20;
 
 /// What a round did.
-pub struct Round {
+pub(crate) struct Round {
     /// Log rows consumed.
     pub read: i64,
     /// Rows were written to blue.
@@ -80,7 +84,7 @@ pub struct Round {
 }
 
 /// One round of a size that the clock gave. The caller holds the deployment's lock and commits.
-pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
+pub(crate) fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
     let known = deployment.progress.sync_rows;
     let limit = if known > 0 { known } else { FIRST_ROWS };
     let window = deployment.progress.zones.window(limit);
@@ -88,7 +92,7 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
     let round = self::round(deployment, settings, scope)?;
     if round.read == limit {
         let size = u32::try_from(limit).unwrap_or(MOST_ROWS);
-        let blocks = log_blocks(deployment)?;
+        let blocks = log::blocks(deployment)?;
         let next = next_size(size, round.took, settings.batch_time).clamp(
             LEAST_ROWS.max(blocks.saturating_mul(ROWS_PER_LOG_BLOCK)).min(MOST_ROWS),
             MOST_ROWS,
@@ -112,7 +116,7 @@ pub fn step(deployment: &mut Deployment, settings: &Settings) -> Result<Round> {
         return Ok(round);
     }
     *chased = 0;
-    if !batch::has_misfits(deployment)? {
+    if !rejected_rows::is_any(deployment.id)? {
         return Ok(Round { in_step: true, ..round });
     }
     // However long that takes: there was hardly anything else left to do.
@@ -154,8 +158,8 @@ enum Misfits {
 /// Looks once where in a long log the events are, so that the batches to come need not read all of it.
 fn look(deployment: &mut Deployment) -> Result<()> {
     // Before the size and the look: what is written after this comes later.
-    let below = log::order_now();
-    let blocks = log_blocks(deployment)?;
+    let below = change_log::order_now();
+    let blocks = log::blocks(deployment)?;
     if i64::from(blocks) < LONG_BLOCKS {
         return Ok(());
     }
@@ -185,8 +189,8 @@ fn look(deployment: &mut Deployment) -> Result<()> {
 
 /// Gives a long log back to the system once it is drained: each round reads it whole, dead rows too.
 /// Only when nobody is writing at this moment; the few rows that came in last are synced before.
-pub fn shorten_log(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
-    let oid = log_oid(deployment)?;
+pub(crate) fn shorten_log(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
+    let oid = log::oid(deployment)?;
     let blocks = {
         let _us = Identity::extension()?;
         catalog::existing_table(oid)?.blocks
@@ -214,14 +218,18 @@ pub fn shorten_log(deployment: &mut Deployment, settings: &Settings) -> Result<(
 }
 
 /// Everything that is in the log now, whatever it takes.
-pub fn drain(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
+pub(crate) fn drain(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
     drain_as(deployment, settings, Writes::AsNow).map(drop)
 }
 
 /// The same under the swap's lock, after a count. What it brings is seen by older snapshots as it was in
 /// green ([`history`]), unless the settings say that nobody minds; `class` is the OID of
 /// `bluegreen.deployment`.
-pub fn last_drain(deployment: &mut Deployment, settings: &Settings, class: u32) -> Result<()> {
+pub(crate) fn last_drain(
+    deployment: &mut Deployment,
+    settings: &Settings,
+    class: u32,
+) -> Result<()> {
     if !settings.wait_for_snapshots {
         return drain(deployment, settings);
     }
@@ -244,15 +252,15 @@ fn drain_as(deployment: &mut Deployment, settings: &Settings, writes: Writes) ->
 }
 
 /// The same as [`backlog`], for those who must not wait: None while somebody has the log locked.
-pub fn backlog_at_once(deployment: &Deployment, limit: i64) -> Result<Option<i64>> {
-    if !lock::relation_at_once(log_oid(deployment)?, Mode::AccessShare) {
+pub(crate) fn backlog_at_once(deployment: &Deployment, limit: i64) -> Result<Option<i64>> {
+    if !lock::relation_at_once(log::oid(deployment)?, Mode::AccessShare) {
         return Ok(None);
     }
     backlog(deployment, limit).map(Some)
 }
 
 /// How many log rows there are, counted up to `limit`.
-pub fn backlog(deployment: &Deployment, limit: i64) -> Result<i64> {
+pub(crate) fn backlog(deployment: &Deployment, limit: i64) -> Result<i64> {
     let _us = Identity::extension()?;
     let sql = ddl::log::count(&deployment.log());
     Ok(spi::one::<i64>(&sql, &[Arg::Int(limit)])?.unwrap_or(0))
@@ -354,15 +362,7 @@ fn follow_truncate(
     settings: &Settings,
     snapshot: &Snapshot,
 ) -> Result<()> {
-    let markers = {
-        let _us = Identity::extension()?;
-        spi::run_with(
-            "DELETE FROM bluegreen.truncation WHERE deployment = $1",
-            &[Arg::Int(deployment.id)],
-            Options { snapshot: Some(snapshot), work: &[], ..Default::default() },
-        )?
-    };
-    if markers == 0 {
+    if truncation::take(deployment.id, Some(snapshot))? == 0 {
         return Ok(());
     }
     // As the owner: TRUNCATE fires triggers that the owner may have put on blue.
@@ -376,20 +376,4 @@ fn follow_truncate(
     .or_else(xact::Caught::raise)?;
     deployment.progress.drain_xid = xact::current_xid();
     Ok(())
-}
-
-/// Size of the log in blocks.
-fn log_blocks(deployment: &Deployment) -> Result<u32> {
-    let oid = log_oid(deployment)?;
-    let _us = Identity::extension()?;
-    Ok(u32::try_from(catalog::existing_table(oid)?.blocks).unwrap_or(u32::MAX))
-}
-
-/// OID of the log that is being written.
-fn log_oid(deployment: &Deployment) -> Result<u32> {
-    let _us = Identity::extension()?;
-    catalog::relation_oid(&deployment.log())?.ok_or_else(|| {
-        Error::state(format!("the change log {} is missing", deployment.log().plain()))
-            .hint("Writes may be lost to the copy: run SELECT bg_abort(table) and begin again.")
-    })
 }

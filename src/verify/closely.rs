@@ -5,26 +5,23 @@ use crate::ddl::compare::{Compare, KEY_TEXT, LOGGED, PROBLEM, PROBLEMS};
 use crate::ddl::rows::{WORK, batch_key};
 use crate::error::Result;
 use crate::model::deployment::Deployment;
-use crate::pg::log::{self, Place};
+use crate::model::difference::Difference;
 use crate::pg::lookup::Planned;
 use crate::pg::security::{self, Identity};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg, Options};
-use crate::pg::work::{self, Column, Work, key_columns};
+use crate::pg::tid::Place;
+use crate::pg::transient_relation::Column;
+use crate::pg::transient_relation::Work;
 use crate::pg::xact;
-use crate::verify::{Half, Held};
+use crate::state::change_log;
+use crate::state::key_rows;
+use crate::state::key_rows::key_columns;
+use crate::state::truncation;
+use crate::verify::pairing::{Half, Held};
 
 /// OID of text.
 const TEXT: u32 = 25;
-
-/// A key under which the tables differ.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Difference {
-    /// The key of green, as JSON.
-    pub key: String,
-    /// `missing`, `extra` or `different`.
-    pub problem: String,
-}
 
 /// Looks at the rows that were at these places.
 pub(super) fn at_places(
@@ -105,14 +102,14 @@ fn under(
         let _planned = Planned::by_key(&deployment.keyed())?;
         differ(compare, snapshot, keys, &mut problems)?;
     }
-    if problems.is_empty() || is_truncated(deployment, snapshot)? {
+    if problems.is_empty() || truncation::is_marked(deployment.id, snapshot)? {
         return Ok(Vec::new());
     }
     let logged = {
         let _us = Identity::extension()?;
         let key = &compare.mapping.from_key;
         let sql = ddl::log::keys(&deployment.log(), key.columns.len());
-        work::read_keys(LOGGED, key, batch_key, &sql, snapshot)?
+        key_rows::read_keys(LOGGED, key, batch_key, &sql, snapshot)?
     };
     let mut found = problems.empty_copy()?;
     {
@@ -125,7 +122,7 @@ fn under(
     if repair {
         let sql = compare.log_again(&deployment.log());
         let options = Options { work: &[&found], ..Options::default() };
-        spi::run_with(&sql, &[Arg::Int(log::order_now())], options)?;
+        spi::run_with(&sql, &[Arg::Int(change_log::order_now())], options)?;
     }
     let options = Options { work: &[&found], ..Options::default() };
     spi::with_rows(&compare.found(), &[], options, |rows, _| {
@@ -167,14 +164,6 @@ fn differ(
         }
         Err(caught) => caught.raise(),
     }
-}
-
-/// Blue has not followed a TRUNCATE of green yet: what it has says nothing.
-fn is_truncated(deployment: &Deployment, snapshot: &Snapshot) -> Result<bool> {
-    let _us = Identity::extension()?;
-    let sql = "SELECT FROM bluegreen.truncation WHERE deployment = $1";
-    let options = Options { snapshot: Some(snapshot), ..Options::default() };
-    spi::with_rows(sql, &[Arg::Int(deployment.id)], options, |rows, _| Ok(!rows.is_empty()))
 }
 
 fn keys(compare: &Compare<'_>) -> Result<Work> {

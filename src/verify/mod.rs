@@ -28,20 +28,22 @@ use std::time::{Duration, Instant};
 use crate::catalog;
 use crate::ddl::compare::{Compare, Types};
 use crate::error::Result;
+use crate::heap::receive;
+use crate::heap::row::Row;
+use crate::heap::scan;
+use crate::heap::scan::Met;
+use crate::heap::scan::Scan;
+use crate::heap::toast_compare::Beside;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::Deployment;
-use crate::pg::beside::Beside;
+use crate::model::difference::Difference;
 use crate::pg::lock::{self, Mode};
-use crate::pg::log::Place;
-use crate::pg::receive;
-use crate::pg::row::Row;
-use crate::pg::scan::{self, Met, Scan};
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
+use crate::pg::tid::Place;
 use crate::pg::xact;
 use crate::plan::batch;
 
-pub use closely::Difference;
 use pairing::{Half, Held, Pairing};
 
 /// Blocks of green in the first chunk; then the clock says, as long values may make any number too many.
@@ -55,11 +57,11 @@ const MOST_HELD: usize = 1_000_000;
 /// Rows that are looked at closely at once.
 const CLOSE_ROWS: usize = 2_000;
 /// Differences after which it is clear that something is wrong.
-pub const MOST_FOUND: usize = 100_000;
+pub(crate) const MOST_FOUND: usize = 100_000;
 
 /// How far a verification is.
 #[derive(Default)]
-pub struct Pass {
+pub(crate) struct Pass {
     /// File numbers and sizes in blocks of green and blue when it began.
     tables: Option<[(u32, u32); 2]>,
     /// The next block of green.
@@ -79,12 +81,12 @@ pub struct Pass {
 
 impl Pass {
     /// A pass that puts the keys of what differs into the log, for sync to write again.
-    pub fn repairing() -> Self {
+    pub(crate) fn repairing() -> Self {
         Self { repair: true, ..Self::default() }
     }
 
     /// The part of the blocks that is read, from 0 to 1.
-    pub fn progress(&self) -> f64 {
+    pub(crate) fn progress(&self) -> f64 {
         let Some(tables) = self.tables else { return 0.0 };
         let all: f64 = tables.iter().map(|(_, blocks)| f64::from(*blocks)).sum();
         let read = f64::from(self.green_next) + f64::from(self.blue_next.0);
@@ -92,13 +94,13 @@ impl Pass {
     }
 
     /// It has ended because there are too many differences to go on.
-    pub fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.found.len() >= MOST_FOUND
     }
 
     /// Goes on for about `time`, in chunks; gives the differences to `found`. True when it is done.
     /// The caller holds no lock of the deployment, or commits.
-    pub fn step(
+    pub(crate) fn step(
         &mut self,
         deployment: &Deployment,
         time: Duration,

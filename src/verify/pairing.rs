@@ -9,9 +9,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use twox_hash::XxHash3_64;
 
-use crate::pg::beside::Beside;
-use crate::pg::log::Place;
-use crate::pg::row::Row;
+use crate::heap::row::Row;
+use crate::heap::toast_compare::Beside;
+use crate::pg::tid::Place;
 
 /// Rows in a row without a partner after which a table is not taken to lag behind any more.
 const MOST_MISSED: u32 = 16;
@@ -67,28 +67,28 @@ pub(super) struct Pairing {
 
 impl Pairing {
     /// How many rows have no partner.
-    pub fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.held.len()
     }
 
     /// Takes them out.
-    pub fn take(&mut self) -> Vec<Held> {
+    pub(super) fn take(&mut self) -> Vec<Held> {
         self.behind = None;
         self.held.drain().map(|(_, held)| held).collect()
     }
 
     /// The half that is to be read alone.
-    pub fn behind(&self) -> Option<Half> {
+    pub(super) fn behind(&self) -> Option<Half> {
         self.behind.as_ref().map(|behind| behind.side)
     }
 
     /// So many rows came side by side.
-    pub fn same(&mut self, count: u64) {
+    pub(super) fn same(&mut self, count: u64) {
         self.read.iter_mut().for_each(|read| *read += count);
     }
 
     /// Two rows came side by side, each in its place.
-    pub fn meet(
+    pub(super) fn meet(
         &mut self,
         green: (&Row<'_>, Place),
         blue: (&Row<'_>, Place),
@@ -104,7 +104,7 @@ impl Pairing {
     }
 
     /// A row came alone.
-    pub fn alone(&mut self, side: Half, row: (&Row<'_>, Place)) {
+    pub(super) fn alone(&mut self, side: Half, row: (&Row<'_>, Place)) {
         let read = &mut self.read[side as usize];
         let number = *read;
         *read += 1;
@@ -112,7 +112,7 @@ impl Pairing {
     }
 
     /// There is nothing more to catch up with.
-    pub fn caught_up(&mut self) {
+    pub(super) fn caught_up(&mut self) {
         self.behind = None;
     }
 

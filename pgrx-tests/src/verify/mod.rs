@@ -32,7 +32,7 @@ pub struct Arguments {
 enum Stage {
     /// rustfmt over the workspace
     Format,
-    /// clippy over the workspace, and no `unsafe` outside src/pg
+    /// clippy over the workspace, and no `unsafe` outside src/pg and src/heap
     Lints,
     /// The extension's tests, without a server and inside one (cargo pgrx test)
     Unit,

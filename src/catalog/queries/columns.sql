@@ -17,7 +17,6 @@ SELECT a.attnum::int4 AS attnum, a.attname::text AS name,
        a.attnotnull AS not_null, a.atthasdef AS has_default,
        a.attidentity::text AS identity, a.attgenerated::text AS generated,
        CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS "default",
-       a.attacl::text AS acl,
        coalesce(a.attstattarget, -1)::int4 AS statistics,
        coalesce(a.attoptions::text[], '{}') AS options, a.attndims::int4 AS dimensions,
        pg_catalog.col_description(a.attrelid, a.attnum) AS comment

@@ -1,6 +1,6 @@
 -- $1 relation. Its indexes as the server deparses them.
 SELECT c.relname::text AS name, pg_catalog.pg_get_indexdef(i.indexrelid) AS definition,
-       am.amname::text AS method, ts.spcname::text AS tablespace, i.indisvalid AS valid, i.indisclustered AS clustered,
+       am.amname::text AS method, ts.spcname::text AS tablespace, i.indisclustered AS clustered,
        i.indisreplident AS replica_identity,
        pg_catalog.obj_description(i.indexrelid, 'pg_class') AS comment,
        CASE WHEN k.oid IS NOT NULL THEN pg_catalog.json_build_object(
@@ -9,8 +9,7 @@ SELECT c.relname::text AS name, pg_catalog.pg_get_indexdef(i.indexrelid) AS defi
            'comment', pg_catalog.obj_description(k.oid, 'pg_constraint')) END AS constraint,
        coalesce((SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.attstattarget))
           FROM pg_catalog.pg_attribute a
-         WHERE a.attrelid = i.indexrelid AND a.attstattarget >= 0), '[]') AS statistics,
-       i.indisprimary AS "primary", pg_catalog.pg_relation_size(i.indexrelid) AS bytes
+         WHERE a.attrelid = i.indexrelid AND a.attstattarget >= 0), '[]') AS statistics
   FROM pg_catalog.pg_index i
   JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
   JOIN pg_catalog.pg_am am ON am.oid = c.relam

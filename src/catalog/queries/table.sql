@@ -9,12 +9,10 @@ SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name,
        c.relfilenode::int8 AS relfilenode,
        greatest(c.reltuples, 0)::int8 AS row_estimate,
        ((n.nspname LIKE 'pg\_%' AND c.relpersistence <> 't') OR n.nspname IN ('information_schema', 'bluegreen')) AS is_system,
-       c.relhassubclass AS has_children,
        am.amname::text AS access_method, ts.spcname::text AS tablespace,
        coalesce(c.reloptions::text[], '{}') AS options,
        coalesce(t.reloptions::text[], '{}') AS toast_options,
        pg_catalog.obj_description(c.oid, 'pg_class') AS comment,
-       c.relacl::text AS acl,
        CASE WHEN c.relkind IN ('r', 'm')
             THEN pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int8
             ELSE 0 END AS blocks

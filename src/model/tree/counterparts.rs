@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 /// Numbers of a copy's columns, with those of the original's.
-pub type Columns = Vec<(i16, i16)>;
+pub(crate) type Columns = Vec<(i16, i16)>;
 
 /// OIDs and column numbers of copies with those of their originals; what is not named is itself.
 #[derive(Debug, Clone, Default)]
-pub struct Counterparts {
+pub(crate) struct Counterparts {
     /// Relations.
     pub relations: HashMap<u32, u32>,
     /// Row types and their arrays.
@@ -48,7 +48,7 @@ impl Counterparts {
 
     /// The same, with a copy's own numbers for its columns.
     #[must_use]
-    pub fn with_own_numbers(mut self, copy: u32) -> Self {
+    pub(crate) fn with_own_numbers(mut self, copy: u32) -> Self {
         self.columns.remove(&copy);
         self
     }

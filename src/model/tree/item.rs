@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 
 /// What an OID in a tree is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Class {
+pub(crate) enum Class {
     /// An operator.
     Operator,
     /// A function or an aggregate.
@@ -25,7 +25,7 @@ pub enum Class {
 
 /// A node, and what it is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
+pub(crate) struct Item {
     /// Its tag.
     pub what: String,
     /// What must be the same in any case.
@@ -114,7 +114,7 @@ const REGTYPE: u32 = 2206;
 const FIRST_OF_USERS: u32 = 16384;
 
 /// The tag of what is no tree, but must be the same too.
-pub const FORM: &str = "FORM";
+pub(crate) const FORM: &str = "FORM";
 
 impl Item {
     /// Reads a stored tree. `relation`: the table that it is over, where it is an expression or a
@@ -122,7 +122,7 @@ impl Item {
     ///
     /// # Errors
     /// XX000 where the text has not the form that is known.
-    pub fn read(stored: &str, relation: u32, counterparts: &Counterparts) -> Result<Self> {
+    pub(crate) fn read(stored: &str, relation: u32, counterparts: &Counterparts) -> Result<Self> {
         let value = text::read(stored)
             .ok_or_else(|| Error::internal("a stored tree has not the form that is known"))?;
         // OLD and NEW of rules and triggers are the first and the second.
@@ -140,7 +140,7 @@ impl Item {
     }
 
     /// What is no tree, but must be the same too.
-    pub fn form(text: &str) -> Self {
+    pub(crate) fn form(text: &str) -> Self {
         let mut item = Self::new(FORM);
         item.mark("is", text);
         item
@@ -169,12 +169,12 @@ impl Item {
     }
 
     /// Type and collation of its value as it came into being, whatever it is seen as.
-    pub fn own(&self) -> Option<(u32, u32)> {
+    pub(crate) fn own(&self) -> Option<(u32, u32)> {
         self.before_cast.or(self.result)
     }
 
     /// What it is a cast of; itself if it is none.
-    pub fn core(&self) -> &Self {
+    pub(crate) fn core(&self) -> &Self {
         match self.kids.first() {
             Some(first) if self.cast => first.core(),
             _ => self,
@@ -182,7 +182,7 @@ impl Item {
     }
 
     /// The operators that the server does not name when it prints the tree.
-    pub fn unnamed(&self) -> Vec<u32> {
+    pub(crate) fn unnamed(&self) -> Vec<u32> {
         let mut found = Vec::new();
         self.collect_unnamed(&mut found);
         found

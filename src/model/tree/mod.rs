@@ -11,12 +11,12 @@ mod text;
 
 use crate::error::{Error, Result};
 
-pub use counterparts::{Columns, Counterparts};
-pub use item::{Class, FORM, Item};
+pub(crate) use counterparts::{Columns, Counterparts};
+pub(crate) use item::{Class, FORM, Item};
 
 /// The tree of a part of an object: of a policy's USING, of a column's default.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub(crate) struct Part {
     /// Which part.
     pub part: String,
     /// Its tree.
@@ -24,17 +24,17 @@ pub struct Part {
 }
 
 /// All parts as one text: the same for the same trees.
-pub fn written(parts: &[Part]) -> String {
+pub(crate) fn written(parts: &[Part]) -> String {
     parts.iter().map(|part| format!("{}: {}\n", part.part, part.tree)).collect()
 }
 
 /// Refuses a definition that is not the tree that was recorded of it; both as they are written down.
-pub fn require(title: &str, recorded: &str, found: &str) -> Result<()> {
+pub(crate) fn require(title: &str, recorded: &str, found: &str) -> Result<()> {
     if recorded == found { Ok(()) } else { Err(another(title)) }
 }
 
 /// The error for a definition that would be another one.
-pub fn another(title: &str) -> Error {
+pub(crate) fn another(title: &str) -> Error {
     Error::unsupported(format!("{title} does not mean the same when its text is read again")).hint(
         "Name the operator in it: NOT (a OPERATOR(schema.=) b) for IS DISTINCT FROM, NULLIF, CASE a WHEN, USING and the like; or drop it for the deployment.",
     )

@@ -1,6 +1,6 @@
 //! The list of actions that `changes` may contain, and a name for every other.
 
-use super::changes::Piece;
+use super::piece::Piece;
 use super::raw;
 use crate::error::{Error, Result};
 use crate::ident::plain;

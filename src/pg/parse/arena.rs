@@ -28,7 +28,7 @@ pub(super) fn with<T>(work: impl FnOnce() -> T) -> T {
     let _arena = unsafe {
         let own = pg_sys::AllocSetContextCreateInternal(
             pg_sys::CurrentMemoryContext,
-            c"pg_bluegreen parse".as_ptr(),
+            c"parse".as_ptr(),
             pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,

@@ -1,5 +1,6 @@
 //! `changes`: split at its commas, each piece admitted by the parser's tree.
 
+use super::piece::Piece;
 use super::raw::{self, Comma, Place};
 use super::scan::{self, Token};
 use super::{action, arena, repeats};
@@ -14,17 +15,6 @@ const PREFIX: &str = "ALTER TABLE x ";
 /// The relation that the prefix names.
 const RELATION: &str = "x";
 
-/// The text between two commas.
-pub(super) struct Piece<'a> {
-    /// From the first token to the last.
-    pub(super) text: &'a str,
-    /// Its tokens, with places in the whole text.
-    pub(super) tokens: &'a [Token],
-    /// The whole text.
-    pub(super) whole: &'a str,
-    place: Place<'static>,
-}
-
 /// Reads what may follow `ALTER TABLE name`: actions separated by commas, RENAME COLUMN and RENAME
 /// CONSTRAINT among them. A text of white space and comments only has no changes.
 ///
@@ -35,7 +25,7 @@ pub(super) struct Piece<'a> {
 /// 42601 with the position for what the server's grammar does not know, and for a second
 /// statement; 0A000 for what it knows but a deployment cannot do. Errors of the server without a
 /// position unwind as they are.
-pub fn parse_changes(text: &str) -> Result<Vec<Change>> {
+pub(crate) fn parse_changes(text: &str) -> Result<Vec<Change>> {
     arena::with(|| {
         let tokens = scan::scan(text, WHAT)?;
         refuse_semicolon(&tokens)?;

@@ -1,6 +1,6 @@
 //! Expression trees written down as SQL that means the same everywhere.
 
-use super::expression::{self, Open, Search};
+use super::analysis::{self, Open, Search};
 use super::raw;
 use super::settings::Settings;
 use crate::error::{Error, Result};
@@ -53,7 +53,7 @@ pub(super) unsafe fn sql(
     }
     // SAFETY: as above; the second tree is written down before its memory goes.
     let again = xact::subtransaction(|| unsafe {
-        let (pstate, again) = expression::transform(&sql, what, open, None)?;
+        let (pstate, again) = analysis::transform(&sql, what, open, None)?;
         pg_sys::assign_expr_collations(pstate, again);
         Ok(tree(open, again)?.to_string())
     });
@@ -79,51 +79,6 @@ pub(super) unsafe fn tree(open: &Open, expr: *mut pg_sys::Node) -> Result<Item> 
     // SAFETY: the server writes any tree of its own as a terminated string.
     let written = unsafe { CStr::from_ptr(pg_sys::nodeToString(expr.cast())) }.to_string_lossy();
     Item::read(&written, relation.to_u32(), &Counterparts::default())
-}
-
-/// The attnums that an expression reads, ascending.
-///
-/// # Errors
-/// 0A000 for a whole row or a system column.
-///
-/// # Safety
-/// As [`sql`].
-pub(super) unsafe fn columns(expr: *mut pg_sys::Node, what: &str) -> Result<Vec<i16>> {
-    let mut set = ptr::null_mut();
-    let mut columns = Vec::new();
-    // SAFETY: the walker fills a set, in which attnums are shifted to be positive.
-    unsafe {
-        pg_sys::pull_varattnos(expr, 1, &mut set);
-        let mut member = pg_sys::bms_next_member(set, -1);
-        while member >= 0 {
-            let number = member + pg_sys::FirstLowInvalidHeapAttributeNumber;
-            columns.push(i16::try_from(number).map_err(|_| {
-                Error::internal(format!("{what} reads a column with number {number}"))
-            })?);
-            member = pg_sys::bms_next_member(set, member);
-        }
-    }
-    match columns.iter().copied().find(|column| *column <= 0) {
-        None => Ok(columns),
-        Some(0) => Err(Error::unsupported(format!("{what} cannot read the whole row"))
-            .hint("Name the columns; ROW(a, b) makes a row of them.")),
-        Some(system) => Err(Error::unsupported(format!(
-            "{what} cannot read the system column {}",
-            system_column(system)
-        ))
-        .hint("Its value belongs to a row's place in one table.")),
-    }
-}
-
-fn system_column(number: i16) -> &'static str {
-    match number {
-        -1 => "ctid",
-        -2 => "xmin",
-        -3 => "cmin",
-        -4 => "xmax",
-        -5 => "cmax",
-        _ => "tableoid",
-    }
 }
 
 /// The column that an expression is, if its bits are the column's.

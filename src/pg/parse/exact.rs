@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// How a column's value becomes the expression's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Way {
+pub(crate) enum Way {
     /// The same bits.
     Same,
     /// The same integer in another width; one that does not fit raises.

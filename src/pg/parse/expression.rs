@@ -3,19 +3,20 @@
 //! Names are resolved under the caller's search_path and rights. Nothing is evaluated but input
 //! functions of literals, as in any statement that the server analyses.
 
+use super::analysis::{Open, Search, transform};
+use super::columns;
 use super::deparse;
 use super::exact::{self, Way};
-use super::select::{self, ONE_EXPRESSION};
+
 use super::{arena, raw};
 use crate::error::{Error, Result};
 use crate::ident::Ident;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use serde::{Deserialize, Serialize};
-use std::ptr;
 
 /// An expression over the columns of one relation, as the server writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Expression {
+pub(crate) struct Expression {
     /// The server's deparse under the search_path of [`Search`], with the relation's real column names,
     /// bare. It is read as the same tree under that search_path, as a
     /// target of a SELECT from this relation alone; in parentheses it can stand anywhere else.
@@ -39,19 +40,10 @@ pub struct Expression {
     pub way: Way,
 }
 
-/// Where names are searched when an expression that was written down is read.
-#[derive(Debug, Clone, Copy)]
-pub enum Search<'a> {
-    /// Not known yet: what is written is not proved to be read as the same.
-    Unknown,
-    /// In pg_catalog, then in these schemas.
-    Then(&'a [Ident]),
-}
-
 /// How much the value may change between calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Volatility {
+pub(crate) enum Volatility {
     /// Always the same for the same row.
     Immutable,
     /// The same within one statement; depends on settings or other tables.
@@ -62,7 +54,7 @@ pub enum Volatility {
 
 /// The column that an expression is for.
 #[derive(Debug, Clone, Copy)]
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// Its name, for messages.
     pub column: &'a str,
     /// Its type.
@@ -86,7 +78,8 @@ impl Target<'_> {
 /// 42601 where the text is not exactly one expression, 0A000 for subqueries, aggregates, window
 /// and set-returning functions, whole rows and system columns. Other errors of the server, such as
 /// 42703 for an unknown column, unwind as they are.
-pub fn parse_mapping(
+#[cfg(any(test, feature = "pg_test"))]
+pub(crate) fn parse_mapping(
     text: &str,
     relation: pg_sys::Oid,
     names: Option<&[(i16, String)]>,
@@ -112,7 +105,7 @@ pub fn parse_mapping(
 ///
 /// # Errors
 /// Also 42804 where there is no such cast.
-pub fn parse_mapping_as(
+pub(crate) fn parse_mapping_as(
     text: &str,
     relation: pg_sys::Oid,
     names: Option<&[(i16, String)]>,
@@ -146,7 +139,7 @@ pub fn parse_mapping_as(
 ///
 /// # Errors
 /// XX000 where the relation has no such column.
-pub fn cast_expression(
+pub(crate) fn cast_expression(
     relation: pg_sys::Oid,
     column: i16,
     target: &Target<'_>,
@@ -168,7 +161,7 @@ pub fn cast_expression(
 }
 
 /// The tree of an expression that was written down, as it is read now. Locks as [`parse_mapping`].
-pub fn tree_of(text: &str, relation: pg_sys::Oid, what: &str) -> Result<String> {
+pub(crate) fn tree_of(text: &str, relation: pg_sys::Oid, what: &str) -> Result<String> {
     arena::with(|| {
         let open = Open::new(relation);
         // SAFETY: the relation is open, and the tree stays in the arena.
@@ -178,131 +171,6 @@ pub fn tree_of(text: &str, relation: pg_sys::Oid, what: &str) -> Result<String> 
             Ok(deparse::tree(&open, expr)?.to_string())
         }
     })
-}
-
-/// An open relation; closed when dropped, while its lock stays to the transaction's end.
-pub(super) struct Open(pg_sys::Relation);
-
-impl Open {
-    fn new(relation: pg_sys::Oid) -> Self {
-        // ACCESS SHARE, as a SELECT takes it: the columns cannot change under the expression.
-        // SAFETY: raises where the OID is no table's; the result is never null.
-        Self(unsafe { pg_sys::table_open(relation, pg_sys::AccessShareLock as i32) })
-    }
-
-    /// The relation's OID and name.
-    pub(super) fn oid_and_name(&self) -> (pg_sys::Oid, *const std::ffi::c_char) {
-        // SAFETY: an open relation has its pg_class row, which lives as long as it is open.
-        unsafe { ((*self.0).rd_id, (&raw const (*(*self.0).rd_rel).relname.data).cast()) }
-    }
-
-    /// A variable for one of its columns.
-    fn variable(&self, column: i16) -> Result<*mut pg_sys::Var> {
-        let (relation, _) = self.oid_and_name();
-        let (mut type_oid, mut typmod, mut collation) =
-            (pg_sys::InvalidOid, -1, pg_sys::InvalidOid);
-        // SAFETY: the relation is open and locked, so its attributes stay; a dropped one has no
-        // type. The three places are written before they are read.
-        unsafe {
-            if column <= 0 || pg_sys::get_atttype(relation, column) == pg_sys::InvalidOid {
-                return Err(Error::internal(format!("the relation has no column number {column}")));
-            }
-            pg_sys::get_atttypetypmodcoll(
-                relation,
-                column,
-                &mut type_oid,
-                &mut typmod,
-                &mut collation,
-            );
-            Ok(pg_sys::makeVar(1, column, type_oid, typmod, collation, 0))
-        }
-    }
-
-    /// A new parse state in which the relation is the only one, as range table entry 1.
-    ///
-    /// # Safety
-    /// What is returned lives in the current memory context.
-    unsafe fn parse_state(&self) -> (*mut pg_sys::ParseState, *mut pg_sys::ParseNamespaceItem) {
-        // SAFETY: the relation is open and locked as the entry says.
-        unsafe {
-            let pstate = pg_sys::make_parsestate(ptr::null_mut());
-            let item = pg_sys::addRangeTableEntryForRelation(
-                pstate,
-                self.0,
-                pg_sys::AccessShareLock as i32,
-                ptr::null_mut(),
-                false,
-                true,
-            );
-            pg_sys::addNSItemToQuery(pstate, item, true, true, true);
-            (pstate, item)
-        }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        // SAFETY: opened by us, closed once.
-        unsafe { pg_sys::table_close(self.0, pg_sys::NoLock as i32) }
-    }
-}
-
-/// Parses one target expression and resolves its names.
-///
-/// # Safety
-/// What is returned lives in the current memory context.
-pub(super) unsafe fn transform(
-    text: &str,
-    what: &str,
-    open: &Open,
-    names: Option<&[(i16, String)]>,
-) -> Result<(*mut pg_sys::ParseState, *mut pg_sys::Node)> {
-    // SAFETY: the trees are the server's, in the current context; nothing else reads them.
-    unsafe {
-        let target = select::target(text, what)?;
-        let (pstate, item) = open.parse_state();
-        rename((*item).p_names, names.unwrap_or_default())?;
-        let kind = pg_sys::ParseExprKind::EXPR_KIND_SELECT_TARGET;
-        let expr = pg_sys::transformExpr(pstate, target, kind);
-        refuse_beyond_row(&*pstate, what)?;
-        deparse::columns(expr, what)?;
-        Ok((pstate, expr))
-    }
-}
-
-/// Gives columns the names that the user knows them by.
-///
-/// # Safety
-/// The names are those of an entry that we have just made.
-unsafe fn rename(alias: *mut pg_sys::Alias, names: &[(i16, String)]) -> Result<()> {
-    // SAFETY: the names are a list of String nodes, one per attribute, made for this entry.
-    unsafe {
-        for (at, node) in raw::members((*alias).colnames).enumerate() {
-            let found = names.iter().find(|(number, _)| usize::try_from(*number) == Ok(at + 1));
-            if let (Some((_, name)), true) = (found, raw::cast::<pg_sys::String, _>(node).is_some())
-            {
-                let name = raw::c_string(name, "a column's name")?;
-                (*node.cast::<pg_sys::String>()).sval = pg_sys::pstrdup(name.as_ptr());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Refuses what looks beyond the row.
-fn refuse_beyond_row(pstate: &pg_sys::ParseState, what: &str) -> Result<()> {
-    let found = if pstate.p_hasSubLinks {
-        "a subquery"
-    } else if pstate.p_hasAggs {
-        "an aggregate function"
-    } else if pstate.p_hasWindowFuncs {
-        "a window function"
-    } else if pstate.p_hasTargetSRFs {
-        "a set-returning function"
-    } else {
-        return Ok(());
-    };
-    Err(Error::unsupported(format!("{what} cannot contain {found}")).hint(ONE_EXPRESSION))
 }
 
 /// Casts as INSERT does. Casts are left visible to the deparse.
@@ -378,7 +246,7 @@ unsafe fn finish(
             sql: deparse::sql(open, expr, what, search)?,
             unnamed: tree.unnamed(),
             tree: tree.to_string(),
-            columns: deparse::columns(expr, what)?,
+            columns: columns::columns(expr, what)?,
             type_oid: pg_sys::exprType(expr),
             typmod,
             volatility,

@@ -11,24 +11,29 @@
 //! the server raises an error.
 
 mod action;
+mod analysis;
 mod arena;
 mod changes;
 #[cfg(any(test, feature = "pg_test"))]
 mod changes_tests;
+mod columns;
 mod deparse;
 mod exact;
 mod expression;
 #[cfg(any(test, feature = "pg_test"))]
 mod expression_tests;
+mod piece;
 mod raw;
 mod repeats;
 mod scan;
 mod select;
 mod settings;
 
-pub use changes::parse_changes;
-pub use exact::Way;
-pub use expression::{
-    Expression, Search, Target, Volatility, cast_expression, parse_mapping, parse_mapping_as,
-    tree_of,
+pub(crate) use analysis::Search;
+pub(crate) use changes::parse_changes;
+pub(crate) use exact::Way;
+#[cfg(any(test, feature = "pg_test"))]
+pub(crate) use expression::parse_mapping;
+pub(crate) use expression::{
+    Expression, Target, Volatility, cast_expression, parse_mapping_as, tree_of,
 };

@@ -75,7 +75,7 @@ pub(super) fn together(batch: &Batch) -> HashMap<usize, usize> {
 
 /// Blue's rows that are already what a transaction of the batch made of them, because a try of a swap was
 /// rolled back after they were stamped: matters for columns that only blue has, where a key has changed.
-pub fn with_rows_there(
+pub(crate) fn with_rows_there(
     deployment: &Deployment,
     rows: &Rows<'_>,
     snapshot: &Snapshot,

@@ -7,14 +7,20 @@ use pgrx::pg_sys::Datum;
 
 use crate::ddl::rows::Rows;
 use crate::error::{Error, Result};
-use crate::failpoint;
+
+use crate::heap::versions::Begun;
+use crate::heap::versions::Ended;
+use crate::heap::versions::Version;
+use crate::heap::versions::Versions;
+use crate::heap::versions::Xid;
+use crate::heap::versions::is_older;
 use crate::model::deployment::Deployment;
-use crate::pg::log::Place;
 use crate::pg::snapshot;
-use crate::pg::versions::{Begun, Ended, Version, Versions, Xid, is_older};
+use crate::pg::tid::Place;
 use crate::pg::xact;
 use crate::sync::batch::{Batch, Item};
-use crate::sync::history::{History, Row, keys, write};
+use crate::sync::history::keys;
+use crate::sync::history::pending::{History, Row};
 
 /// A version, and the keys of the batch under which it was found: several, if they are equal without being
 /// the same.
@@ -54,7 +60,7 @@ pub(super) struct Round<'a> {
     /// The oldest transaction that may stand in blue.
     oldest: Xid,
     /// From this one on a transaction may not be seen by every snapshot of this server.
-    horizon: Xid,
+    pub(super) horizon: Xid,
     /// The first of the keys that a key belongs together with.
     groups: HashMap<usize, usize>,
     class: u32,
@@ -94,48 +100,8 @@ impl<'a> Round<'a> {
         })
     }
 
-    /// Writes the earlier versions, and says what is to be stamped. `failed` are keys whose rows could not
-    /// be written.
-    pub(super) fn history(&self, failed: &HashSet<usize>) -> Result<History> {
-        let mut history = History {
-            blue: self.deployment.blue(),
-            toast: self.blue.toast_table(),
-            ..History::default()
-        };
-        self.require_no_older(self.healed(failed))?;
-        let earlier = self.earlier(&mut history);
-        if !earlier.is_empty() {
-            failpoint::reach("drain_earlier");
-        }
-        let (written, unfit) = write::versions(self, &earlier)?;
-        // A version that does not fit, as of a row that was corrected since, is missing for those who would
-        // have to see it.
-        let missed = unfit.iter().map(|one| last_change(&one.version)).max().unwrap_or_default();
-        history.left_out = history.left_out.max(missed);
-        // What would take the old row's place if we were rolled back is not there: the old row stays.
-        let left_alone: HashSet<usize> = unfit
-            .iter()
-            .filter(|one| one.version.ended == Ended::Ours)
-            .map(|one| self.group(one))
-            .collect();
-        for (place, one) in written {
-            if left_alone.contains(&self.group(one)) {
-                history.left_over.push(place);
-                continue;
-            }
-            let row = if history.toast == 0 { None } else { self.blue.at(place)? };
-            let chunks = row.map(|row| self.blue.chunks(&row)).unwrap_or_default();
-            self.add(&mut history, place, one, &one.version, chunks);
-        }
-        self.replace(&mut history, &left_alone);
-        // What is left out or frozen has to be seen by everybody here.
-        let unseen = if is_newer(history.left_out, self.horizon) { history.left_out } else { 0 };
-        self.require_no_older(unseen.max(missed))?;
-        Ok(history)
-    }
-
     /// The last change of rows that did not fit before, and do now: blue has no earlier versions of them.
-    fn healed(&self, failed: &HashSet<usize>) -> u64 {
+    pub(super) fn healed(&self, failed: &HashSet<usize>) -> u64 {
         let tried = self.batch.misfits.iter().map(|marked| marked.key);
         let healed: HashSet<usize> = tried.filter(|key| !failed.contains(key)).collect();
         let versions =
@@ -145,7 +111,7 @@ impl<'a> Round<'a> {
 
     /// Fails, as for a lock that is not to be had, while a snapshot does not see that a transaction has
     /// ended; 0 is none.
-    fn require_no_older(&self, xid: u64) -> Result<()> {
+    pub(super) fn require_no_older(&self, xid: u64) -> Result<()> {
         if xid == 0 || snapshot::holders_older_than(self.class, xid).is_empty() {
             return Ok(());
         }
@@ -159,7 +125,7 @@ impl<'a> Round<'a> {
     }
 
     /// The versions that have to be written: those that somebody may see, and that are not the present ones.
-    fn earlier(&self, history: &mut History) -> Vec<&Found> {
+    pub(super) fn earlier(&self, history: &mut History) -> Vec<&Found> {
         let mut earlier = Vec::new();
         for one in &self.live {
             let version = &one.version;
@@ -180,7 +146,7 @@ impl<'a> Round<'a> {
     }
 
     /// What blue has under the batch's keys: rows that this batch wrote, and what was there before.
-    fn replace(&self, history: &mut History, left_alone: &HashSet<usize>) {
+    pub(super) fn replace(&self, history: &mut History, left_alone: &HashSet<usize>) {
         let present: HashMap<usize, &Version> = self
             .live
             .iter()
@@ -210,7 +176,7 @@ impl<'a> Round<'a> {
     }
 
     /// A row that stands for a version of green.
-    fn add(
+    pub(super) fn add(
         &self,
         history: &mut History,
         place: Place,
@@ -247,12 +213,12 @@ impl<'a> Round<'a> {
 }
 
 /// Whether a transaction with its epoch is not older than another one.
-fn is_newer(xid: u64, than: Xid) -> bool {
+pub(super) fn is_newer(xid: u64, than: Xid) -> bool {
     xid != 0 && !is_older(Xid::from_inner(xid as u32), than)
 }
 
 /// The transaction, with its epoch, that everybody has to see who need not see the version.
-fn last_change(version: &Version) -> u64 {
+pub(super) fn last_change(version: &Version) -> u64 {
     match (version.begun, version.ended) {
         (_, Ended::Ours) => xact::current_xid(),
         (_, Ended::By(xid)) | (Begun::By(xid), Ended::Never) => snapshot::full(xid),

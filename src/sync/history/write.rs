@@ -8,13 +8,16 @@ use pgrx::pg_sys::Datum;
 use crate::catalog;
 use crate::ddl::rows;
 use crate::error::{Error, Result};
+use crate::heap::generated;
+use crate::heap::versions::Begun;
+use crate::heap::versions::Ended;
+use crate::heap::versions::Xid;
+use crate::heap::versions_insert;
 use crate::ident::Ident;
-use crate::pg::generated;
-use crate::pg::history;
-use crate::pg::log::Place;
 use crate::pg::security::Identity;
-use crate::pg::versions::{Begun, Ended, Xid};
-use crate::pg::work::{Column, Work};
+use crate::pg::tid::Place;
+use crate::pg::transient_relation::Column;
+use crate::pg::transient_relation::Work;
 use crate::pg::xact::Caught;
 use crate::plan::provenance::Origin;
 use crate::sync::history::round::{Found, Round};
@@ -154,7 +157,7 @@ impl<'f> Group<'f> {
         if self.versions.is_empty() {
             return Ok(Vec::new());
         }
-        let places = history::insert(sql, &self.work, table)?;
+        let places = versions_insert::insert(sql, &self.work, table)?;
         Ok(places.into_iter().zip(self.versions).collect())
     }
 }

@@ -1,0 +1,72 @@
+//! A table that somebody has made by hand becomes the new table.
+
+use std::time::Instant;
+
+use crate::catalog::{self, Table};
+
+use crate::ddl;
+use crate::dependent;
+
+use crate::blueprint::elsewhere;
+
+use crate::error::{Error, Result};
+
+use crate::ident::{Ident, QualifiedName};
+
+use crate::model::settings::Settings;
+use crate::pg::lock::{self, Mode};
+
+use crate::pg::spi::{self, Arg};
+use crate::pg::{relation, xact};
+
+use crate::shadow::{create, remove};
+
+/// Rights by attribute number, 0 for the table.
+pub(super) type GivenRights = Vec<(i16, Option<String>)>;
+
+/// Takes a hand-made table over: its rights are noted, it gets green's name in our schema.
+pub(super) fn take_target(
+    green: &Table,
+    target: u32,
+    crossing: &Ident,
+    settings: &Settings,
+) -> Result<(u32, GivenRights)> {
+    create::check_target(green, &catalog::existing_table(target)?)?;
+    let until = Instant::now() + settings.retry_for;
+    lock::retry(settings.lock_timeout, until, |limit| {
+        lock::all_within(&[(target, Mode::AccessExclusive)], limit).map(drop)
+    })
+    .or_else(xact::Caught::raise)?;
+    relation::check_not_in_use(target, "bg_prepare")?;
+    let table = catalog::existing_table(target)?;
+    create::check_target(green, &table)?;
+    elsewhere::require_here(&table)?;
+    if let Some(dependent) = dependent::first(target)? {
+        return Err(Error::unsupported(format!(
+            "target {} has {dependent}, which has no place in the deployment",
+            table.qualified().plain()
+        ))
+        .hint("Give a target that nothing hangs on: what hangs on the live table is carried over to it."));
+    }
+    #[derive(serde::Deserialize)]
+    struct Rights {
+        attnum: i16,
+        acl: Option<String>,
+    }
+    let rights: Vec<Rights> = spi::rows(
+        "SELECT 0 AS attnum, relacl::text AS acl FROM pg_catalog.pg_class WHERE oid = $1
+         UNION ALL
+         SELECT attnum, attacl::text FROM pg_catalog.pg_attribute
+          WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped",
+        &[Arg::Oid(target)],
+    )?;
+    remove::move_to(target, crossing)?;
+    if table.name != green.name {
+        let here = QualifiedName { schema: crossing.clone(), name: table.name };
+        spi::run(&ddl::object::rename("TABLE", &here, &green.name), &[])?;
+    }
+    for statistics in catalog::statistics(target)? {
+        spi::run(&ddl::statistics::set_schema(&statistics.qualified(), crossing), &[])?;
+    }
+    Ok((target, rights.into_iter().map(|r| (r.attnum, r.acl)).collect()))
+}

@@ -1,0 +1,89 @@
+//! Who calls, and which deployment a table stands for.
+
+use pgrx::PgSqlErrorCode;
+
+use crate::catalog;
+use crate::guard::gone;
+
+use crate::error::{Error, Result};
+use crate::state::store;
+
+use crate::model::deployment::Deployment;
+use crate::model::phase::{self, Event, Phase};
+
+use crate::pg::security::{self, Identity};
+
+use crate::pg::xact;
+
+/// Refuses callers who see the database as it was.
+pub(crate) fn require_read_committed(call: &str) -> Result<()> {
+    if xact::is_read_committed() {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
+        format!("{call} cannot run in a REPEATABLE READ or SERIALIZABLE transaction: it has to see what is committed now"),
+    )
+    .hint("SET TRANSACTION ISOLATION LEVEL READ COMMITTED first."))
+}
+
+/// Refuses a caller without the rights of the table's owner.
+pub(crate) fn require_owner(caller: u32, owner: u32, table: &str) -> Result<()> {
+    let _us = Identity::extension()?;
+    if catalog::is_owner(caller, owner)? {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("must be owner of table {table}"),
+    )
+    .hint("Call it as the table's owner, as a member of that role, or as a superuser."))
+}
+
+/// The deployment that a table (or a deployment's number, for a table that is gone) stands for, for
+/// a caller who may act on it.
+pub(crate) fn find(relation: u32, caller: u32) -> Result<Deployment> {
+    let table = {
+        let _us = Identity::extension()?;
+        catalog::table(relation)?
+    };
+    if let Some(table) = &table {
+        require_owner(caller, table.owner, &table.qualified().plain())?;
+    }
+    if let Some(deployment) = store::find(relation)? {
+        require_owner(caller, deployment.owner, &deployment.source.plain())?;
+        return Ok(deployment);
+    }
+    // A restored dump, where the tables have other OIDs and the same names, or a table that was dropped and
+    // made anew.
+    if let Some(table) = &table
+        && let Some(deployment) = store::open_by_name(&table.qualified())?
+    {
+        if !deployment.restored {
+            gone::require_owner(&deployment, caller)?;
+        }
+        return Ok(deployment);
+    }
+    if let Some(deployment) = store::by_id(relation.into())?.filter(|_| table.is_none()) {
+        require_owner(caller, deployment.owner, &deployment.source.plain())?;
+        return Ok(deployment);
+    }
+    let message = match table {
+        Some(table) => format!("there is no deployment of {}", table.qualified().plain()),
+        None => {
+            format!("there is neither a table with OID {relation} nor a deployment of that number")
+        }
+    };
+    Err(Error::state(message).hint("Begin one with SELECT bg_prepare(table, changes)."))
+}
+
+/// Who calls, before any identity of ours.
+pub(crate) fn caller() -> u32 {
+    security::current_user()
+}
+
+/// The phase after `event`, or a refusal that names the table.
+pub(crate) fn next_phase(d: &Deployment, event: Event) -> Result<Phase> {
+    phase::next(d.phase, event)
+        .map_err(|e| Error { message: format!("{}: {}", d.source.plain(), e.message), ..e })
+}

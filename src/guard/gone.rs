@@ -1,0 +1,93 @@
+//! A deployment of which a table was dropped. It can only be ended; and a table that was made anew under
+//! the dropped one's name ends it by bg_prepare.
+
+use pgrx::PgSqlErrorCode;
+
+use crate::catalog;
+
+use crate::error::{Error, Result};
+use crate::ident::{literal, plain};
+use crate::model::deployment::Deployment;
+use crate::model::phase::Phase;
+
+use crate::pg::security::Identity;
+
+/// What is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// The live table.
+    Green {
+        /// Something else has its name now.
+        made_anew: bool,
+    },
+    /// The offline table.
+    Blue,
+}
+
+/// What is missing of an open deployment; the live table, where both are.
+pub(crate) fn look(d: &Deployment) -> Result<Option<Gone>> {
+    if !d.phase.is_open() || d.restored {
+        return Ok(None);
+    }
+    let _us = Identity::extension()?;
+    if !catalog::is_there(d.green())? {
+        let made_anew = catalog::relation_oid(&d.source)?.is_some();
+        return Ok(Some(Gone::Green { made_anew }));
+    }
+    Ok((!catalog::is_there(d.blue())?).then_some(Gone::Blue))
+}
+
+impl Gone {
+    /// What is wrong, and what to do.
+    pub(crate) fn refusal(self, d: &Deployment) -> Error {
+        let name = match self {
+            Self::Green { .. } => d.source.plain(),
+            Self::Blue => d.blue_name().plain(),
+        };
+        Error::new(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+            format!("table {name} of deployment {} no longer exists", d.id),
+        )
+        .hint(self.next_step(d))
+    }
+
+    /// The call that ends the deployment, and what becomes of its rows.
+    pub(crate) fn next_step(self, d: &Deployment) -> String {
+        let (id, table) = (d.id, literal(&d.source.plain()));
+        match (self, d.phase) {
+            (Self::Green { made_anew: true }, Phase::Swapped) => format!(
+                "SELECT bg_abort({id}) ends the deployment, as bg_prepare of the new table does; the old table, which has the last copy of the rows, stays in schema {}.",
+                plain(d.blue_schema.as_str())
+            ),
+            (Self::Green { made_anew: true }, _) => format!(
+                "SELECT bg_abort({id}) ends the deployment, as bg_prepare of the new table does; the offline table goes with it."
+            ),
+            (Self::Green { made_anew: false }, Phase::Swapped) => {
+                format!("Bring the old table back with SELECT bg_abort({id}).")
+            }
+            (Self::Green { made_anew: false }, _) => {
+                format!("Clean up with SELECT bg_abort({id}).")
+            }
+            (Self::Blue, Phase::Swapped) => {
+                format!("Keep the live table with SELECT bg_finish({table}).")
+            }
+            (Self::Blue, _) => format!(
+                "Clean up with SELECT bg_abort({table}); bg_prepare of the table does it too."
+            ),
+        }
+    }
+}
+
+/// Whoever owns a new table of a dropped one's name need not own what is left of that.
+pub(crate) fn require_owner(d: &Deployment, caller: u32) -> Result<()> {
+    let _us = Identity::extension()?;
+    if catalog::is_owner(caller, d.owner)? {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("must be owner of deployment {} of a dropped table {}", d.id, d.source.plain()),
+    )
+    .detail("A table of another owner had this name when the deployment began.")
+    .hint(format!("Let its owner or a superuser end it with SELECT bg_abort({}).", d.id)))
+}

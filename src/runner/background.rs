@@ -1,0 +1,38 @@
+//! The background workers' main loop.
+
+use crate::error::Result;
+use crate::pg::{security, worker as process, xact};
+use crate::runner::worker::{self, Helper, Job, Next};
+
+/// What a worker does, from its beginning to its end.
+pub(crate) fn main(job: &str) -> Result<()> {
+    let job = Job::parse(job)?;
+    security::set_for_session("application_name", job.application())?;
+    match job {
+        Job::Help(id) => help(id),
+        Job::Vacuum(id) => vacuum(id),
+    }
+}
+
+fn help(id: i64) -> Result<()> {
+    // A batch that a crash loses is copied again.
+    security::set_for_session("synchronous_commit", "off")?;
+    let mut helper = Helper::new(id);
+    while let Next::Rest(time) = process::transaction(|| helper.batch())? {
+        xact::sleep(time);
+    }
+    Ok(())
+}
+
+fn vacuum(id: i64) -> Result<()> {
+    let Some((sql, settings)) = process::transaction(|| worker::vacuum(id))? else {
+        return Ok(());
+    };
+    if settings.nice > 0.0 {
+        // The server's own way to rest in proportion: 2 ms for each 200 units of work take about as
+        // long as the work itself.
+        let delay = (2.0 * settings.nice).min(100.0);
+        security::set_for_session("vacuum_cost_delay", &format!("{delay}ms"))?;
+    }
+    process::utility(&sql)
+}

@@ -1,0 +1,105 @@
+//! What hangs on the table, in the steps of a deployment.
+
+use std::time::Instant;
+
+use crate::dependent;
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::guard::fingerprint;
+use crate::guard::lock as guard_lock;
+use crate::ident::{Ident, QualifiedName};
+use crate::model::deployment::Deployment;
+use crate::model::settings::Settings;
+use crate::pg::lock::{self, Mode};
+use crate::pg::security::Identity;
+use crate::pg::xact;
+use crate::plan::intrusion::Step;
+use crate::plan::properties;
+use crate::shadow::{create, schema};
+use crate::state::store;
+
+/// Makes the copies over the filled blue table. Locks: ACCESS EXCLUSIVE on blue, in short tries.
+pub(crate) fn take_along(d: &mut Deployment, settings: &Settings) -> Result<()> {
+    let class = guard_lock::lock_table()?;
+    let until = Instant::now() + settings.retry_for;
+    let blue_of = |live: &Ident| -> Result<Ident> {
+        let blue = schema::blue_name(live, &settings.schema_suffix)?;
+        schema::ensure_blue(&blue, live, class, settings.retry_for)?;
+        Ok(blue)
+    };
+    let made = lock::retry(settings.lock_timeout, until, |limit| {
+        let _us = Identity::extension()?;
+        lock::all_within(&[(d.blue(), Mode::AccessExclusive)], limit)?;
+        failpoint::reach("dependents_locked");
+        let twins = dependent::take_along(d, blue_of)?;
+        require_as_meant(d)?;
+        Ok(twins)
+    });
+    d.progress.twins = match made {
+        Ok(twins) => twins,
+        Err(caught) => return caught.raise(),
+    };
+    d.progress.dependents_made = true;
+    d.progress.drain_xid = xact::current_xid();
+    let plan = d.plan.dependents.clone();
+    let own = plan.copies.iter().filter(|c| !c.kind.is_twin() && c.parent == d.origin);
+    let names: Vec<_> = own.map(|c| c.name.as_str()).collect();
+    let replica_identity = plan.marks.iter().any(|mark| mark.contains(" REPLICA IDENTITY "));
+    fingerprint::take_blue_fingerprint(d, &Step::TakenAlong { names: &names, replica_identity })
+}
+
+/// The new table is finished: whatever its catalog rows have is what was meant.
+fn require_as_meant(d: &Deployment) -> Result<()> {
+    if d.plan.meant.is_null() {
+        return Ok(());
+    }
+    let found = create::properties_of(d.shadow)?;
+    let lost = properties::lost(&d.plan.meant, &found);
+    let Some((first, others)) = lost.split_first() else { return Ok(()) };
+    let name = d.blue_name().plain();
+    let error = Error::state(format!("{name} has not become what it was meant to be: {first}"))
+        .hint("Something has changed it meanwhile. Undo that and call again, or run SELECT bg_abort(table) and begin again.");
+    let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+    Err(if others.is_empty() { error } else { error.detail(others.join("\n")) })
+}
+/// A step that changes no table.
+const NOTHING: Step<'_> = Step::TakenAlong { names: &[], replica_identity: false };
+
+/// Fills the next materialized view over blue; its name.
+pub(crate) fn refresh(d: &mut Deployment) -> Result<Option<String>> {
+    let filled = {
+        let _us = Identity::extension()?;
+        dependent::refresh(&mut d.progress.twins)?
+    };
+    if filled.is_some() {
+        d.progress.drain_xid = xact::current_xid();
+        fingerprint::take_blue_fingerprint(d, &NOTHING)?;
+    }
+    Ok(filled)
+}
+
+/// Constraints that the last swap left NOT VALID.
+pub(crate) fn not_valid(d: &Deployment) -> Result<Vec<(QualifiedName, Ident)>> {
+    let _us = Identity::extension()?;
+    dependent::not_valid(d)
+}
+
+/// Validates one of them; its name. None when nothing is left to validate.
+pub(crate) fn validate_next(d: &Deployment) -> Result<Option<String>> {
+    let Some((table, name)) = not_valid(d)?.into_iter().next() else { return Ok(None) };
+    let began = Instant::now();
+    dependent::validate(d, &table, &name)?;
+    failpoint::reach("validate_done");
+    let title = format!("{} of {}", crate::ident::plain(name.as_str()), table.plain());
+    store::record(
+        d,
+        &store::Step {
+            name: "validate",
+            seconds: began.elapsed().as_secs_f64(),
+            count: None,
+            detail: Some(title.clone()),
+            error: None,
+        },
+    )?;
+    Ok(Some(title))
+}

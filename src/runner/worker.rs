@@ -1,0 +1,143 @@
+//! What the background workers of a deployment are told, and what they do in a transaction.
+//!
+//! A worker copies and builds indexes under the deployment's shared lock: any verb that wants it alone waits for the
+//! workers' batches, and they for it. A worker writes nothing of the deployment but its piece, so
+//! that it can die at any moment. It ends when its runner is gone.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::backfill::copy::{self, Copied};
+use crate::ddl::shadow;
+use crate::error::{Error, Result};
+use crate::model::deployment::Deployment;
+use crate::model::hold::Hold;
+use crate::model::phase::Phase;
+use crate::model::settings::Settings;
+use crate::pg::security::Identity;
+use crate::pg::spi::{self, Arg};
+use crate::pg::worker::{self, Handle};
+use crate::runner::begin::{self, Checked};
+use crate::runner::session;
+use crate::runner::step;
+use crate::runner::throttle::LOOK_EVERY;
+use crate::runner::throttle::Throttle;
+use crate::state::store;
+
+/// How long a worker waits for something to do.
+const SHORT_REST: Duration = Duration::from_millis(10);
+
+/// What a worker is there for; the number is the deployment's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Job {
+    /// Copies and builds indexes with its runner.
+    Help(i64),
+    /// Vacuums blue.
+    Vacuum(i64),
+}
+
+impl Job {
+    /// Reads what [`start`] wrote.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        serde_json::from_str(text)
+            .map_err(|e| Error::internal(format!("a worker's job cannot be read: {e}")))
+    }
+
+    /// For pg_stat_activity.
+    pub(crate) fn application(self) -> &'static str {
+        match self {
+            Job::Help(_) => "pg_bluegreen worker",
+            Job::Vacuum(_) => "pg_bluegreen vacuum",
+        }
+    }
+}
+
+/// Starts a worker. None: there is no free slot.
+pub(crate) fn start(job: Job) -> Result<Option<Handle>> {
+    let text = serde_json::to_string(&job)
+        .map_err(|e| Error::internal(format!("a worker's job as JSON: {e}")))?;
+    worker::start(job.application(), &text)
+}
+
+/// What a helping worker does after a batch.
+pub(crate) enum Next {
+    /// Rest so long, then look again.
+    Rest(Duration),
+    /// End.
+    End,
+}
+
+/// A helping worker's state between its batches.
+pub(crate) struct Helper {
+    id: i64,
+    blocks: u32,
+    throttle: Throttle,
+    checked: Checked,
+}
+
+impl Helper {
+    /// Begins.
+    pub(crate) fn new(id: i64) -> Self {
+        Self { id, blocks: 0, throttle: Throttle::begin(), checked: Checked::default() }
+    }
+
+    /// One batch. The caller commits.
+    pub(crate) fn batch(&mut self) -> Result<Next> {
+        let d = begin::begin_as(self.id, Hold::Shared, &mut self.checked)?;
+        let driven = match &d.progress.runner {
+            Some((pid, since)) => session::is_alive(*pid, since)?,
+            None => false,
+        };
+        if d.paused || !driven {
+            return Ok(Next::End);
+        }
+        let settings = d.progress.settings.clone().unwrap_or_default();
+        match d.phase {
+            Phase::Copying => self.copy(&d, &settings),
+            Phase::Indexing if d.progress.indexes_laid_out && step::build_index(&d, &settings)? => {
+                Ok(Next::Rest(Duration::ZERO))
+            }
+            _ => Ok(Next::End),
+        }
+    }
+
+    fn copy(&mut self, d: &Deployment, settings: &Settings) -> Result<Next> {
+        if self.throttle.obstacle(settings)?.is_some() {
+            return Ok(Next::Rest(LOOK_EVERY));
+        }
+        if self.blocks == 0 {
+            self.blocks = d.progress.batch_blocks;
+        }
+        let began = Instant::now();
+        match copy::batch(d, settings, Hold::Shared, &mut self.blocks, &mut None)? {
+            Copied::Batch => {
+                let (took, processes) = (began.elapsed(), settings.copy_workers);
+                Ok(Next::Rest(self.throttle.rest(settings, took, processes)))
+            }
+            // The runner lays out more.
+            Copied::Others if d.progress.laid_out < d.progress.end_block => {
+                Ok(Next::Rest(SHORT_REST))
+            }
+            Copied::Others | Copied::Done | Copied::Rewritten => Ok(Next::End),
+        }
+    }
+}
+
+/// The statement that vacuums blue, and the settings of who asked for it; None when blue is gone.
+pub(crate) fn vacuum(id: i64) -> Result<Option<(String, Settings)>> {
+    let d = store::load(id)?;
+    if !d.phase.is_open() {
+        return Ok(None);
+    }
+    let settings = d.progress.settings.clone().unwrap_or_default();
+    Ok(Some((shadow::vacuum(&d.blue_name()), settings)))
+}
+
+/// What a vacuum has achieved, in words.
+pub(crate) fn vacuumed(d: &Deployment) -> Result<String> {
+    let _us = Identity::extension()?;
+    let sql = "SELECT pg_catalog.format('%s of %s pages all-visible', relallvisible, relpages)
+                 FROM pg_catalog.pg_class WHERE oid = $1";
+    Ok(spi::one(sql, &[Arg::Oid(d.blue())])?.unwrap_or_default())
+}

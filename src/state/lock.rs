@@ -1,0 +1,32 @@
+//! The lock of a deployment: an object lock of the class `bluegreen.deployment`.
+
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::model::hold::Hold;
+use crate::pg::lock::{self, ObjectMode};
+use crate::pg::xact;
+
+/// What an object lock of the class is for, beside 1, by which a swap announces that it waits
+/// ([`crate::pg::snapshot::announce`]).
+const WORK: u16 = 0;
+
+/// Takes the deployment's lock until the end of the transaction, waiting at most `wait`; with number 0 that of
+/// the blue schemas. `class` is the OID of `bluegreen.deployment`. It queues, so that it comes after the batch
+/// of a run that is under way.
+pub(crate) fn deployment(class: u32, id: i64, hold: Hold, wait: Duration) -> Result<bool> {
+    let locked = xact::subtransaction(|| {
+        let _limited = lock::limited(wait)?;
+        let mode = match hold {
+            Hold::Alone => ObjectMode::Exclusive,
+            Hold::Shared => ObjectMode::Share,
+        };
+        lock::object(&lock::tag(class, id as u32, WORK), mode);
+        Ok(())
+    });
+    match locked {
+        Ok(()) => Ok(true),
+        Err(caught) if caught.is_lock_failure() => Ok(false),
+        Err(caught) => caught.raise(),
+    }
+}

@@ -1,0 +1,162 @@
+//! bg_check: the checks, and a dry run of bg_prepare that is rolled back.
+
+use crate::catalog;
+
+use crate::check;
+use crate::ddl::rows::Rows;
+
+use crate::blueprint::build::{self, Request};
+use crate::blueprint::preflight::facts;
+
+use crate::blueprint::oid_kept;
+use crate::error::Result;
+use crate::guard::access;
+use crate::guard::gone;
+use crate::guard::intrusion;
+use crate::state::restored;
+use crate::state::store;
+
+use crate::heap::generated;
+use crate::model::deployment::Deployment;
+use crate::model::finding::Finding;
+use crate::model::settings::Settings;
+use crate::pg::parse;
+use crate::pg::security::Identity;
+use crate::pg::spi;
+use crate::pg::witness::Witness;
+use crate::pg::xact;
+use crate::shadow::schema;
+
+/// All findings for a call of bg_prepare. Changes nothing: what it tries is rolled back.
+pub(crate) fn check(request: &Request, settings: &Settings) -> Result<Vec<Finding>> {
+    let table = {
+        let _us = Identity::extension()?;
+        catalog::existing_table(request.source)?
+    };
+    let name = table.qualified().plain();
+    access::require_owner(request.caller, table.owner, &name)?;
+    let known = match store::find(table.oid)?.filter(|d| d.phase.is_open()) {
+        None => store::open_by_name(&table.qualified())?,
+        known => known,
+    };
+    if let Some(open) = known {
+        let mut what = format!("{name} has a deployment in phase {}", open.phase);
+        let possible = match gone::look(&open)? {
+            _ if open.restored => restored::next_step(&open),
+            Some(gone) => {
+                what = gone.refusal(&open).message;
+                gone.next_step(&open)
+            }
+            None => open.phase.possible().to_owned(),
+        };
+        return Ok(vec![Finding::note("deployment", &name, what, possible)]);
+    }
+    let parsed = xact::subtransaction(|| {
+        let changes = parse::parse_changes(&request.arguments.changes)?;
+        Ok((changes, schema::blue_name(&table.schema, &settings.schema_suffix)?))
+    });
+    let (changes, blue) = match parsed {
+        Ok(parsed) => parsed,
+        Err(caught) => return Ok(vec![as_finding(&name, caught)?]),
+    };
+    let mut findings = check::run(&facts(table.clone(), changes.clone())?);
+    if check::refusal(&findings).is_some() {
+        return Ok(findings);
+    }
+    findings.extend(oid_kept::findings(table.oid)?);
+    // An Err rolls the subtransaction back, so that nothing of the trial stays.
+    let witness = Witness::stand();
+    let trial: std::result::Result<(), _> = xact::subtransaction(|| {
+        let d = build::build(&table, request, &changes, &blue, 0, settings)?;
+        findings.extend(about_mapping(&d));
+        try_first_block(&d)?;
+        {
+            let _us = Identity::extension()?;
+            build::make_logs(&d, &table)?;
+        }
+        Err(crate::error::Error::internal(ROLLED_BACK))
+    });
+    if let Err(caught) = trial
+        && caught.error.message != ROLLED_BACK
+    {
+        let error = intrusion::blame_caught(caught.error, &witness);
+        findings.push(as_finding(&name, xact::Caught { error })?);
+    }
+    Ok(findings)
+}
+
+/// Expressions that may give another value the next time, and columns whose values end with a
+/// hand-made target.
+fn about_mapping(d: &Deployment) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (way, mapping) in [("forward", &d.plan.forward), ("reverse", &d.plan.reverse)] {
+        for column in mapping.columns.iter().filter(|c| c.volatile) {
+            let name = crate::ident::plain(column.column.as_str());
+            found.push(Finding::warning(
+                "not_immutable",
+                &name,
+                format!(
+                    "the {way} mapping of {name} is not IMMUTABLE: {}",
+                    column.expression
+                ),
+                "Its value depends on the time or on settings; those of bg_prepare's caller are used. Give an IMMUTABLE expression if you can.",
+            ));
+        }
+    }
+    if d.plan.forward.from_key.deferrable {
+        found.push(Finding::warning(
+            "deferrable_key",
+            &d.plan.forward.from_key.index,
+            "rows are followed by a deferrable key: columns that only one table has may be reset by an update of the key",
+            "Give another unique key with key => ARRAY['column'], or make this one NOT DEFERRABLE.",
+        ));
+    }
+    if d.plan.target.is_some() {
+        for column in &d.plan.reverse.side_only {
+            let name = crate::ident::plain(column.as_str());
+            found.push(Finding::warning(
+                "dropped_column",
+                &name,
+                format!("the target has no column {name}: its values go with the old table"),
+                "Add the column to the target, if that is not meant.",
+            ));
+        }
+    }
+    found
+}
+
+/// Runs the mapping over the first block as the copy will. Rows that do not fit are for the copy to
+/// tell; an expression that cannot run at all is told here.
+fn try_first_block(d: &Deployment) -> Result<()> {
+    let blue = d.blue_name();
+    let rows = Rows { mapping: &d.plan.forward, from: &d.source, to: &blue };
+    let tried = generated::written(d.shadow, &d.plan.forward.stored(), || {
+        let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
+        spi::run(&rows.copy(0, 1), &[])
+    });
+    match tried {
+        Err(caught) if !caught.is_data_error() => caught.raise(),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+const ROLLED_BACK: &str = "the trial of bg_check was rolled back";
+
+/// An error of the trial as a row; what is not about the request goes on failing.
+fn as_finding(name: &str, caught: xact::Caught) -> Result<Finding> {
+    let state = xact::sqlstate(caught.error.code);
+    if matches!(&state[..2], "57" | "53" | "58" | "XX" | "25") {
+        return caught.raise();
+    }
+    let error = caught.error;
+    Ok(Finding::error(
+        "refused",
+        error.code,
+        name,
+        match &error.detail {
+            Some(detail) => format!("{} ({detail})", error.message),
+            None => error.message.clone(),
+        },
+        error.hint.unwrap_or_else(|| "bg_prepare would fail with this error.".to_owned()),
+    ))
+}

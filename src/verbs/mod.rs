@@ -1,0 +1,14 @@
+//! A verb a file, as users type it.
+
+pub(crate) mod backfill;
+pub(crate) mod blockers;
+pub(crate) mod check;
+pub(crate) mod finish;
+pub(crate) mod make_way;
+pub(crate) mod pause;
+pub(crate) mod prepare;
+pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod swap;
+pub(crate) mod update;
+pub(crate) mod verify;

@@ -1,0 +1,269 @@
+//! bg_prepare: the new table is made and capture starts, in the caller's transaction.
+
+use std::time::Instant;
+
+use pgrx::PgSqlErrorCode;
+
+use crate::capture;
+use crate::catalog::{self, Table, event_trigger};
+use crate::check;
+
+use crate::blueprint::preflight::facts;
+
+use crate::guard::access;
+use crate::guard::fingerprint;
+
+use crate::guard::lock as guard_lock;
+
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::model::changes::Change;
+use crate::model::deployment::Deployment;
+use crate::state::restored;
+use crate::state::store;
+use crate::verbs::make_way;
+use crate::verbs::update;
+
+use crate::model::hold::Hold;
+use crate::model::settings::Settings;
+use crate::pg::lock::{self, Mode};
+use crate::pg::parse;
+use crate::pg::security::Identity;
+use crate::state::lock as state_lock;
+
+use crate::pg::relation;
+use crate::plan::difference;
+use crate::plan::intrusion::Step;
+
+use crate::blueprint::build::{Request, build, definition, make_logs};
+use crate::shadow::schema;
+
+/// Prepares a deployment; the second of the same call is no error.
+pub(crate) fn prepare(
+    mut request: Request,
+    settings: &Settings,
+) -> Result<(String, Option<String>)> {
+    access::require_read_committed("bg_prepare")?;
+    let table = {
+        let _us = Identity::extension()?;
+        catalog::existing_table(request.source)?
+    };
+    access::require_owner(request.caller, table.owner, &table.qualified().plain())?;
+    let ended = end_what_is_gone(&table, request.caller, settings)?;
+    name_target(&mut request)?;
+    if let Some(known) = store::find(request.source)?.filter(|d| d.phase.is_open()) {
+        return again(&known, &table, request, settings);
+    }
+    if let Some(other) = store::open_by_name(&table.qualified())? {
+        return Err(same_name(&other));
+    }
+    if !state_lock::deployment(
+        guard_lock::prepare_class()?,
+        request.source.into(),
+        Hold::Alone,
+        settings.retry_for,
+    )? {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            format!("another transaction is preparing {}", table.qualified().plain()),
+        )
+        .hint("Wait until it commits, then call again."));
+    }
+    if let Some(known) = store::find(request.source)?.filter(|d| d.phase.is_open()) {
+        return again(&known, &table, request, settings);
+    }
+    let changes = parse::parse_changes(&request.arguments.changes)?;
+    let blue = schema::blue_name(&table.schema, &settings.schema_suffix)?;
+    refuse(&table, &changes)?;
+    guard_lock::require_not_in_use(&[table.oid], "bg_prepare")?;
+    let began = Instant::now();
+    // Everything that can be made beside the writers comes first; then the lock, under which the
+    // table has to be as it was.
+    let before = definition(table.oid)?;
+    let id = store::next_id()?;
+    let mut deployment = build(&table, &request, &changes, &blue, id, settings)?;
+    failpoint::reach("prepare_built");
+    lock_green(&table, settings)?;
+    relation::check_not_in_use(table.oid, "bg_prepare")?;
+    require_unchanged(&table, &difference::differences(&before, &definition(table.oid)?))?;
+    {
+        let _us = Identity::extension()?;
+        make_logs(&deployment, &table)?;
+        capture::install(&deployment)?;
+    }
+    failpoint::reach("prepare_captured");
+    store::insert(&deployment)?;
+    fingerprint::take_fingerprints(&mut deployment, &Step::Captured)?;
+    // A view or a function needs no lock that ours would keep out: what came meanwhile was not carried.
+    let mut changed = difference::differences(&before, &deployment.fingerprint_origin);
+    changed.retain(|part| !part.starts_with("capture trigger "));
+    require_unchanged(&table, &changed)?;
+    store::record(
+        &deployment,
+        &store::Step {
+            name: "prepare",
+            seconds: began.elapsed().as_secs_f64(),
+            count: None,
+            detail: Some(deployment.arguments.changes.clone()).filter(|c| !c.is_empty()),
+            error: None,
+        },
+    )?;
+    failpoint::reach("prepare_recorded");
+    Ok((deployment.phase.to_string(), ended))
+}
+
+/// Ends a deployment of the table whose offline table is gone, or one of a dropped table of its name. What
+/// came of it, where there was one.
+fn end_what_is_gone(table: &Table, caller: u32, settings: &Settings) -> Result<Option<String>> {
+    let known = match store::find(table.oid)?.filter(|d| d.phase.is_open()) {
+        Some(known) => Some(known).filter(|d| d.green() == table.oid),
+        None => store::open_by_name(&table.qualified())?,
+    };
+    known.map_or(Ok(None), |known| make_way::make_way(&known, caller, settings))
+}
+
+/// Another table has this one's name in a deployment that is open: it came with a dump, or was renamed.
+fn same_name(other: &Deployment) -> Error {
+    if other.restored {
+        return restored::refusal(other);
+    }
+    Error::state(format!(
+        "deployment {} of another table that was named {} is still open",
+        other.id,
+        other.source.plain()
+    ))
+    .hint(format!(
+        "Give that table its name back, or end its deployment with SELECT bg_abort({}).",
+        other.id
+    ))
+}
+
+fn require_unchanged(table: &Table, changed: &[String]) -> Result<()> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let error = Error::state(format!(
+        "the definition of {} changed while it was prepared: {}",
+        table.qualified().plain(),
+        changed.join("; ")
+    ))
+    .hint("Call bg_prepare again.");
+    let _us = Identity::extension()?;
+    Err(match event_trigger::suspects(None)? {
+        Some(who) => {
+            error.detail(format!("Commands of the deployment fire {who}, which may have done it."))
+        }
+        None => error,
+    })
+}
+
+/// The same call again says so, and brings blue up to date where green's definition changed; another
+/// one names the difference. Where the deployment was ended meanwhile, the call begins a new one.
+fn again(
+    known: &Deployment,
+    table: &Table,
+    request: Request,
+    settings: &Settings,
+) -> Result<(String, Option<String>)> {
+    let name = known.source.plain();
+    if known.arguments == request.arguments {
+        let mut known = guard_lock::lock(known.id)?;
+        if !known.phase.is_open() {
+            return prepare(request, settings);
+        }
+        let changes = parse::parse_changes(&request.arguments.changes)?;
+        if table.oid == known.green()
+            && let Some(what) = update::update(&mut known, table, &request, &changes, settings)?
+        {
+            let notice = format!(
+                "{name}: brought the offline table up to date ({what}); CALL bg_run(table) completes it"
+            );
+            return Ok((known.phase.to_string(), Some(notice)));
+        }
+        let notice =
+            format!("{name} is prepared already; its deployment is in phase {}", known.phase);
+        return Ok((known.phase.to_string(), Some(notice)));
+    }
+    let (old, new) = (&known.arguments, &request.arguments);
+    let mut differs = Vec::new();
+    if old.changes != new.changes {
+        differs.push(format!("changes are {:?}, were {:?}", new.changes, old.changes));
+    }
+    if old.target != new.target {
+        differs.push("target differs".to_owned());
+    }
+    if old.forward != new.forward {
+        differs.push("forward differs".to_owned());
+    }
+    if old.reverse != new.reverse {
+        differs.push("reverse differs".to_owned());
+    }
+    if old.key != new.key {
+        differs.push("key differs".to_owned());
+    }
+    Err(Error::state(format!(
+        "{name} has a deployment in phase {} with other arguments: {}",
+        known.phase,
+        differs.join("; ")
+    ))
+    .hint("Go on with that deployment, or end it with SELECT bg_abort(table) (bg_finish after a swap) and prepare again."))
+}
+
+/// Writes the target's name into the arguments, by which the same call is known again.
+fn name_target(request: &mut Request) -> Result<()> {
+    let Some(oid) = request.target else { return Ok(()) };
+    if !request.arguments.changes.trim().is_empty() {
+        return Err(Error::argument("target and changes cannot be combined")
+            .hint("Make the changes on the target table yourself, or leave target out."));
+    }
+    let _us = Identity::extension()?;
+    // After prepare the target is blue, under another name.
+    let known = store::find(oid)?.filter(|d| d.phase.is_open() && d.shadow == oid);
+    request.arguments.target = match known {
+        Some(deployment) => deployment.plan.target,
+        None => Some(catalog::existing_table(oid)?.qualified()),
+    };
+    Ok(())
+}
+
+fn refuse(table: &Table, changes: &[Change]) -> Result<()> {
+    let facts = facts(table.clone(), changes.to_vec())?;
+    match check::refusal(&check::run(&facts)) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// SHARE ROW EXCLUSIVE, because CREATE TRIGGER needs it: it waits for writers that began before, and
+/// keeps new ones out until the caller commits.
+fn lock_green(table: &Table, settings: &Settings) -> Result<()> {
+    let until = Instant::now() + settings.retry_for;
+    let locked = lock::retry(settings.lock_timeout, until, |limit| {
+        lock::all_within(&[(table.oid, Mode::ShareRowExclusive)], limit).map(drop)
+    });
+    match locked {
+        Ok(()) => Ok(()),
+        Err(caught) if caught.is_lock_failure() => {
+            let caller = access::caller();
+            let _us = Identity::extension()?;
+            let blockers = catalog::blockers(&[table.oid], 0, caller)?;
+            let who: Vec<_> = blockers
+                .iter()
+                .map(|b| {
+                    let pid = b.pid.map_or(String::new(), |pid| format!("pid {pid} "));
+                    format!("{pid}{}", b.what.as_deref().unwrap_or_default())
+                })
+                .collect();
+            Err(Error::new(
+                PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+                format!(
+                    "the lock on {} could not be had in time ({})",
+                    table.qualified().plain(),
+                    who.join("; ")
+                ),
+            )
+            .hint("Call again when those transactions have ended, or allow more time with bluegreen.retry_for."))
+        }
+        Err(caught) => caught.raise(),
+    }
+}

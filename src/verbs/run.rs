@@ -1,0 +1,332 @@
+//! CALL bg_run: batches, each committed, with a notice of progress about once a second.
+
+use std::time::{Duration, Instant};
+
+use pgrx::PgSqlErrorCode;
+
+use crate::error::{Error, Result};
+use crate::model::deployment::Deployment;
+use crate::model::phase::{Event, Phase};
+use crate::model::pressure::Obstacle;
+use crate::model::settings::Settings;
+use crate::pg::clock;
+use crate::pg::xact::{self, Procedure};
+use crate::runner::dependents;
+use crate::runner::session::Flush;
+use crate::runner::session::NOTICE_EVERY;
+use crate::runner::session::Session;
+use crate::runner::step;
+use crate::runner::throttle::LOOK_EVERY;
+use crate::runner::throttle::Throttle;
+use crate::runner::worker_pool::Crew;
+use crate::state::store;
+use crate::verbs::finish;
+use crate::verbs::status;
+use crate::verbs::swap;
+use crate::verbs::swap::Misfits;
+use crate::verbs::verify::Verification;
+
+/// How long a session that has nothing to copy lets its workers go on before it looks again.
+const OTHERS: Duration = Duration::from_millis(10);
+/// The same where they take long.
+const MOST_IDLE: Duration = Duration::from_millis(100);
+/// How long changes are brought in, with rests in between, until the client is told why it takes long; and
+/// how often it is told.
+const LONG_CHASE: Duration = Duration::from_secs(10);
+/// How often a verification stops for a sync.
+const SYNC_EVERY: Duration = Duration::from_secs(5);
+
+/// Where bg_run is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Blue is in step.
+    Ready,
+    /// The new table is live.
+    Swapped,
+    /// The old table is gone.
+    Finished,
+}
+
+impl Until {
+    /// Reads the argument.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        match text {
+            "ready" => Ok(Self::Ready),
+            "swapped" => Ok(Self::Swapped),
+            "finished" => Ok(Self::Finished),
+            other => Err(Error::argument(format!("until cannot be '{other}'"))
+                .hint("Use 'ready', 'swapped' or 'finished'.")),
+        }
+    }
+}
+
+/// Drives the deployment to `until`; returns the phase reached.
+pub(crate) fn run(
+    procedure: &Procedure,
+    id: i64,
+    until: Until,
+    settings: &Settings,
+    notice: impl Fn(&str),
+) -> Result<Phase> {
+    let mut runner = Runner {
+        session: Session::new(procedure, id, settings, &notice),
+        crew: Crew::default(),
+        throttle: Throttle::begin(),
+        alone: false,
+        idle: OTHERS,
+        phase: Phase::Prepared,
+        waiting: None,
+        chases: None,
+    };
+    runner.session.claim()?;
+    let phase = runner.drive(until)?;
+    // After an error the claim is gone already, with what was written of the error.
+    runner.session.release()?;
+    Ok(phase)
+}
+
+struct Runner<'a> {
+    session: Session<'a>,
+    /// Workers that copy and build indexes with the session.
+    crew: Crew,
+    throttle: Throttle,
+    /// The next batch must be done without the workers.
+    alone: bool,
+    /// How long to wait for others who do all that is left.
+    idle: Duration,
+    /// The phase after the last batch.
+    phase: Phase,
+    /// What the deployment's status says that it waits for, by its kind.
+    waiting: Option<String>,
+    /// Since when it has brought in changes without an end, or has last told so.
+    chases: Option<Instant>,
+}
+
+impl Runner<'_> {
+    fn drive(&mut self, until: Until) -> Result<Phase> {
+        let (mut phase, mut in_step);
+        loop {
+            (phase, in_step) = self.batch()?;
+            if in_step {
+                break;
+            }
+        }
+        if phase == Phase::Aborted {
+            return Err(Error::state("the deployment was aborted")
+                .hint("Begin a new one with SELECT bg_prepare(table, changes)."));
+        }
+        if phase == Phase::Ready && until != Until::Ready {
+            if self.session.settings().verify_before_swap {
+                self.verify()?;
+            }
+            phase = self.swap()?;
+        }
+        // Foreign keys that a swap or a revert has left NOT VALID.
+        while let Some(what) =
+            self.session.transaction(Flush::Now, |d, _| dependents::validate_next(d))?
+        {
+            self.session.notice(&format!("validated {what}"));
+        }
+        if phase == Phase::Swapped && until == Until::Finished {
+            phase = self.session.transaction(Flush::Now, |d, settings| {
+                let _said = finish::finish(d, settings)?;
+                Ok(d.phase)
+            })?;
+        }
+        Ok(phase)
+    }
+
+    /// One batch, and the rest after it; whether blue is in step now.
+    fn batch(&mut self) -> Result<(Phase, bool)> {
+        let began = Instant::now();
+        self.crew.forget_ended();
+        if self.alone && !self.crew.is_empty() {
+            // They end when nothing is left that they can do.
+            self.session.tell_if_due(|| "waiting for the background workers to end their work");
+            self.session.sleep(OTHERS)?;
+            return Ok((self.phase, false));
+        }
+        let hold = self.crew.hold();
+        let (mut d, batch) = self.session.transaction_as(hold, Flush::Later, |d, settings| {
+            // What is over waits for nobody.
+            let waits = d.paused && d.phase.is_open();
+            let batch = if waits { None } else { Some(step::next(d, settings, hold)?) };
+            Ok((d.clone(), batch))
+        })?;
+        let Some(batch) = batch else {
+            self.wait_for(Some(paused()))?;
+            return Ok((d.phase, false));
+        };
+        self.wait_for(None)?;
+        self.session.tell_if_due(|| status::progress_line(&d));
+        self.tell_of_chase(&d, batch.in_step);
+        self.alone = batch.alone;
+        if batch.throttled && batch.worked {
+            self.rest(began.elapsed())?;
+        } else if !batch.worked && !batch.in_step && !batch.alone {
+            self.session.sleep(self.idle)?;
+            self.idle = (self.idle * 2).min(MOST_IDLE);
+        }
+        if batch.worked {
+            self.idle = OTHERS;
+        }
+        if d.phase == Phase::Indexing && d.progress.purged && !d.progress.vacuumed {
+            self.crew.vacuum(&mut self.session)?;
+            d.progress.vacuumed = true;
+        }
+        if d.phase != self.phase {
+            self.crew.begin_phase();
+        }
+        if !self.alone {
+            self.crew.start(&mut self.session, &d)?;
+        }
+        self.phase = d.phase;
+        Ok((d.phase, batch.in_step || !d.phase.is_open()))
+    }
+
+    /// Tells when writers may be faster than a sync that rests.
+    fn tell_of_chase(&mut self, d: &Deployment, in_step: bool) {
+        let settings = self.session.settings();
+        let rests = settings.nice > 0.0 || settings.max_wal_rate > 0;
+        if !rests || !step::syncs(d) || in_step {
+            self.chases = None;
+            return;
+        }
+        let since = *self.chases.get_or_insert_with(Instant::now);
+        if since.elapsed() >= LONG_CHASE {
+            self.chases = Some(Instant::now());
+            self.session.notice(
+                "still bringing changes in: writers who are faster than a sync that rests are not caught up with. If pending_changes of bg_status grows, call again with a lower bluegreen.nice or a higher bluegreen.max_wal_rate; what is done stays",
+            );
+        }
+    }
+
+    /// Rests after a batch as the settings say, and waits while something is over its limit; no longer
+    /// than until the deployment is paused or over.
+    fn rest(&mut self, took: Duration) -> Result<()> {
+        let settings = self.session.settings();
+        let mut left = self.throttle.rest(settings, took, self.crew.processes());
+        while !left.is_zero() {
+            let part = left.min(NOTICE_EVERY);
+            self.session.sleep(part)?;
+            left -= part;
+            if !left.is_zero() {
+                if !self.is_wanted()? {
+                    return Ok(());
+                }
+                self.session.tell("resting, as bluegreen.nice and bluegreen.max_wal_rate ask for");
+            }
+        }
+        while let Some(obstacle) = self.session.look(|| self.throttle.obstacle(settings))? {
+            // No snapshot while we wait.
+            self.session.commit();
+            if !self.is_wanted()? {
+                break;
+            }
+            self.wait_for(Some(obstacle))?;
+        }
+        self.wait_for(None)
+    }
+
+    /// Whether the deployment is neither paused nor over.
+    fn is_wanted(&self) -> Result<bool> {
+        let id = self.session.id();
+        let d = self.session.look(|| store::load(id))?;
+        self.session.commit();
+        Ok(!d.paused && d.phase.is_open())
+    }
+
+    /// Lets a moment pass, and lets the status say what for; None is over.
+    fn wait_for(&mut self, obstacle: Option<Obstacle>) -> Result<()> {
+        let what = obstacle.as_ref().map(|o| &o.what);
+        if self.waiting.as_ref() != what {
+            let waiting = obstacle.as_ref().map(|o| (o.why.clone(), clock::now()));
+            self.session.transaction_as(self.crew.hold(), Flush::Later, |d, _| {
+                d.progress.waiting = waiting;
+                store::save(d)
+            })?;
+        }
+        if let Some(obstacle) = &obstacle {
+            self.session.tell_if_due(|| format!("waiting: {}", obstacle.why));
+            self.session.sleep(LOOK_EVERY)?;
+        }
+        self.waiting = obstacle.map(|o| o.what);
+        Ok(())
+    }
+
+    /// Compares the tables in committed batches, and refuses to go on where they differ. Syncs now and
+    /// then, so that the log does not grow meanwhile.
+    fn verify(&mut self) -> Result<()> {
+        let mut verification =
+            self.session.transaction(Flush::Later, |d, _| Verification::begin(d))?;
+        let mut synced = Instant::now();
+        loop {
+            let began = Instant::now();
+            let done = self.session.transaction(Flush::Later, |d, settings| {
+                let over = d.phase != Phase::Ready;
+                let waits = d.paused && !over;
+                Ok(if waits { None } else { Some(over || verification.step(d, settings)?) })
+            })?;
+            match done {
+                None => self.wait_for(Some(paused()))?,
+                Some(true) => break,
+                Some(false) => {
+                    self.session.tell_if_due(|| verification.progress());
+                    self.rest(began.elapsed())?;
+                }
+            }
+            if synced.elapsed() >= SYNC_EVERY {
+                while !self.batch()?.1 {}
+                synced = Instant::now();
+            }
+        }
+        self.session.transaction(Flush::Now, |d, _| verification.verdict(d))
+    }
+
+    /// Syncs and tries, each committed by itself, until the swap is made or the time is over.
+    fn swap(&mut self) -> Result<Phase> {
+        let until = Instant::now() + self.session.settings().retry_for;
+        let foretold = self.session.transaction(Flush::Later, |d, _| swap::notice(d))?;
+        loop {
+            let quick = Settings {
+                retry_for: self.session.settings().retry_for.min(Duration::from_secs(2)),
+                ..self.session.settings().clone()
+            };
+            let last = Instant::now() + quick.retry_for >= until;
+            let tried = self.session.transaction(Flush::Now, |d, _| {
+                if d.phase != Phase::Ready {
+                    return Ok(Ok(d.phase));
+                }
+                let tried = xact::subtransaction(|| {
+                    swap::swap(d, &quick, Event::Swapped, Misfits::Refuse, false)?;
+                    Ok(d.phase)
+                });
+                match tried {
+                    Ok(phase) => Ok(Ok(phase)),
+                    Err(caught) if !last && may_pass(&caught.error) => Ok(Err(caught.error)),
+                    Err(caught) => caught.raise(),
+                }
+            })?;
+            match tried {
+                Ok(phase) => {
+                    if let Some(notice) = foretold {
+                        self.session.notice(&notice);
+                    }
+                    return Ok(phase);
+                }
+                Err(why) => self.session.notice(&format!("swap: {}; trying again", why.message)),
+            }
+            while !self.batch()?.1 {}
+        }
+    }
+}
+
+/// A pause by bg_pause.
+fn paused() -> Obstacle {
+    Obstacle { what: "pause".to_owned(), why: "bg_resume".to_owned() }
+}
+
+/// Errors of a swap that another committed sync, or a moment's wait, may cure.
+fn may_pass(error: &Error) -> bool {
+    error.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE || swap::is_backlog(error)
+}
