@@ -488,3 +488,58 @@ fn a_prepare_that_waits_for_the_end_of_a_deployment_begins_a_new_one() {
         owner.run("SELECT bg_abort('users')");
     }
 }
+
+/// What is written while a swap has applied the log and has no locks yet; the key, the unique value and the
+/// row itself change again.
+const AFTER_AHEAD: &[&str] = &[
+    "UPDATE users SET name = 'again' WHERE id = 1",
+    "DELETE FROM users WHERE id = 2",
+    "UPDATE users SET id = 5003 WHERE id = 3",
+    "INSERT INTO users (id, name, email) VALUES (5004, 'new', 'new@example.com')",
+    "UPDATE users SET email = 'aside' WHERE id = 5; UPDATE users SET email = 'user6@new' WHERE id = 6;
+     UPDATE users SET email = 'user5@new' WHERE id = 5",
+    "DELETE FROM users WHERE id = 7; INSERT INTO users (id, name, email) VALUES (7, 'reborn', 'reborn@example.com')",
+    "UPDATE users SET id = -8 WHERE id = 8; UPDATE users SET id = 8 WHERE id = 9; UPDATE users SET id = 9 WHERE id = -8",
+    "UPDATE users SET name = 'untouched before' WHERE id = 10",
+];
+
+#[test]
+fn what_is_written_between_the_round_before_the_locks_and_the_locks_is_there_for_every_snapshot() {
+    let scene = scene(300);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text DEFAULT 'none'");
+    for verb in ["swap", "revert", "swap", "revert"] {
+        owner.run(&format!("CALL bg_run('users', '{}')", phase(&scene)));
+        for id in 1..=9 {
+            scene.admin().run(&both(&format!("UPDATE users SET name = '{verb}' WHERE id = {id}")));
+        }
+        let held = Held::at(&scene, "drain_ahead", &format!("SELECT bg_{verb}('users')"));
+        let mut readers = Vec::new();
+        for sql in AFTER_AHEAD {
+            scene.admin().run(&format!("BEGIN; {}; COMMIT", both(sql)));
+            let mut reader = scene.app();
+            reader.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+            let model = "SELECT string_agg(m::text, ' ' ORDER BY id) FROM model m";
+            let expected = scene.admin().text(model);
+            reader.run("SELECT FROM pg_class LIMIT 1");
+            readers.push((reader, expected));
+        }
+        let errand = held.go_on();
+        errand.result().1.unwrap();
+        for (number, (mut reader, expected)) in readers.into_iter().enumerate() {
+            let sql = format!(
+                "SELECT string_agg(u::text, ' ' ORDER BY id) FROM (SELECT {COLUMNS} FROM users) u"
+            );
+            assert_eq!(reader.text(&sql), expected, "{verb}, after statement {number}");
+            reader.run("COMMIT");
+        }
+        assert_exact(&scene, verb);
+        // As it was, for the next.
+        scene.admin().run(&both(
+            "DELETE FROM users WHERE id > 5000 OR id IN (1, 2, 3, 7, 8, 9); UPDATE users SET email = 'user' || id || '@example.com' WHERE id IN (5, 6)",
+        ));
+        scene.admin().run(&both(
+            "INSERT INTO users (id, name, email) SELECT g, 'old', 'old' || g FROM unnest(ARRAY[1,2,3,7,8,9]) g",
+        ));
+    }
+}
