@@ -32,7 +32,7 @@ CREATE UNIQUE INDEX deployment_open ON bluegreen.deployment (source_schema, sour
     WHERE phase NOT IN ('finished', 'aborted');
 
 -- What the capture trigger reads: the log of each table under deployment.
--- The trigger reads these columns by position: src/pg/log.rs.
+-- The trigger reads these columns by position: src/state/captured.rs.
 CREATE TABLE bluegreen.capture (
     relation    oid PRIMARY KEY,
     log         oid NOT NULL,

@@ -276,9 +276,10 @@ fn broken_links(documents: &Documents, exists: impl Fn(&str) -> bool) -> Vec<Str
     found
 }
 
-/// README.md and all that is directly in docs/.
+/// The documents at the top, and all that is directly in docs/.
 fn documents(root: &Path) -> Documents {
-    let mut names = vec!["README.md".to_owned()];
+    let top = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
+    let mut names = Vec::from(top.map(str::to_owned));
     for entry in fs::read_dir(root.join("docs")).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
         if name.ends_with(".md") {
