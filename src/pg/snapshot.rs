@@ -87,10 +87,11 @@ struct ReusedPage {
 /// Makes standbys end, as patiently as they are set to, what reads there with a snapshot that does not see
 /// transaction `xid` as finished, before they replay what comes after this: as for a page that is used again.
 ///
-/// Returns the position in the WAL up to which a standby has to come, as text; None where none is needed.
+/// Returns the position in the WAL up to which a standby has to come; None where none is needed. The record is
+/// sent with the next flush of the WAL.
 ///
 /// Source: `nbtpage.c` (`_bt_log_reuse_page`: "this record only exists to provide a conflict point").
-pub(crate) fn end_older_on_standbys(xid: u64) -> Option<String> {
+pub(crate) fn end_older_on_standbys(xid: u64) -> Option<u64> {
     const REUSE_PAGE: u8 = 0xD0;
     // SAFETY: a record without pages, whose form is the server's; it is copied into the WAL.
     unsafe {
@@ -113,9 +114,7 @@ pub(crate) fn end_older_on_standbys(xid: u64) -> Option<String> {
         pg_sys::XLogBeginInsert();
         pg_sys::XLogRegisterData((&raw const record).cast_mut().cast(), size as _);
         let end = pg_sys::XLogInsert(pg_sys::RmgrIds::RM_BTREE_ID as pg_sys::RmgrId, REUSE_PAGE);
-        // Sent at once, not with our commit.
-        pg_sys::XLogFlush(end);
-        Some(format!("{:X}/{:X}", end >> 32, end as u32))
+        Some(end)
     }
 }
 

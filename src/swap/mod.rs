@@ -26,6 +26,7 @@ use crate::pg::relation;
 use crate::pg::security::{self, Identity};
 use crate::pg::snapshot;
 use crate::pg::spi;
+use crate::pg::wal;
 use crate::pg::xact;
 
 /// Everything that the swap locks, in the order in which it does.
@@ -115,9 +116,11 @@ pub(crate) fn wait_for_snapshots(
 /// Before any lock: a standby that waits for its readers would hold the lock meanwhile, and where commits wait
 /// for it (`synchronous_commit = remote_apply`), so would we.
 pub(crate) fn end_readers_on_standbys(deployment: &Deployment, until: Instant) -> Result<()> {
-    let Some(reached) = snapshot::end_older_on_standbys(deployment.progress.drain_xid) else {
+    let Some(record) = snapshot::end_older_on_standbys(deployment.progress.drain_xid) else {
         return Ok(());
     };
+    // Sent at once, not with our commit.
+    let reached = wal::flush(record);
     let _us = Identity::extension()?;
     let mut rest = Duration::from_millis(1);
     while catalog::commits_wait_for_replay(&reached)? {

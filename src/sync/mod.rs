@@ -241,7 +241,7 @@ pub(crate) fn last_drain(
         return drain(deployment, settings);
     }
     let left_out = drain_as(deployment, settings, Writes::ForAllSnapshots(class), Some(ahead))?;
-    // Snapshots of standbys are not waited for.
+    // Snapshots of standbys are not waited for. The record goes out with our commit.
     snapshot::end_older_on_standbys(left_out);
     Ok(())
 }

@@ -80,7 +80,8 @@ pub(crate) fn swap(
     }
     let began = Instant::now();
     let mut locked = Laps::since(began);
-    let mut tries = 0;
+    let (mut tries, mut before) = (0, 0);
+    let synced = d.progress.synced;
     let locks = xact::looking(|| swap::locks(d, &others))?;
     let terms = Terms { settings, after, misfits, allowed, call };
     let exchanged = lock::retry(settings.lock_timeout, until, |limit| {
@@ -90,6 +91,7 @@ pub(crate) fn swap(
             true => ahead::apply(d, allowed)?,
             false => Ahead::default(),
         };
+        before = ahead.len();
         // Clients take the other tables' locks in an order of their own: try it one way, then the other.
         let order = swap::in_order(&locks, d.green(), tries % 2 == 0);
         locked = Laps::since(lock::all_within(&order, limit)?);
@@ -121,7 +123,10 @@ pub(crate) fn swap(
             name: if event == Event::Swapped { "swap" } else { "revert" },
             seconds: began.elapsed().as_secs_f64(),
             count: None,
-            detail: Some(format!("locks held {locked}, tries {tries}")),
+            detail: Some(format!(
+                "locks held {locked}, tries {tries}, synced {} ({before} before the locks)",
+                d.progress.synced - synced
+            )),
             error: None,
         },
     )?;
