@@ -211,7 +211,7 @@ pub(crate) fn lock_error(
     Ok(Error::new(
         pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
         format!(
-            "the locks on {} could not be had in time{}",
+            "could not obtain the locks on {} in time{}",
             deployment.source.plain(),
             first(&blockers)
         ),

@@ -257,7 +257,7 @@ fn lock_green(table: &Table, settings: &Settings) -> Result<()> {
             Err(Error::new(
                 PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
                 format!(
-                    "the lock on {} could not be had in time ({})",
+                    "could not obtain the lock on {} in time ({})",
                     table.qualified().plain(),
                     who.join("; ")
                 ),
