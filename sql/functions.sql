@@ -14,7 +14,7 @@ CREATE FUNCTION bg_prepare(
 RETURNS text
 LANGUAGE c AS 'MODULE_PATHNAME', 'bg_prepare_wrapper';
 COMMENT ON FUNCTION bg_prepare IS
-'Makes the offline (blue) copy of a table with changes applied and starts capture. changes: what may follow ALTER TABLE name. target: a table made by hand instead. forward, reverse: {"column": "expression"}. key: columns of a unique key. Returns the phase. Locks: SHARE ROW EXCLUSIVE on the table until the transaction ends, in short tries.';
+'Makes the offline (blue) copy of a table with changes applied and starts capture. changes: what may follow ALTER TABLE name. target: a table made by hand instead. forward, reverse: {"column": "expression"}. key: columns of a unique key. Returns the phase. Locks: SHARE ROW EXCLUSIVE on the table until the transaction ends, acquired in short attempts.';
 
 CREATE FUNCTION bg_backfill(source regclass, max_time interval DEFAULT '5 s')
 RETURNS text
@@ -50,7 +50,7 @@ CREATE FUNCTION bg_swap(
 RETURNS text
 LANGUAGE c AS 'MODULE_PATHNAME', 'bg_swap_wrapper';
 COMMENT ON FUNCTION bg_swap IS
-'The atomic switch. Errors: 55P03 lock not to be had (names who blocks), 55000 wrong phase, too much still to sync, or misfits. Locks: ACCESS EXCLUSIVE on both tables for milliseconds, until the transaction ends.';
+'Makes the new table the live one, in one transaction. Errors: 55P03 the locks could not be obtained (names who blocks), 55000 wrong phase, too large a backlog, or misfits. Locks: ACCESS EXCLUSIVE on both tables for milliseconds, until the transaction ends.';
 
 CREATE FUNCTION bg_revert(
     source regclass, misfits text DEFAULT 'refuse',
@@ -58,19 +58,19 @@ CREATE FUNCTION bg_revert(
 RETURNS text
 LANGUAGE c AS 'MODULE_PATHNAME', 'bg_revert_wrapper';
 COMMENT ON FUNCTION bg_revert IS
-'The switch back, keeping every write since the swap. misfits: refuse, set_aside (those rows stay in bluegreen.misfit), or set_aside_with_children (rows too that refer to one which neither table would have). Errors and locks as bg_swap.';
+'Makes the old table the live one again, with every write since the swap. misfits: refuse, set_aside (those rows stay in bluegreen.misfit), or set_aside_with_children (also rows that refer to one which neither table would have). Errors and locks as bg_swap.';
 
 CREATE FUNCTION bg_finish(source regclass)
 RETURNS text
 LANGUAGE c AS 'MODULE_PATHNAME', 'bg_finish_wrapper';
 COMMENT ON FUNCTION bg_finish IS
-'The new table stays: drops the old one, capture and logs. Locks: ACCESS EXCLUSIVE on both tables, in short tries.';
+'Keeps the new table: drops the old one, capture and logs. Locks: ACCESS EXCLUSIVE on both tables, acquired in short attempts.';
 
 CREATE FUNCTION bg_abort(source regclass)
 RETURNS text
 LANGUAGE c AS 'MODULE_PATHNAME', 'bg_abort_wrapper';
 COMMENT ON FUNCTION bg_abort IS
-'The old table stays: drops the new one, capture and logs, from any phase but swapped. A hand-made target is given back, emptied. A number that is no table is taken as a deployment''s id, for when the table is gone. Locks: ACCESS EXCLUSIVE on both tables, in short tries.';
+'Keeps the old table: drops the new one, capture and logs, from any phase but swapped. A hand-made target is given back, emptied. A number that is no table is taken as a deployment''s id, for when the table is gone. Locks: ACCESS EXCLUSIVE on both tables, acquired in short attempts.';
 
 CREATE FUNCTION bg_status(source regclass DEFAULT NULL)
 RETURNS TABLE (
