@@ -1,4 +1,4 @@
-//! What can be asked.
+//! bg_status and bg_blockers.
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys;

@@ -1,4 +1,4 @@
-//! The verbs.
+//! The SQL functions that change a deployment, and bg_check.
 
 use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;

@@ -24,7 +24,7 @@ use crate::state::change_log::{self, Entry};
 use crate::state::chunks;
 use crate::state::chunks::Kind;
 
-/// Line pointers that a heap page of any block size up to 32 kB can have, and one.
+/// One past the largest possible offset number (pages of 32 kB): the upper bound of a TID range.
 const LINES_END: u32 = 2048;
 /// Blocks of the first batch.
 const FIRST_BLOCKS: u32 = 128;

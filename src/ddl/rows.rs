@@ -1,6 +1,6 @@
 //! Statements that move rows from one side to the other: copy, purge, sync.
 //!
-//! Rows of keys are read by name (`pg::work`), with column names that no table of a user has, so
+//! Rows of keys are read by name (`pg::transient_relation`), with column names that no table of a user has, so
 //! that the mapping's expressions, which name the read table's columns bare, stay unambiguous.
 
 use crate::ddl::lookup::{self, PLACE};

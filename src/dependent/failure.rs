@@ -24,7 +24,7 @@ pub(super) fn cause(caught: Caught) -> Result<String> {
     Ok(detail.map_or_else(|| message.clone(), |detail| format!("{message} ({detail})")))
 }
 
-/// The twin-sized question whether the blue schema has a place of that name.
+/// Fails if another open deployment has already created a copy with this name in the blue schema.
 pub(super) fn require_free(blue: &Ident, name: &Ident, title: &str) -> Result<()> {
     let wanted = crate::ident::QualifiedName { schema: blue.clone(), name: name.clone() };
     if catalog::relation_oid(&wanted)?.is_none() {

@@ -41,7 +41,7 @@ pub(crate) fn lock(id: i64) -> Result<Deployment> {
     lock_as(id, Hold::Alone)
 }
 
-/// The same, with others who copy or alone.
+/// Locks the deployment in the given mode and reads its state again.
 pub(crate) fn lock_as(id: i64, hold: Hold) -> Result<Deployment> {
     let class = lock_table()?;
     if !state_lock::deployment(class, id, hold, WAIT)? {
@@ -66,7 +66,7 @@ pub(crate) fn lock_as(id: i64, hold: Hold) -> Result<Deployment> {
 /// tables. PostgreSQL's own error (55006), with a hint.
 pub(crate) fn require_not_in_use(tables: &[u32], call: &str) -> Result<()> {
     let checked = xact::subtransaction(|| {
-        // Who is kept out by another session's lock does not use the table himself.
+        // If another session's lock keeps us out, our own transaction does not use the table.
         let _limited = lock::limited(Duration::from_millis(100))?;
         tables.iter().try_for_each(|table| relation::check_not_in_use(*table, call))
     });

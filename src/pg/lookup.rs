@@ -4,7 +4,7 @@
 //! a table that was vacuumed while it was empty is planned as if it had one row, and then each batch of
 //! keys would be joined with the whole of it. So our statements do not ask: while a guard of this module
 //! lives, ways that read a whole table are off, and in statements that read rows of ours by name (see
-//! `work`) the tables have so many rows a block, whatever was written down, and of the indexes only that
+//! `transient_relation`) the tables have so many rows a block, whatever was written down, and of the indexes only that
 //! of the key. The statements themselves leave no other order of joining (`ddl::lookup`).
 //!
 //! Source: `plancat.c` (`get_relation_info`, `estimate_rel_size`).

@@ -1,4 +1,4 @@
-//! All hand-written `unsafe` of the extension: the server's C interface behind safe functions.
+//! The server's C interface behind safe functions. Hand-written `unsafe` is here and in [`crate::heap`] only.
 //!
 //! Rules of this floor:
 //! - A guard (SPI connection, identity, settings, snapshot) is undone by `Drop` only when the

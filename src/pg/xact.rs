@@ -15,7 +15,7 @@ pub(crate) struct Caught {
 }
 
 impl Caught {
-    /// Goes on failing.
+    /// Turns the caught error back into an error of ours.
     pub(crate) fn raise<T>(self) -> Result<T> {
         Err(self.error)
     }
@@ -45,7 +45,7 @@ impl Caught {
         )
     }
 
-    /// A lock was not to be had in time, or a try collided with another.
+    /// A lock timeout, a deadlock, or a concurrent catalog update: worth retrying.
     pub(crate) fn is_lock_failure(&self) -> bool {
         use PgSqlErrorCode as C;
         matches!(self.error.code, C::ERRCODE_LOCK_NOT_AVAILABLE | C::ERRCODE_T_R_DEADLOCK_DETECTED)

@@ -26,7 +26,7 @@ pub(crate) fn begin(id: i64) -> Result<Deployment> {
 #[derive(Debug, Default)]
 pub(crate) struct Checked(Option<Instant>);
 
-/// The same, with others who copy or alone. Batches of the copy compare the definitions about once a
+/// Locks the deployment in the given mode and reads its state again. Batches of the copy compare the definitions about once a
 /// second: it takes as long as the copy of a hundred blocks, and whatever comes after the copy
 /// compares them again.
 pub(crate) fn begin_as(id: i64, hold: Hold, checked: &mut Checked) -> Result<Deployment> {

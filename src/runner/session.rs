@@ -164,7 +164,7 @@ impl<'a> Session<'a> {
         (self.notice)(line);
     }
 
-    /// Tells how things stand.
+    /// Sends a progress NOTICE now.
     pub(crate) fn tell(&mut self, line: &str) {
         self.notice(line);
         self.told = Some(Instant::now());

@@ -30,7 +30,7 @@ pub(crate) struct Batch {
     pub in_step: bool,
     /// It changed something.
     pub worked: bool,
-    /// It left to be done what has to be done alone.
+    /// The remaining work needs the exclusive deployment lock.
     pub alone: bool,
     /// It was copy, purge or sync, after which the throttle may make one rest.
     pub throttled: bool,
@@ -153,7 +153,7 @@ fn renews(
     Ok(true)
 }
 
-/// Whether what is left to do is to bring changes in.
+/// True once only the replay of the log remains in this phase.
 pub(crate) fn syncs(d: &Deployment) -> bool {
     match d.phase {
         Phase::Indexing => d.progress.dependents_made,

@@ -57,8 +57,8 @@ impl Crew {
         self.workers.is_empty()
     }
 
-    /// How the session takes the deployment's lock. Beside a worker that builds an index for an hour
-    /// it could not be had alone.
+    /// How the session takes the deployment's lock: shared while workers run, because one may hold it for
+    /// a whole index build.
     pub(crate) fn hold(&self) -> Hold {
         if self.is_empty() { Hold::Alone } else { Hold::Shared }
     }

@@ -94,7 +94,7 @@ pub(crate) fn prepare(
     failpoint::reach("prepare_captured");
     store::insert(&deployment)?;
     fingerprint::take_fingerprints(&mut deployment, &Step::Captured)?;
-    // A view or a function needs no lock that ours would keep out: what came meanwhile was not carried.
+    // CREATE VIEW and CREATE FUNCTION do not conflict with our lock: find what was created meanwhile.
     let mut changed = difference::differences(&before, &deployment.fingerprint_origin);
     changed.retain(|part| !part.starts_with("capture trigger "));
     require_unchanged(&table, &changed)?;

@@ -98,7 +98,7 @@ struct Runner<'a> {
     phase: Phase,
     /// What the deployment's status says that it waits for, by its kind.
     waiting: Option<String>,
-    /// Since when it has brought in changes without an end, or has last told so.
+    /// Start of the current catch-up; reset after each warning.
     chases: Option<Instant>,
 }
 
@@ -236,7 +236,7 @@ impl Runner<'_> {
         Ok(!d.paused && d.phase.is_open())
     }
 
-    /// Lets a moment pass, and lets the status say what for; None is over.
+    /// Sleeps briefly and publishes the throttle's reason in bg_status; None clears it.
     fn wait_for(&mut self, obstacle: Option<Obstacle>) -> Result<()> {
         let what = obstacle.as_ref().map(|o| &o.what);
         if self.waiting.as_ref() != what {

@@ -59,7 +59,7 @@ pub(crate) fn status(d: Deployment) -> Result<Status> {
         Some((pid, since)) if session::is_alive(*pid, since)? => Some(*pid),
         _ => None,
     };
-    // Of a run that was killed its last word is left.
+    // A run that was killed leaves what it waited for: ignore it.
     let died = d.progress.runner.is_some() && worker.is_none();
     Ok(Status {
         progress: progress(&d),
@@ -115,7 +115,7 @@ fn eta(d: &Deployment) -> Option<f64> {
     (d.phase == Phase::Copying && done > 0.0).then(|| d.progress.copy_seconds * (1.0 - done) / done)
 }
 
-/// A line for a tired person: what is being done, how far it is, how long it will take.
+/// One line for the progress NOTICE: what is being done, how far it is, how long it will take.
 pub(crate) fn progress_line(d: &Deployment) -> String {
     let share = progress(d);
     let filled = (share * 20.0) as usize;

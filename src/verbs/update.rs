@@ -215,7 +215,7 @@ fn made_now(
 
 const ROLLED_BACK: &str = "the trial of prepare was rolled back";
 
-/// Parts of blue's definition that are of its rows, or that we do not change afterwards.
+/// Parts of the fingerprint that cannot be refreshed without copying the table again.
 const FIXED: &[&str] = &[
     "table",
     "column ",

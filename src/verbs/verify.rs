@@ -17,7 +17,7 @@ use crate::state::store;
 use crate::sync;
 use crate::verify::{MOST_FOUND, Pass};
 
-/// How long the call goes on without looking up.
+/// Time between two checks for interrupts and progress notices.
 const PART: Duration = Duration::from_secs(1);
 
 /// Compares the tables in the caller's transaction, while others write, and writes what is right to
