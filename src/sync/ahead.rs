@@ -4,10 +4,6 @@
 //! rows stay. The last drain reads them again, applies what has come since, and keeps the history of all
 //! ([`super::history`]), for which nobody may write.
 //!
-//! The history itself is rehearsed, and rolled back: an earlier version of a row has entries in other pages of
-//! the indexes than the present one, which nobody has touched for long; read under the locks they cost more
-//! than all else.
-//!
 //! A round that has more to it is left to the last drain: one with a TRUNCATE, with rejected rows, or with rows
 //! that moved to other keys while only blue has some columns, whose values are found by the order of all events.
 //!
@@ -27,7 +23,6 @@ use crate::pg::xact::{self, Caught};
 use crate::state::{rejected_rows, truncation};
 use crate::sync::apply;
 use crate::sync::batch::{self, Batch};
-use crate::sync::history;
 
 /// Log rows that have been applied, and are still there.
 #[derive(Debug, Default)]
@@ -45,11 +40,8 @@ impl Ahead {
     }
 }
 
-/// Fewer log rows are not worth a rehearsal of their history.
-const WORTH_A_REHEARSAL: i64 = 50;
-
-/// Applies what is in the log, `limit` rows at most. `class` is the OID of `bluegreen.deployment`.
-pub(crate) fn apply(deployment: &Deployment, limit: i64, class: u32) -> Result<Ahead> {
+/// Applies what is in the log, `limit` rows at most.
+pub(crate) fn apply(deployment: &Deployment, limit: i64) -> Result<Ahead> {
     if rejected_rows::is_any(deployment.id)? {
         return Ok(Ahead::default());
     }
@@ -61,7 +53,7 @@ pub(crate) fn apply(deployment: &Deployment, limit: i64, class: u32) -> Result<A
     let mut is_left = false;
     let done = xact::subtransaction(|| {
         batch::with_events(deployment, &snapshot, limit, None, false, |batch| {
-            let places = apply_batch(deployment, &snapshot, &batch, class)?;
+            let places = apply_batch(deployment, &snapshot, &batch)?;
             is_left = places.is_none();
             // What was written of it is rolled back.
             places.ok_or_else(|| Error::internal("the batch is left to the last drain"))
@@ -83,7 +75,6 @@ fn apply_batch(
     deployment: &Deployment,
     snapshot: &Snapshot,
     batch: &Batch,
-    class: u32,
 ) -> Result<Option<HashSet<Place>>> {
     let blue = deployment.blue_name();
     let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
@@ -94,25 +85,5 @@ fn apply_batch(
     let none = HashSet::new();
     let how = apply::Writes::NewRows;
     let failed = apply::apply(deployment, &rows, snapshot, &batch.items, &none, how)?;
-    if !failed.is_empty() {
-        return Ok(None);
-    }
-    if batch.events >= WORTH_A_REHEARSAL {
-        rehearse(deployment, &rows, batch, class)?;
-    }
-    Ok(Some(batch.places().iter().copied().collect()))
-}
-
-/// Writes the history of a batch and takes it back. What fails here may fail because writers are at work, or
-/// because VACUUM is; under the locks it is looked at again.
-fn rehearse(deployment: &Deployment, rows: &Rows<'_>, batch: &Batch, class: u32) -> Result<()> {
-    let rehearsed: std::result::Result<(), Caught> = xact::subtransaction(|| {
-        history::keep(deployment, rows, batch, &[], class)?;
-        Err(Error::internal("the rehearsal is rolled back"))
-    });
-    match rehearsed {
-        // The server is in trouble, or somebody has cancelled the call.
-        Err(caught) if matches!(caught.class().as_str(), "57" | "53" | "58") => caught.raise(),
-        _ => Ok(()),
-    }
+    Ok(failed.is_empty().then(|| batch.places().iter().copied().collect()))
 }

@@ -83,13 +83,12 @@ pub(crate) fn swap(
     let (mut tries, mut before) = (0, 0);
     let synced = d.progress.synced;
     let locks = xact::looking(|| swap::locks(d, &others))?;
-    let class = guard_lock::lock_table()?;
     let terms = Terms { settings, after, misfits, allowed, call };
     let exchanged = lock::retry(settings.lock_timeout, until, |limit| {
         tries += 1;
         let _limited = lock::limited(limit)?;
         let ahead = match settings.wait_for_snapshots && tries <= TRIES_AHEAD {
-            true => ahead::apply(d, allowed, class)?,
+            true => ahead::apply(d, allowed)?,
             false => Ahead::default(),
         };
         before = ahead.len();
