@@ -76,7 +76,6 @@ const POINTS: &[(&str, &[Verb])] = &[
     ("sync_done", &[Sync, SyncBack]),
     ("verify_begun", &[RunSwap]),
     ("verify_done", &[RunSwap]),
-    ("drain_ahead", &[Swap, Revert]),
     ("swap_locked", &[Swap]),
     ("drain_earlier", &[Swap, Revert]),
     ("drain_chunks_stamped", &[Swap, Revert]),

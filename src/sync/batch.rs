@@ -112,32 +112,6 @@ impl Batch {
         fates.into_iter().map(item).collect()
     }
 
-    /// What is left of a batch without misfits when the events at some places have been applied. Keys keep
-    /// their numbers.
-    #[must_use]
-    pub(super) fn without(&self, done: &HashSet<Place>) -> Self {
-        let left = self.story.iter().zip(&self.places).filter(|(_, place)| !done.contains(place));
-        let (story, places): (Vec<_>, Vec<_>) = left.map(|(told, place)| (*told, *place)).unzip();
-        let values: HashMap<usize, &KeyValues> =
-            self.items.iter().map(|item| (item.id, &item.key)).collect();
-        let mut rest = Self {
-            items: Vec::new(),
-            events: places.len() as i64,
-            places,
-            misfits: Vec::new(),
-            story,
-            there: HashSet::new(),
-            deferrable: self.deferrable,
-        };
-        rest.items = rest.folded(|key| values.get(&key).copied().cloned().unwrap_or_default());
-        rest
-    }
-
-    /// Where its log rows are.
-    pub(super) fn places(&self) -> &[Place] {
-        &self.places
-    }
-
     /// The key of some row has changed.
     pub(super) fn moves_rows(&self) -> bool {
         self.story.iter().any(|(event, _)| event.old.is_some())

@@ -17,7 +17,6 @@
 //! Locks: ACCESS SHARE on green, ROW EXCLUSIVE on blue and the log; ACCESS EXCLUSIVE on blue, in
 //! short tries, after a TRUNCATE of green.
 
-pub(crate) mod ahead;
 mod apply;
 pub(crate) mod aside;
 mod batch;
@@ -46,7 +45,6 @@ use crate::plan::batch::next_size;
 use crate::state::change_log;
 use crate::state::rejected_rows;
 use crate::state::truncation;
-use ahead::Ahead;
 
 /// Log rows of the first batch.
 const FIRST_ROWS: i64 = 5_000;
@@ -90,8 +88,7 @@ pub(crate) fn step(deployment: &mut Deployment, settings: &Settings) -> Result<R
     let known = deployment.progress.sync_rows;
     let limit = if known > 0 { known } else { FIRST_ROWS };
     let window = deployment.progress.zones.window(limit);
-    let scope =
-        Scope { limit, window, again: Misfits::Touched, writes: Writes::AsNow, ahead: None };
+    let scope = Scope { limit, window, again: Misfits::Touched, writes: Writes::AsNow };
     let round = self::round(deployment, settings, scope)?;
     if round.read == limit {
         let size = u32::try_from(limit).unwrap_or(MOST_ROWS);
@@ -131,15 +128,13 @@ pub(crate) fn step(deployment: &mut Deployment, settings: &Settings) -> Result<R
 
 /// What a round takes, and how it writes it.
 #[derive(Debug, Clone, Copy)]
-struct Scope<'a> {
+struct Scope {
     /// Log rows at most.
     limit: i64,
     /// Of this part of the log only.
     window: Option<Window>,
     again: Misfits,
     writes: Writes,
-    /// What has been applied already.
-    ahead: Option<&'a Ahead>,
 }
 
 /// For whom a round writes.
@@ -211,7 +206,6 @@ pub(crate) fn shorten_log(deployment: &mut Deployment, settings: &Settings) -> R
         window: None,
         again: Misfits::Touched,
         writes: Writes::AsNow,
-        ahead: None,
     };
     let rest = round(deployment, settings, scope)?;
     let _us = Identity::extension()?;
@@ -225,35 +219,28 @@ pub(crate) fn shorten_log(deployment: &mut Deployment, settings: &Settings) -> R
 
 /// Everything that is in the log now, whatever it takes.
 pub(crate) fn drain(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
-    drain_as(deployment, settings, Writes::AsNow, None).map(drop)
+    drain_as(deployment, settings, Writes::AsNow).map(drop)
 }
 
-/// The same under the swap's lock, after a count; `ahead` is what was applied before it. What it brings is seen
-/// by older snapshots as it was in green ([`history`]), unless the settings say that nobody minds; `class` is the
-/// OID of `bluegreen.deployment`.
+/// The same under the swap's lock, after a count. What it brings is seen by older snapshots as it was in
+/// green ([`history`]), unless the settings say that nobody minds; `class` is the OID of
+/// `bluegreen.deployment`.
 pub(crate) fn last_drain(
     deployment: &mut Deployment,
     settings: &Settings,
     class: u32,
-    ahead: &Ahead,
 ) -> Result<()> {
     if !settings.wait_for_snapshots {
         return drain(deployment, settings);
     }
-    let left_out = drain_as(deployment, settings, Writes::ForAllSnapshots(class), Some(ahead))?;
+    let left_out = drain_as(deployment, settings, Writes::ForAllSnapshots(class))?;
     // Snapshots of standbys are not waited for. The record goes out with our commit.
     snapshot::end_older_on_standbys(left_out);
     Ok(())
 }
 
-fn drain_as(
-    deployment: &mut Deployment,
-    settings: &Settings,
-    writes: Writes,
-    ahead: Option<&Ahead>,
-) -> Result<u64> {
-    let again = Misfits::All;
-    let scope = Scope { limit: MOST_ROWS.into(), window: None, again, writes, ahead };
+fn drain_as(deployment: &mut Deployment, settings: &Settings, writes: Writes) -> Result<u64> {
+    let scope = Scope { limit: MOST_ROWS.into(), window: None, again: Misfits::All, writes };
     let mut left_out = 0;
     loop {
         let round = round(deployment, settings, scope)?;
@@ -279,14 +266,12 @@ pub(crate) fn backlog(deployment: &Deployment, limit: i64) -> Result<i64> {
     Ok(spi::one::<i64>(&sql, &[Arg::Int(limit)])?.unwrap_or(0))
 }
 
-fn round(deployment: &mut Deployment, settings: &Settings, scope: Scope<'_>) -> Result<Round> {
+fn round(deployment: &mut Deployment, settings: &Settings, scope: Scope) -> Result<Round> {
     let began = Instant::now();
     lock::relation(deployment.green(), Mode::AccessShare);
     let snapshot = Snapshot::now();
+    follow_truncate(deployment, settings, &snapshot)?;
     let mut scope = scope;
-    if follow_truncate(deployment, settings, &snapshot)? {
-        scope.ahead = None;
-    }
     let done = loop {
         match xact::subtransaction(|| attempt(deployment, &snapshot, scope)) {
             Ok(done) => break done,
@@ -310,7 +295,7 @@ fn round(deployment: &mut Deployment, settings: &Settings, scope: Scope<'_>) -> 
     if read > 0 || wrote {
         progress.drain_xid = xact::current_xid();
     }
-    if read >= 500 && scope.ahead.is_none_or(|ahead| ahead.len() == 0) {
+    if read >= 500 {
         let rate = read as f64 / (took.as_secs_f64() * 1000.0).max(0.001);
         progress.sync_rate =
             if progress.sync_rate > 0.0 { (progress.sync_rate + rate) / 2.0 } else { rate };
@@ -331,8 +316,8 @@ struct Attempt {
     left_out: u64,
 }
 
-fn attempt(deployment: &Deployment, snapshot: &Snapshot, scope: Scope<'_>) -> Result<Attempt> {
-    let Scope { limit, window, again, writes, ahead } = scope;
+fn attempt(deployment: &Deployment, snapshot: &Snapshot, scope: Scope) -> Result<Attempt> {
+    let Scope { limit, window, again, writes } = scope;
     let all = again == Misfits::All;
     batch::with_events(deployment, snapshot, limit, window, all, |batch| {
         if batch.items.is_empty() && batch.events == 0 {
@@ -341,17 +326,12 @@ fn attempt(deployment: &Deployment, snapshot: &Snapshot, scope: Scope<'_>) -> Re
         let blue = deployment.blue_name();
         let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
         let batch = history::with_rows_there(deployment, &rows, snapshot, batch)?;
-        let rest = ahead.and_then(|ahead| ahead.rest_of(&batch));
-        let rest = rest
-            .map(|rest| history::with_rows_there(deployment, &rows, snapshot, rest))
-            .transpose()?;
-        let items = rest.as_ref().map_or(&batch.items, |rest| &rest.items);
         let suspects = batch.misfits.iter().map(|marked| marked.key).collect();
         let how = match writes {
             Writes::AsNow => apply::Writes::Updates,
             Writes::ForAllSnapshots(_) => apply::Writes::NewRows,
         };
-        let failed = apply::apply(deployment, &rows, snapshot, items, &suspects, how)?;
+        let failed = apply::apply(deployment, &rows, snapshot, &batch.items, &suspects, how)?;
         failpoint::reach("sync_applied");
         // The other half of an exchange may be in the log behind the batch.
         let cut = window.is_some() || (batch.events == limit && limit < MOST_ROWS.into());
@@ -376,14 +356,14 @@ fn attempt(deployment: &Deployment, snapshot: &Snapshot, scope: Scope<'_>) -> Re
     })
 }
 
-/// Empties blue when green was truncated: every row of green is younger, and in the log. Whether it was.
+/// Empties blue when green was truncated: every row of green is younger, and in the log.
 fn follow_truncate(
     deployment: &mut Deployment,
     settings: &Settings,
     snapshot: &Snapshot,
-) -> Result<bool> {
+) -> Result<()> {
     if truncation::take(deployment.id, Some(snapshot))? == 0 {
-        return Ok(false);
+        return Ok(());
     }
     // As the owner: TRUNCATE fires triggers that the owner may have put on blue.
     let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
@@ -395,5 +375,5 @@ fn follow_truncate(
     })
     .or_else(xact::Caught::raise)?;
     deployment.progress.drain_xid = xact::current_xid();
-    Ok(true)
+    Ok(())
 }

@@ -28,7 +28,6 @@ use crate::state::rejected_rows;
 use crate::state::store;
 use crate::swap;
 use crate::sync;
-use crate::sync::ahead::{self, Ahead};
 
 /// What to do with rows that cannot be written to the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +42,7 @@ pub(crate) enum Misfits {
 
 /// Log rows per millisecond that a drain takes at least, while all writers wait and leave it the
 /// machine. Rounds beside busy writers measure less.
-const LEAST_RATE: f64 = 40.0;
-/// In so many tries the log is applied before the locks; each that does not get them throws that work away.
-const TRIES_AHEAD: u32 = 5;
+const LEAST_RATE: f64 = 30.0;
 /// A backlog that is always drained under the lock.
 const LEAST_BACKLOG: i64 = 50;
 
@@ -80,24 +77,18 @@ pub(crate) fn swap(
     }
     let began = Instant::now();
     let mut locked = Laps::since(began);
-    let (mut tries, mut before) = (0, 0);
+    let mut tries = 0;
     let synced = d.progress.synced;
     let locks = xact::looking(|| swap::locks(d, &others))?;
-    let terms = Terms { settings, after, misfits, allowed, call };
     let exchanged = lock::retry(settings.lock_timeout, until, |limit| {
         tries += 1;
         let _limited = lock::limited(limit)?;
-        let ahead = match settings.wait_for_snapshots && tries <= TRIES_AHEAD {
-            true => ahead::apply(d, allowed)?,
-            false => Ahead::default(),
-        };
-        before = ahead.len();
         // Clients take the other tables' locks in an order of their own: try it one way, then the other.
         let order = swap::in_order(&locks, d.green(), tries % 2 == 0);
         locked = Laps::since(lock::all_within(&order, limit)?);
         dependent::lock_functions(d)?;
         let mut copy = d.clone();
-        let told = under_lock(&mut copy, &terms, &ahead, &mut locked)?;
+        let told = under_lock(&mut copy, settings, after, misfits, allowed, call, &mut locked)?;
         Ok((copy, told))
     });
     match exchanged {
@@ -124,7 +115,7 @@ pub(crate) fn swap(
             seconds: began.elapsed().as_secs_f64(),
             count: None,
             detail: Some(format!(
-                "locks held {locked}, tries {tries}, synced {} ({before} before the locks)",
+                "locks held {locked}, tries {tries}, synced {} under them",
                 d.progress.synced - synced
             )),
             error: None,
@@ -142,18 +133,6 @@ pub(crate) fn notice(d: &Deployment) -> Result<Option<String>> {
         catalog::row_type::row_type_users(d.green())
     })?;
     Ok(check::row_type::notice(&d.source.plain(), &users))
-}
-
-/// What a swap was called with, and what follows from it.
-struct Terms<'a> {
-    settings: &'a Settings,
-    /// The phase after it.
-    after: Phase,
-    misfits: Misfits,
-    /// Log rows that may be left to the last drain.
-    allowed: i64,
-    /// The function's name.
-    call: &'a str,
 }
 
 /// The parts of the time under the lock, for the history.
@@ -197,14 +176,16 @@ pub(crate) fn relations(d: &Deployment) -> Result<Vec<u32>> {
 /// Everything that happens while nobody else can touch either table. Returns what is to be told.
 fn under_lock(
     d: &mut Deployment,
-    terms: &Terms<'_>,
-    ahead: &Ahead,
+    settings: &Settings,
+    after: Phase,
+    misfits: Misfits,
+    allowed: i64,
+    call: &str,
     laps: &mut Laps,
 ) -> Result<Vec<String>> {
-    let &Terms { settings, after, misfits, allowed, call } = terms;
     failpoint::reach(if after == Phase::Swapped { "swap_locked" } else { "revert_locked" });
     // A bulk commit may have slipped in while we queued.
-    refuse_backlog(d, allowed + ahead.len())?;
+    refuse_backlog(d, allowed)?;
     fingerprint::check_definitions(d)?;
     relation::check_not_in_use(d.green(), call)?;
     relation::check_not_in_use(d.blue(), call)?;
@@ -213,7 +194,7 @@ fn under_lock(
         swap::refuse_serializable_readers(d)?;
     }
     laps.lap("check");
-    sync::last_drain(d, settings, guard_lock::lock_table()?, ahead)?;
+    sync::last_drain(d, settings, guard_lock::lock_table()?)?;
     refuse_misfits(d, misfits, call)?;
     let aside = match misfits {
         Misfits::SetAside | Misfits::SetAsideWithChildren => sync::aside::mark(d)?,

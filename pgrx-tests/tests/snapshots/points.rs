@@ -20,10 +20,9 @@ use crate::{operator, readers, soundness, table};
 
 const BOTH: &[&str] = &["bg_swap", "bg_revert"];
 
-/// Every point in the tries of an exchange, and the calls in which it is tried.
+/// Every point under the locks of an exchange, and the calls in which it is tried.
 const POINTS: &[(&str, &[&str])] = &[
     ("swap_locked", &["bg_swap"]),
-    ("drain_ahead", BOTH),
     ("drain_earlier", BOTH),
     ("drain_chunks_stamped", BOTH),
     ("drain_earlier_stamped", BOTH),
