@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::ident::Ident;
 use crate::model::deployment::{Deployment, Side};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg, Options};
@@ -88,6 +89,7 @@ pub(crate) fn keep_children(
     table: &str,
 ) -> Result<()> {
     let _us = Identity::extension()?;
+    let (key, row) = (Ident::new(key), Ident::new(row));
     let sql = format!(
         "INSERT INTO bluegreen.misfit (deployment, direction, key, \"row\", error, sqlstate, set_aside, child)
          SELECT $1, 'reverse', k.{key}::jsonb, k.{row}::jsonb, $2, '23503', true, $3 FROM {} k",
