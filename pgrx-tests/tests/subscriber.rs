@@ -264,8 +264,10 @@ impl FirstCopy {
     /// Waits for the slot to be there.
     fn until_begun(scene: &Scene) {
         scene.until(
-            "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'walsender'
-                 AND datname = current_database() AND state = 'idle in transaction'",
+            // Not between BEGIN and the command that makes the slot.
+            "SELECT count(*) = 1 FROM pg_stat_activity a JOIN pg_replication_slots s ON s.active_pid = a.pid
+              WHERE a.backend_type = 'walsender' AND a.datname = current_database()
+                AND a.state = 'idle in transaction' AND s.confirmed_flush_lsn IS NOT NULL",
         );
     }
 
