@@ -19,7 +19,6 @@ use crate::pg::security;
 use crate::pg::statement;
 use crate::settings;
 use crate::verbs::backfill;
-
 use crate::verbs::check;
 use crate::verbs::finish;
 use crate::verbs::pause;

@@ -14,12 +14,11 @@ use crate::pg::executor;
 use crate::pg::lookup::Planned;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
-use crate::state::truncation;
-
 use crate::pg::transient_relation::Work;
 use crate::pg::xact;
 use crate::plan::batch;
 use crate::state::key_rows;
+use crate::state::truncation;
 
 /// Blocks of blue in the first range; then their number follows the clock.
 const FIRST_BLOCKS: u32 = 4096;

@@ -5,28 +5,21 @@ use std::collections::BTreeMap;
 
 use pgrx::PgSqlErrorCode;
 
+use crate::blueprint::elsewhere;
+use crate::blueprint::preflight::collisions;
+use crate::blueprint::target::take_target;
 use crate::capture;
 use crate::catalog::{self, Table};
-
-use crate::blueprint::preflight::collisions;
 use crate::ddl::{self, rights};
 use crate::dependent;
-
-use crate::blueprint::elsewhere;
-
+use crate::error::{Error, Result};
 use crate::guard::intrusion;
 use crate::guard::lock as guard_lock;
-use crate::state::store;
-
-use crate::error::{Error, Result};
-
 use crate::ident::{Ident, QualifiedName, plain};
 use crate::model::changes::Change;
 use crate::model::deployment::{Arguments, Deployment, Plan, Progress};
 use crate::model::phase::Phase;
 use crate::model::settings::Settings;
-
-use crate::blueprint::target::take_target;
 use crate::pg::security::{self, Identity};
 use crate::pg::spi;
 use crate::pg::{acl, xact};
@@ -34,6 +27,7 @@ use crate::plan::difference;
 use crate::plan::intrusion::Step;
 use crate::shadow::mapped::Sides;
 use crate::shadow::{create, mapping, remove, schema, sequences};
+use crate::state::store;
 
 /// A call of bg_prepare or bg_check.
 pub(crate) struct Request {

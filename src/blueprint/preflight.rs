@@ -1,17 +1,13 @@
 //! What the checks have to know of a table, and names that are taken.
 
+use crate::blueprint::elsewhere;
 use crate::catalog::{self, Table};
 use crate::check::facts::Facts;
-
 use crate::dependent;
-
-use crate::blueprint::elsewhere;
-
 use crate::error::Result;
 use crate::ident::Ident;
 use crate::model::changes::Change;
 use crate::model::deployment::SequencePair;
-
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 

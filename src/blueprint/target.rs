@@ -2,23 +2,16 @@
 
 use std::time::Instant;
 
+use crate::blueprint::elsewhere;
 use crate::catalog::{self, Table};
-
 use crate::ddl;
 use crate::dependent;
-
-use crate::blueprint::elsewhere;
-
 use crate::error::{Error, Result};
-
 use crate::ident::{Ident, QualifiedName};
-
 use crate::model::settings::Settings;
 use crate::pg::lock::{self, Mode};
-
 use crate::pg::spi::{self, Arg};
 use crate::pg::{relation, xact};
-
 use crate::shadow::{create, remove};
 
 /// Rights by attribute number, 0 for the table.

@@ -17,7 +17,6 @@ use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::{RecordedConstraint, RecordedIndex};
 use crate::model::key::{Equality, Key, KeyColumn};
-
 use crate::pg::opclass;
 use crate::pg::spi::{self, Arg};
 

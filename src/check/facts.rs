@@ -4,7 +4,6 @@ use crate::catalog::dependent::{Published, Stranger};
 use crate::catalog::event_trigger::EventTrigger;
 use crate::catalog::row_type::RowTypeUser;
 use crate::catalog::{Column, Table};
-
 use crate::model::changes::Change;
 
 /// What is known of the table before anything is made.

@@ -16,7 +16,6 @@ mod subscribers;
 
 use crate::check::facts::Facts;
 use crate::error::Error;
-
 use crate::model::finding::{Finding, Severity};
 
 /// A check.

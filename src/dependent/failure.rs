@@ -1,7 +1,6 @@
 //! Why something that depends on the table cannot be carried over.
 
 use crate::catalog;
-
 use crate::error::{Error, Result};
 use crate::ident::Ident;
 use crate::pg::xact::Caught;

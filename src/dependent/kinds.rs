@@ -2,10 +2,9 @@
 //!
 //! A further kind is a variant of [`CopyKind`], a file with its `KIND`, and a line in [`KINDS`].
 
+use crate::dependent::kind::{Kind, Scope};
 use crate::dependent::{function, materialized_view, policy, rule, trigger, view};
 use crate::error::Result;
-
-use crate::dependent::kind::{Kind, Scope};
 use crate::model::dependent::{Copy, CopyKind};
 
 /// All kinds.

@@ -3,17 +3,13 @@
 use pgrx::PgSqlErrorCode;
 
 use crate::catalog;
-use crate::guard::gone;
-
 use crate::error::{Error, Result};
-use crate::state::store;
-
+use crate::guard::gone;
 use crate::model::deployment::Deployment;
 use crate::model::phase::{self, Event, Phase};
-
 use crate::pg::security::{self, Identity};
-
 use crate::pg::xact;
+use crate::state::store;
 
 /// Refuses callers who see the database as it was.
 pub(crate) fn require_read_committed(call: &str) -> Result<()> {

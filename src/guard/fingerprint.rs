@@ -4,17 +4,14 @@ use crate::catalog::{self, event_trigger};
 use crate::error::{Error, Result};
 use crate::guard::gone;
 use crate::guard::intrusion;
-use crate::state::restored;
-use crate::state::store;
-
 use crate::model::deployment::{Deployment, Side};
 use crate::model::phase::Phase;
-
 use crate::pg::security::Identity;
-
 use crate::plan::difference;
 use crate::plan::intrusion::Step;
 use crate::shadow::meaning;
+use crate::state::restored;
+use crate::state::store;
 
 /// Refuses to go on when either table is not as we left it, naming what changed.
 pub(crate) fn check_definitions(d: &Deployment) -> Result<()> {

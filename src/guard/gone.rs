@@ -4,12 +4,10 @@
 use pgrx::PgSqlErrorCode;
 
 use crate::catalog;
-
 use crate::error::{Error, Result};
 use crate::ident::{literal, plain};
 use crate::model::deployment::Deployment;
 use crate::model::phase::Phase;
-
 use crate::pg::security::Identity;
 
 /// What is missing.

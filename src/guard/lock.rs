@@ -5,12 +5,9 @@ use std::time::Duration;
 use pgrx::PgSqlErrorCode;
 
 use crate::catalog;
-
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::model::deployment::Deployment;
-use crate::state::store;
-
 use crate::model::hold::Hold;
 use crate::pg::lock;
 use crate::pg::relation;
@@ -18,6 +15,7 @@ use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
 use crate::state::lock as state_lock;
+use crate::state::store;
 
 /// How long a verb waits for another that works on the same deployment.
 const WAIT: Duration = Duration::from_secs(10);

@@ -8,14 +8,13 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use crate::error::{Error, Result};
-use crate::ident::Ident;
-use crate::pg::tid::{self, Place};
-
 use crate::heap::row::Column;
 use crate::heap::row::Row;
 use crate::heap::row::attributes;
+use crate::ident::Ident;
 use crate::pg::buffer_strategy;
 use crate::pg::snapshot::Snapshot;
+use crate::pg::tid::{self, Place};
 
 /// The rows of some blocks of a table, as a snapshot sees them.
 ///

@@ -2,16 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use crate::error::Result;
 use crate::guard::fingerprint;
 use crate::guard::lock as guard_lock;
-
-use crate::error::Result;
-
 use crate::model::deployment::Deployment;
-use crate::model::phase::Phase;
-
 use crate::model::hold::Hold;
-
+use crate::model::phase::Phase;
 use crate::pg::xact;
 
 /// How often the definitions are compared during the copy.

@@ -6,10 +6,6 @@ use crate::backfill::anew;
 use crate::backfill::copy::{self, Copied};
 use crate::backfill::index::{self, Built};
 use crate::backfill::purge;
-use crate::runner::dependents;
-
-use crate::state::chunks;
-
 use crate::error::Result;
 use crate::failpoint;
 use crate::model::deployment::Deployment;
@@ -19,7 +15,9 @@ use crate::model::settings::Settings;
 use crate::pg::clock;
 use crate::pg::xact;
 use crate::plan::anew::MOST_TIMES;
+use crate::runner::dependents;
 use crate::runner::session;
+use crate::state::chunks;
 use crate::state::store;
 use crate::sync;
 

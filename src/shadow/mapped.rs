@@ -3,9 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::catalog::Column;
-
 use crate::model::changes::Change;
-
 use crate::pg::parse::{Expression, Target};
 
 /// The two sides with what the user said about them.

@@ -8,7 +8,6 @@ use crate::catalog;
 use crate::ddl;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName, plain};
-
 use crate::model::hold::Hold;
 use crate::pg::spi::{self, Arg};
 use crate::state::lock as state_lock;

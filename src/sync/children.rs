@@ -25,15 +25,14 @@ use crate::error::{Error, Result};
 use crate::ident::{Ident, plain};
 use crate::model::deployment::Deployment;
 use crate::pg::lock::{self, Mode};
-use crate::pg::tid::{self, Place};
-use crate::state::rejected_rows;
-
 use crate::pg::security::{self, Identity, by_index};
 use crate::pg::spi::{self, Arg, Options};
+use crate::pg::tid::{self, Place};
 use crate::pg::transient_relation::Column;
 use crate::pg::transient_relation::Work;
 use crate::state::key_rows;
 use crate::state::key_rows::key_columns;
+use crate::state::rejected_rows;
 use crate::sync::left_behind::{Aside, Candidates};
 
 /// OID of text.

@@ -1,9 +1,8 @@
 //! Rows that are left behind by a swap.
 
-use crate::pg::transient_relation::Work;
-
 use crate::catalog::reference::Reference;
 use crate::pg::tid::Place;
+use crate::pg::transient_relation::Work;
 
 /// What is left behind: its keys, in the terms of both tables.
 pub(crate) struct Aside {

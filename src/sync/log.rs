@@ -1,11 +1,8 @@
 //! The change log that is being written.
 
 use crate::catalog;
-
 use crate::error::{Error, Result};
-
 use crate::model::deployment::Deployment;
-
 use crate::pg::security::Identity;
 
 /// Size of the log in blocks.

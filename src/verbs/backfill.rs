@@ -2,21 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use crate::runner::throttle::Throttle;
-
 use crate::error::Result;
-
 use crate::model::hold::Hold;
 use crate::model::phase::Phase;
 use crate::model::settings::Settings;
 use crate::pg::clock;
 use crate::pg::xact;
-
 use crate::runner::begin;
-
-use crate::state::store;
-
 use crate::runner::step::next;
+use crate::runner::throttle::Throttle;
+use crate::state::store;
 
 /// As many batches as fit in `time`, in the caller's transaction. Ends at once where the throttle, or
 /// a pause, would make it wait.

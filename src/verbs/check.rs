@@ -1,21 +1,15 @@
 //! bg_check: the checks, and a dry run of bg_prepare that is rolled back.
 
+use crate::blueprint::build::{self, Request};
+use crate::blueprint::oid_kept;
+use crate::blueprint::preflight::facts;
 use crate::catalog;
-
 use crate::check;
 use crate::ddl::rows::Rows;
-
-use crate::blueprint::build::{self, Request};
-use crate::blueprint::preflight::facts;
-
-use crate::blueprint::oid_kept;
 use crate::error::Result;
 use crate::guard::access;
 use crate::guard::gone;
 use crate::guard::intrusion;
-use crate::state::restored;
-use crate::state::store;
-
 use crate::heap::generated;
 use crate::model::deployment::Deployment;
 use crate::model::finding::Finding;
@@ -26,6 +20,8 @@ use crate::pg::spi;
 use crate::pg::witness::Witness;
 use crate::pg::xact;
 use crate::shadow::schema;
+use crate::state::restored;
+use crate::state::store;
 
 /// All findings for a call of bg_prepare. Changes nothing: what it tries is rolled back.
 pub(crate) fn check(request: &Request, settings: &Settings) -> Result<Vec<Finding>> {

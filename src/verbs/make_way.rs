@@ -1,13 +1,11 @@
 //! bg_prepare ends a deployment that stands in its way because a table of it was dropped.
 
 use crate::error::Result;
+use crate::guard::gone::{Gone, look, require_owner};
 use crate::guard::lock as guard_lock;
 use crate::model::deployment::{Deployment, Side};
-use crate::verbs::finish;
-
 use crate::model::settings::Settings;
-
-use crate::guard::gone::{Gone, look, require_owner};
+use crate::verbs::finish;
 
 /// Ends a deployment that stands in the way of a new one of its table, or of a table of the name: where
 /// the live one is gone and made anew, or, before the swap, the offline one is gone. What came of it;

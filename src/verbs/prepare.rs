@@ -4,39 +4,32 @@ use std::time::Instant;
 
 use pgrx::PgSqlErrorCode;
 
+use crate::blueprint::build::{Request, build, definition, make_logs};
+use crate::blueprint::preflight::facts;
 use crate::capture;
 use crate::catalog::{self, Table, event_trigger};
 use crate::check;
-
-use crate::blueprint::preflight::facts;
-
-use crate::guard::access;
-use crate::guard::fingerprint;
-
-use crate::guard::lock as guard_lock;
-
 use crate::error::{Error, Result};
 use crate::failpoint;
+use crate::guard::access;
+use crate::guard::fingerprint;
+use crate::guard::lock as guard_lock;
 use crate::model::changes::Change;
 use crate::model::deployment::Deployment;
-use crate::state::restored;
-use crate::state::store;
-use crate::verbs::make_way;
-use crate::verbs::update;
-
 use crate::model::hold::Hold;
 use crate::model::settings::Settings;
 use crate::pg::lock::{self, Mode};
 use crate::pg::parse;
-use crate::pg::security::Identity;
-use crate::state::lock as state_lock;
-
 use crate::pg::relation;
+use crate::pg::security::Identity;
 use crate::plan::difference;
 use crate::plan::intrusion::Step;
-
-use crate::blueprint::build::{Request, build, definition, make_logs};
 use crate::shadow::schema;
+use crate::state::lock as state_lock;
+use crate::state::restored;
+use crate::state::store;
+use crate::verbs::make_way;
+use crate::verbs::update;
 
 /// Prepares a deployment; the second of the same call is no error.
 pub(crate) fn prepare(

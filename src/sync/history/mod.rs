@@ -30,11 +30,9 @@ use std::collections::HashSet;
 use crate::ddl::rows::Rows;
 use crate::error::Result;
 use crate::failpoint;
-use crate::model::deployment::Deployment;
-
 use crate::heap::versions::Ended;
-
 use crate::heap::versions::is_ours;
+use crate::model::deployment::Deployment;
 use crate::pg::xact::{self, Caught};
 use crate::sync::apply::Failed;
 use crate::sync::batch::{Batch, Item};

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::failpoint;
-
 use crate::heap::stamp;
 use crate::heap::stamp::Stamp;
 use crate::heap::versions::Begun;

@@ -7,7 +7,6 @@ use pgrx::pg_sys::Datum;
 
 use crate::ddl::rows::Rows;
 use crate::error::{Error, Result};
-
 use crate::heap::versions::Begun;
 use crate::heap::versions::Ended;
 use crate::heap::versions::Version;
