@@ -74,9 +74,10 @@ CREATE TABLE bluegreen.misfit (
     error       text NOT NULL,
     sqlstate    text NOT NULL,
     set_aside   boolean NOT NULL DEFAULT false,
+    found_at    timestamptz NOT NULL DEFAULT now(),
     -- The table whose row it is, where that is another one: it referred to a row that was set aside.
-    child       text,
-    found_at    timestamptz NOT NULL DEFAULT now()
+    -- Behind the others, as an upgrade adds it.
+    child       text
 );
 COMMENT ON TABLE bluegreen.misfit IS
     'Rows of green that cannot be written to blue; retried on each sync, removed when they are gone.';

@@ -1,4 +1,6 @@
 -- The calls. Written by hand, so that names, defaults and comments are as the documentation says.
+-- A function whose result or arguments become others gets another C function: a session that has loaded
+-- the library of another version then has an error, and does not crash. See docs/release.md.
 
 CREATE FUNCTION bg_check(
     source regclass, changes text DEFAULT '', target regclass DEFAULT NULL,
@@ -25,7 +27,7 @@ COMMENT ON FUNCTION bg_backfill IS
 CREATE PROCEDURE bg_run(source regclass, until text DEFAULT 'ready', INOUT phase text DEFAULT NULL)
 LANGUAGE c AS 'MODULE_PATHNAME', 'bg_run_wrapper';
 COMMENT ON PROCEDURE bg_run IS
-'Drives the deployment to ready, swapped or finished, committing after each batch. Resumable. Where the phase is reached already it runs one sync. Errors: 2D000 where it cannot commit. Locks: ACCESS SHARE on the live table while copying.';
+'Drives the deployment to ready, swapped, reverted or finished, committing after each batch. Resumable. Where the phase is reached already it runs one sync. Errors: 2D000 where it cannot commit. Locks: ACCESS SHARE on the live table while copying.';
 
 CREATE FUNCTION bg_pause(source regclass)
 RETURNS text
@@ -74,12 +76,12 @@ COMMENT ON FUNCTION bg_abort IS
 
 CREATE FUNCTION bg_status(source regclass DEFAULT NULL)
 RETURNS TABLE (
-    id bigint, source text, green text, blue text, phase text, paused boolean,
+    id bigint, source text, blue text, phase text, paused boolean,
     progress double precision, rows_copied bigint, rows_estimated bigint, rows_per_second bigint,
     eta interval, pending_changes bigint, sync_lag interval, misfits bigint, not_valid bigint,
     waiting_for text, waiting_since timestamptz, worker_pid integer, copier text, restarts bigint,
     next_step text, last_error text, created_at timestamptz, updated_at timestamptz)
-LANGUAGE c AS 'MODULE_PATHNAME', 'bg_status_wrapper';
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_status_0_2_wrapper';
 COMMENT ON FUNCTION bg_status IS
 'One row per open deployment of tables the caller owns; also a finished one when it is named. Locks: none on the table.';
 
@@ -89,29 +91,99 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'bg_blockers_wrapper';
 COMMENT ON FUNCTION bg_blockers IS
 'Who holds a lock, an old snapshot or a prepared transaction that the swap would wait for.';
 
--- Owners see their own deployments.
-CREATE VIEW bg_history WITH (security_barrier) AS
+CREATE FUNCTION bg_progress(source regclass DEFAULT NULL)
+RETURNS SETOF text
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT pg_catalog.left(pg_catalog.concat_ws(', ',
+               pg_catalog.format('%s %s [%s] %s%%', s.source, s.phase,
+                   pg_catalog.rpad(pg_catalog.repeat('#', pg_catalog.floor(20 * s.progress)::integer), 20, '.'),
+                   pg_catalog.floor(100 * s.progress)),
+               CASE WHEN s.paused THEN 'paused' END,
+               CASE WHEN s.worker_pid IS NULL AND s.phase IN ('prepared', 'copying', 'indexing')
+                    THEN 'nobody works' END,
+               'waits for ' || s.waiting_for,
+               CASE WHEN s.phase = 'copying' THEN s.rows_per_second || ' rows/s' END,
+               'copied in ' || pg_catalog.date_trunc('second', s.eta),
+               CASE WHEN s.pending_changes > 0 THEN s.pending_changes || ' changes wait' END,
+               CASE WHEN s.misfits > 0 THEN s.misfits || ' misfits' END,
+               'synced ' || pg_catalog.date_trunc('second', s.sync_lag) || ' ago'), 110)
+      FROM bg_status($1) s;
+END;
+COMMENT ON FUNCTION bg_progress IS
+'A line of at most 110 characters for each open deployment that bg_status shows, for \watch: table, phase, share of the work, and what is worth knowing now. Locks: none on the table.';
+
+CREATE FUNCTION bg_help()
+RETURNS TABLE (statement text, purpose text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT v.statement, v.purpose FROM (
+        SELECT 'SELECT * FROM bg_check(''users'', ''ADD COLUMN phone text'')' AS statement,
+               'what prevents a change, or surprises' AS purpose
+        UNION ALL SELECT 'SELECT bg_prepare(''users'', ''ADD COLUMN phone text'')', 'an offline copy with the change'
+        UNION ALL SELECT 'CALL bg_run(''users'')', 'copy the rows; again: bring changes in'
+        UNION ALL SELECT 'SELECT bg_swap(''users'')', 'the new table goes live; CALL bg_run(''users'', ''swapped'') retries longer'
+        UNION ALL SELECT 'SELECT bg_revert(''users'')', 'back to the old table, with every write since'
+        UNION ALL SELECT 'SELECT bg_finish(''users'')', 'after a swap: drop the old table'
+        UNION ALL SELECT 'SELECT bg_abort(''users'')', 'before a swap: drop the new table'
+        UNION ALL SELECT 'SELECT bg_pause(''users'')', 'let the work rest until bg_resume'
+        UNION ALL SELECT 'SELECT * FROM bg_verify(''users'')', 'compare the two tables'
+        UNION ALL SELECT 'SELECT * FROM bg_status()', 'each open deployment; bg_progress() has a line of it'
+        UNION ALL SELECT 'SELECT * FROM bg_blockers(''users'')', 'who holds what a swap would wait for'
+        UNION ALL SELECT 'SELECT * FROM bg_history()', 'every step; bg_misfits() and bg_differences(): rows'
+    ) v
+    UNION ALL
+    SELECT s.next_step, pg_catalog.format('the next step of %s, which is %s', s.source, s.phase)
+      FROM bg_status() s;
+END;
+COMMENT ON FUNCTION bg_help IS
+'The calls with an example each, then the next step of each open deployment of tables that you own.';
+
+-- Owners see their own deployments. Functions, because tools that drop or compare all views of a schema take
+-- a view here for one of the application's. Their bodies are parsed, so that a caller needs no right on the
+-- schema bluegreen.
+CREATE VIEW bluegreen.own_history WITH (security_barrier) AS
     SELECT h.id, d.source_schema::text || '.' || d.source_table::text AS source, h.deployment,
            h.step, h.phase, h.started_at, h.duration, h.count, h.detail, h.error, h.role
       FROM bluegreen.history h
       JOIN bluegreen.deployment d ON d.id = h.deployment
       JOIN pg_catalog.pg_roles r ON r.oid = d.owner AND r.rolname = d.owner_name
      WHERE pg_catalog.pg_has_role(r.oid, 'USAGE');
-GRANT SELECT ON bg_history TO PUBLIC;
-COMMENT ON VIEW bg_history IS 'Every step of the deployments of tables that you own.';
+GRANT SELECT ON bluegreen.own_history TO PUBLIC;
+COMMENT ON VIEW bluegreen.own_history IS 'What bg_history returns.';
 
-CREATE VIEW bg_differences WITH (security_barrier) AS
+CREATE FUNCTION bg_history()
+RETURNS TABLE (
+    id bigint, source text, deployment bigint, step text, phase text, started_at timestamptz,
+    duration interval, count bigint, detail text, error text, role name)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT h.id, h.source, h.deployment, h.step, h.phase, h.started_at, h.duration, h.count,
+           h.detail, h.error, h.role
+      FROM bluegreen.own_history h;
+END;
+COMMENT ON FUNCTION bg_history IS 'Every step of the deployments of tables that you own.';
+
+CREATE VIEW bluegreen.own_differences WITH (security_barrier) AS
     SELECT d.source_schema::text || '.' || d.source_table::text AS source, f.deployment,
            f.key, f.problem, f.found_at
       FROM bluegreen.difference f
       JOIN bluegreen.deployment d ON d.id = f.deployment
       JOIN pg_catalog.pg_roles r ON r.oid = d.owner AND r.rolname = d.owner_name
      WHERE pg_catalog.pg_has_role(r.oid, 'USAGE');
-GRANT SELECT ON bg_differences TO PUBLIC;
-COMMENT ON VIEW bg_differences IS
+GRANT SELECT ON bluegreen.own_differences TO PUBLIC;
+COMMENT ON VIEW bluegreen.own_differences IS 'What bg_differences returns.';
+
+CREATE FUNCTION bg_differences()
+RETURNS TABLE (source text, deployment bigint, key jsonb, problem text, found_at timestamptz)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT f.source, f.deployment, f.key, f.problem, f.found_at FROM bluegreen.own_differences f;
+END;
+COMMENT ON FUNCTION bg_differences IS
     'What the last verification by bg_run found to differ, of tables that you own.';
 
-CREATE VIEW bg_misfits WITH (security_barrier) AS
+CREATE VIEW bluegreen.own_misfits WITH (security_barrier) AS
     SELECT m.id, d.source_schema::text || '.' || d.source_table::text AS source, m.deployment,
            m.direction, m.key, m."row", m.error, m.sqlstate, m.set_aside, m.found_at,
            m.child
@@ -119,5 +191,18 @@ CREATE VIEW bg_misfits WITH (security_barrier) AS
       JOIN bluegreen.deployment d ON d.id = m.deployment
       JOIN pg_catalog.pg_roles r ON r.oid = d.owner AND r.rolname = d.owner_name
      WHERE pg_catalog.pg_has_role(r.oid, 'USAGE');
-GRANT SELECT ON bg_misfits TO PUBLIC;
-COMMENT ON VIEW bg_misfits IS 'Rows that cannot be written to the other side, of tables that you own.';
+GRANT SELECT ON bluegreen.own_misfits TO PUBLIC;
+COMMENT ON VIEW bluegreen.own_misfits IS 'What bg_misfits returns.';
+
+CREATE FUNCTION bg_misfits()
+RETURNS TABLE (
+    id bigint, source text, deployment bigint, direction text, key jsonb, "row" jsonb, error text,
+    sqlstate text, set_aside boolean, found_at timestamptz, child text)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT m.id, m.source, m.deployment, m.direction, m.key, m."row", m.error, m.sqlstate, m.set_aside,
+           m.found_at, m.child
+      FROM bluegreen.own_misfits m;
+END;
+COMMENT ON FUNCTION bg_misfits IS
+    'Rows that cannot be written to the other side, of tables that you own.';

@@ -7,12 +7,32 @@
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
 
+/// What code asks of an error besides its SQLSTATE. Nothing is found out from a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ErrorKind {
+    /// Nothing more is asked of it.
+    #[default]
+    Other,
+    /// PostgreSQL: somebody else has changed the same row of a catalog.
+    ConcurrentCatalogChange,
+    /// Too much is left to sync for the swap's own transaction.
+    Backlog,
+    /// A batch of sync parts rows that exchange values.
+    Cut,
+    /// Rows collide that may fit together with the misfits.
+    Together,
+    /// The end of a trial, by which it is rolled back.
+    Trial,
+}
+
 /// A refusal or failure of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
     /// SQLSTATE.
     pub code: PgSqlErrorCode,
+    /// What it is for our own code.
+    pub(crate) kind: ErrorKind,
     /// The fact.
     pub message: String,
     /// The cause.
@@ -27,7 +47,7 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error with a SQLSTATE and its message.
     pub fn new(code: PgSqlErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), detail: None, hint: None }
+        Self { code, kind: ErrorKind::Other, message: message.into(), detail: None, hint: None }
     }
 
     /// 55000: the object is not in the state that the call needs.
@@ -48,6 +68,18 @@ impl Error {
     /// XX000: a promise of our own was broken.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, message)
+    }
+
+    /// An error that is caught by our own code, and tells it what to do.
+    pub(crate) fn signal(kind: ErrorKind) -> Self {
+        Self::internal(format!("{kind:?} was not caught")).kind(kind)
+    }
+
+    /// Says what it is for our own code.
+    #[must_use]
+    pub(crate) fn kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
+        self
     }
 
     /// Adds the cause.

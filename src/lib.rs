@@ -17,7 +17,7 @@
 //! | `heap`, `failpoint`, `settings` | rows below SQL; points at which tests stop a step; the settings |
 //! | `pg` | the server's C interface behind safe functions |
 //! | `model` | plain data |
-//! | `ident` `error` `product` | names and errors |
+//! | `ident` `oid` `error` `product` | names, OIDs and errors |
 //!
 //! Hand-written `unsafe` is in `pg` and `heap` only.
 //!
@@ -42,6 +42,7 @@ mod guard;
 mod heap;
 mod ident;
 mod model;
+mod oid;
 mod pg;
 mod plan;
 mod product;

@@ -28,6 +28,7 @@ static SCHEMA_SUFFIX: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"_blue"));
 
 /// Defines them, and reserves their prefix.
+// Long: an entry for each setting.
 pub(crate) fn define() {
     number(
         c"bluegreen.batch_time",
@@ -48,7 +49,7 @@ pub(crate) fn define() {
     number(
         c"bluegreen.retry_for",
         c"How long tries for locks are repeated.",
-        c"Also the longest wait for snapshots that are older than the last sync.",
+        c"Also the longest wait for snapshots that are older than the last large sync.",
         &RETRY_FOR,
         0..=24 * 3600 * 1000,
         GucFlags::UNIT_MS,
@@ -76,14 +77,14 @@ pub(crate) fn define() {
     };
     switch(
         c"bluegreen.wait_for_snapshots",
-        c"Wait before the swap for snapshots older than the last sync.",
+        c"Wait before the swap for snapshots older than the last large sync.",
         c"Switched off, transactions that are older may read stale rows after the swap.",
         &WAIT_FOR_SNAPSHOTS,
     );
     switch(
         c"bluegreen.verify_before_swap",
         c"CALL bg_run(table, 'swapped') verifies the copy before it swaps.",
-        c"What differs stops it: see the view bg_differences.",
+        c"What differs stops it: see bg_differences().",
         &VERIFY_BEFORE_SWAP,
     );
     switch(
@@ -164,6 +165,7 @@ fn define_limits() {
 }
 
 /// Defines a setting that is a whole number; `flags` name its unit.
+// Parameters: what the server asks of a setting.
 fn number(
     name: &'static CStr,
     what: &'static CStr,

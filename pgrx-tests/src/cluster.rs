@@ -28,6 +28,7 @@ mod extension;
 mod options;
 pub mod server_log;
 mod standby;
+mod template;
 mod upgrade;
 mod watchdog;
 
@@ -95,7 +96,7 @@ impl Cluster {
         if !bin.join("postgres").is_file() {
             let which = if options.tree == Tree::Failpoints { " --failpoints" } else { "" };
             bail!(
-                "{} has no server yet: run `cargo run --release -p pg_bluegreen-tests -- setup{which}`",
+                "{} has no server yet: run `cargo setup{which}`",
                 workspace.server(options.tree).display()
             );
         }
@@ -288,6 +289,12 @@ impl Cluster {
         self.keep = true;
     }
 
+    /// Ends it and removes its files as the end of the process would, while the caller goes on: for
+    /// one that is never dropped, and that nobody uses any more.
+    pub fn leave(&self) {
+        self.watchdog.unleash();
+    }
+
     /// The data directory.
     pub fn data(&self) -> &Path {
         &self.data
@@ -302,15 +309,7 @@ impl Cluster {
     }
 
     fn init(&self, options: &Options) -> Result<()> {
-        let mut initdb = self.server_command("initdb");
-        initdb
-            .args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"])
-            .arg(format!("--username={SUPERUSER}"))
-            .arg("--pgdata")
-            .arg(&self.data);
-        let log = self.sockets.join("initdb.log");
-        run_logged(&mut initdb, &log).context("making a cluster")?;
-
+        self.make_files()?;
         // The server's own file stays as it is; this one is read after it.
         self.configure(options)?;
         let main = self.data.join("postgresql.conf");

@@ -1,11 +1,12 @@
 //! What needs a server from outside: the set-up, throwaway clusters, client tests, the demo, the
-//! comparison and the chaos. The package's binary is behind the aliases `cargo demo`, `cargo verify`,
-//! `cargo compare` and `cargo chaos`.
+//! comparison, the chaos and the site of the documents. The package's binary is behind the aliases
+//! `cargo demo`, `cargo verify`, `cargo compare`, `cargo chaos` and `cargo docs`.
 
 pub mod chaos;
 pub mod cluster;
 pub mod compare;
 pub mod demo;
+pub mod documents;
 pub mod journal;
 pub mod setup;
 pub mod source;

@@ -1,4 +1,5 @@
-//! The commands of this repository: `cargo demo`, `cargo verify`, `cargo compare`, `cargo chaos`.
+//! The commands of this repository: `cargo demo`, `cargo verify`, `cargo compare`, `cargo chaos`,
+//! `cargo docs`.
 
 use std::process::ExitCode;
 
@@ -6,7 +7,7 @@ use anyhow::Result;
 use bluegreen_tests::cluster::{Cluster, Options, SUPERUSER};
 use bluegreen_tests::setup::command::say;
 use bluegreen_tests::setup::{self, Tree, Workspace};
-use bluegreen_tests::{chaos, compare, demo, verify};
+use bluegreen_tests::{chaos, compare, demo, documents, verify};
 use clap::{Parser, Subcommand};
 
 /// Demo, tests and comparison of pg_bluegreen. Each sets up what is missing first.
@@ -26,6 +27,8 @@ enum Task {
     Compare(compare::Arguments),
     /// Deploy random tables under random writers while random things go wrong
     Chaos(chaos::Arguments),
+    /// Build the documents as a site in target/book, and check every link
+    Docs,
     /// Set up what is missing and install the extension, nothing else
     Setup(Build),
     /// Start a throwaway cluster with the extension and leave it running until Ctrl-C
@@ -63,6 +66,7 @@ fn run() -> Result<()> {
         Task::Verify(arguments) => verify::run(&workspace, &arguments),
         Task::Compare(arguments) => compare::run(&workspace, &arguments),
         Task::Chaos(arguments) => chaos::run(&workspace, &arguments),
+        Task::Docs => documents::book::run(&workspace),
         Task::Setup(build) => setup::install(&workspace, build.tree()),
         Task::Shell(build) => {
             setup::install(&workspace, build.tree())?;

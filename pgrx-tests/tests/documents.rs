@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bluegreen_tests::documents::{self, book, links};
 use bluegreen_tests::setup::Workspace;
 use bluegreen_tests::source::{read_all, words};
 
@@ -17,12 +18,10 @@ const HAZARDS: &str = "docs/hazards.md";
 /// The lines that each entry has.
 const LABELS: [&str; 3] = ["PostgreSQL", "pg_bluegreen", "Tests"];
 /// The size that a committed file may have.
-const MOST_BYTES: u64 = 1_000_000;
+const MAX_BYTES: u64 = 1_000_000;
 
 /// Test functions by their file, as the hazards name it; isolation specs, which have none.
 type Tests = BTreeMap<String, BTreeSet<String>>;
-/// Texts by their path from the top.
-type Documents = BTreeMap<String, String>;
 
 /// An entry of the hazards.
 struct Hazard<'a> {
@@ -159,7 +158,7 @@ fn test_functions(code: &str) -> BTreeSet<String> {
 /// All tests of the repository.
 fn all_tests(root: &Path) -> Tests {
     let mut tests = Tests::new();
-    for (folder, prefix) in [("pgrx-tests/tests", ""), ("src", "src/")] {
+    for (folder, prefix) in [("pgrx-tests/tests/suite", ""), ("src", "src/")] {
         for source in read_all(&root.join(folder)).unwrap() {
             let file = format!("{prefix}{}", source.path.display());
             tests.insert(file, test_functions(&source.code));
@@ -172,122 +171,6 @@ fn all_tests(root: &Path) -> Tests {
         }
     }
     tests
-}
-
-/// The lines of a document, each with whether it belongs to a block of code.
-fn lines(text: &str) -> impl Iterator<Item = (&str, bool)> {
-    let mut fenced = false;
-    text.lines().map(move |line| {
-        let is_fence = line.trim_start().starts_with("```");
-        fenced ^= is_fence;
-        (line, fenced || is_fence)
-    })
-}
-
-/// A document with spaces for code.
-fn without_code(text: &str) -> String {
-    let (mut in_code, mut out) = (false, String::with_capacity(text.len()));
-    for (line, fenced) in lines(text) {
-        // Code within a line may go on in the next one, but not in the next paragraph.
-        in_code &= !line.trim().is_empty();
-        for c in line.chars() {
-            in_code ^= c == '`' && !fenced;
-            out.push(if in_code || fenced || c == '`' { ' ' } else { c });
-        }
-        out.push('\n');
-    }
-    out
-}
-
-/// The links of a document, each with its line.
-fn links(text: &str) -> Vec<(usize, String)> {
-    let text = without_code(text);
-    let mut found = Vec::new();
-    for (at, mark) in text.match_indices("](") {
-        let target = text[at + mark.len()..].split([')', ' ', '\n']).next().unwrap_or_default();
-        let line = text[..at].matches('\n').count() + 1;
-        found.push((line, target.to_owned()));
-    }
-    found
-}
-
-/// The part of a link that GitHub makes of a heading.
-fn slug(heading: &str) -> String {
-    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
-    let lower = heading.trim().to_lowercase();
-    lower.chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
-}
-
-/// Where links into a document may lead: its headings, and what has an id.
-fn anchors(text: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut times: BTreeMap<String, u32> = BTreeMap::new();
-    for (line, _) in lines(text).filter(|(_, fenced)| !fenced) {
-        let heading = line.trim_start_matches('#');
-        if heading.len() < line.len() && heading.starts_with(' ') {
-            let slug = slug(heading);
-            let before = times.entry(slug.clone()).or_default();
-            found.insert(if *before == 0 { slug } else { format!("{slug}-{before}") });
-            *before += 1;
-        }
-        for (at, mark) in line.match_indices("<a id=\"") {
-            found.extend(line[at + mark.len()..].split('"').next().map(str::to_owned));
-        }
-    }
-    found
-}
-
-/// The path, from the top, of what a document names from its own place.
-fn beside(document: &str, path: &str) -> String {
-    let mut parts: Vec<&str> = document.split('/').collect();
-    parts.pop();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
-}
-
-/// Links that lead nowhere, as `document:line: target`. `exists` tells of paths from the top.
-fn broken_links(documents: &Documents, exists: impl Fn(&str) -> bool) -> Vec<String> {
-    let anchors: BTreeMap<&str, BTreeSet<String>> =
-        documents.iter().map(|(name, text)| (name.as_str(), anchors(text))).collect();
-    let mut found = Vec::new();
-    for (document, text) in documents {
-        for (line, target) in links(text) {
-            if target.contains("://") || target.starts_with("mailto:") {
-                continue;
-            }
-            let (path, anchor) = target.split_once('#').unwrap_or((target.as_str(), ""));
-            let file = if path.is_empty() { document.clone() } else { beside(document, path) };
-            let leads = exists(&file)
-                && (anchor.is_empty()
-                    || anchors.get(file.as_str()).is_some_and(|known| known.contains(anchor)));
-            if !leads {
-                found.push(format!("{document}:{line}: {target}"));
-            }
-        }
-    }
-    found
-}
-
-/// The documents at the top, and all that is directly in docs/.
-fn documents(root: &Path) -> Documents {
-    let top = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
-    let mut names = Vec::from(top.map(str::to_owned));
-    for entry in fs::read_dir(root.join("docs")).unwrap() {
-        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
-        if name.ends_with(".md") {
-            names.push(format!("docs/{name}"));
-        }
-    }
-    let read = |name: String| (name.clone(), fs::read_to_string(root.join(&name)).unwrap());
-    names.into_iter().map(read).collect()
 }
 
 /// The files that are committed.
@@ -305,7 +188,7 @@ fn tracked(root: &Path) -> Vec<PathBuf> {
 
 /// Why a file of this size and beginning must not be committed.
 fn is_unwelcome(size: u64, begins: &[u8]) -> Option<&'static str> {
-    if size > MOST_BYTES {
+    if size > MAX_BYTES {
         Some("has more than 1 MB")
     } else if begins.starts_with(b"\x7fELF") {
         Some("is a binary")
@@ -330,12 +213,19 @@ fn every_hazard_has_its_tests_and_every_test_with_a_number_its_hazard() {
 #[test]
 fn every_link_of_the_documents_leads_somewhere() {
     let workspace = Workspace::find().unwrap();
-    let documents = documents(workspace.root());
-    assert!(documents.values().any(|text| !links(text).is_empty()), "no links were found");
+    let documents = documents::read(workspace.root()).unwrap();
+    assert!(documents.values().any(|text| !links::links(text).is_empty()), "no links were found");
 
-    let found = broken_links(&documents, |path| workspace.root().join(path).exists());
+    let found = links::broken(&documents, |path| workspace.root().join(path).exists());
 
     assert!(found.is_empty(), "links that lead nowhere:\n{}", found.join("\n"));
+}
+
+#[test]
+fn every_document_is_a_page_of_the_site() {
+    let documents = documents::read(Workspace::find().unwrap().root()).unwrap();
+
+    assert_eq!(book::unlisted(&documents), [""; 0]);
 }
 
 #[test]
@@ -427,38 +317,8 @@ fn test_functions_are_told_from_others() {
 }
 
 #[test]
-fn headings_are_found_as_github_names_them() {
-    let text = "# `a_b`, and c: d!\n## Two  words\n```\n# no heading\n```\n## e\n## e\n\
-                <a id=\"f-1\"></a>\n#nor this";
-
-    let found = anchors(text).into_iter().collect::<Vec<_>>();
-
-    assert_eq!(found, ["a_b-and-c-d", "e", "e-1", "f-1", "two--words"]);
-}
-
-#[test]
-fn links_that_lead_nowhere_are_found_and_code_is_none() {
-    let documents = Documents::from([
-        (
-            "README.md".to_owned(),
-            "[a](docs/a.md) [a\nb](docs/a.md#there) [c](docs/a.md#not-there)\n[d](docs/b.md)\n\
-             [e](https://example.org/x) [f](#here)\n# Here\n`[g](nowhere)`\n```\n[h](nowhere)\n```\n\
-             [`i`](src)"
-                .to_owned(),
-        ),
-        ("docs/a.md".to_owned(), "## There\n[top](../README.md#here) [x](#nor)".to_owned()),
-    ]);
-
-    let found = broken_links(&documents, |path| ["README.md", "docs/a.md", "src"].contains(&path));
-
-    let expected =
-        ["README.md:2: docs/a.md#not-there", "README.md:3: docs/b.md", "docs/a.md:2: #nor"];
-    assert_eq!(found, expected);
-}
-
-#[test]
 fn large_files_and_binaries_are_unwelcome() {
-    assert_eq!(is_unwelcome(MOST_BYTES + 1, b"text"), Some("has more than 1 MB"));
+    assert_eq!(is_unwelcome(MAX_BYTES + 1, b"text"), Some("has more than 1 MB"));
     assert_eq!(is_unwelcome(100, b"\x7fELF"), Some("is a binary"));
-    assert_eq!(is_unwelcome(MOST_BYTES, b"ELF"), None);
+    assert_eq!(is_unwelcome(MAX_BYTES, b"ELF"), None);
 }

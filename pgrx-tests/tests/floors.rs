@@ -10,7 +10,7 @@ use bluegreen_tests::source::{Source, read_all, unsafe_outside, words};
 /// The modules at the crate's top, from below. A module imports itself and what is on lower floors, never
 /// what is beside it.
 const FLOORS: &[&[&str]] = &[
-    &["ident", "error", "product"],
+    &["ident", "oid", "error", "product"],
     &["model"],
     &["pg"],
     &["heap", "failpoint", "settings"],

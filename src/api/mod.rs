@@ -2,6 +2,7 @@
 
 mod run;
 mod status;
+mod status_0_1;
 mod verbs;
 
 use std::time::Duration;
@@ -10,7 +11,8 @@ use pgrx::datum::Interval;
 
 use crate::error::{Error, Result};
 use crate::guard::access;
-use crate::model::deployment::Deployment;
+use crate::runner::{begin, session};
+use crate::state::store::LockedDeployment;
 
 /// An argument that must be given.
 fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
@@ -24,9 +26,11 @@ fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
 }
 
 /// The deployment of a table, locked, its state fresh and both tables as we left them.
-fn begin(source: Option<pgrx::pg_sys::Oid>) -> Result<Deployment> {
-    let found = access::find(required(source, "source")?.to_u32(), access::caller())?;
-    crate::runner::begin::begin(found.id)
+fn begin(source: Option<pgrx::pg_sys::Oid>) -> Result<LockedDeployment> {
+    let found = access::find(required(source, "source")?.into(), access::caller())?;
+    let mut d = begin::begin(found.id)?;
+    session::forget_dead(&mut d)?;
+    Ok(d)
 }
 
 /// An interval argument as a time; a negative one is nothing.

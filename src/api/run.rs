@@ -22,7 +22,7 @@ fn bg_run(
     access::require_read_committed("CALL bg_run")?;
     let until = Until::parse(until.as_deref().unwrap_or("ready"))?;
     let procedure = Procedure::enter(fcinfo, "CALL bg_run")?;
-    let found = access::find(required(source, "source")?.to_u32(), access::caller())?;
+    let found = access::find(required(source, "source")?.into(), access::caller())?;
     let settings = settings::read(None, None);
     let phase = run::run(&procedure, found.id, until, &settings, |line| notice!("{line}"))?;
     Ok(PhaseRow(phase.to_string()))

@@ -1,4 +1,7 @@
 //! bg_status and bg_blockers.
+//!
+//! The C function of bg_status has the version in its name since which its columns are what they are; see
+//! [`crate::api::status_0_1`].
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys;
@@ -9,8 +12,9 @@ use crate::api::{interval, required};
 use crate::catalog;
 use crate::error::Result;
 use crate::guard::access;
+use crate::model::member::Member;
 use crate::pg::security::Identity;
-use crate::state::restored;
+use crate::settings;
 use crate::state::store;
 use crate::verbs::blockers;
 use crate::verbs::status;
@@ -19,51 +23,53 @@ use crate::verbs::status::Status;
 /// Seconds between the epochs of Unix and PostgreSQL.
 const EPOCH: f64 = 946_684_800.0;
 
-fn timestamp(seconds: f64) -> Option<TimestampWithTimeZone> {
+pub(super) fn timestamp(seconds: f64) -> Option<TimestampWithTimeZone> {
     TimestampWithTimeZone::try_from(((seconds - EPOCH) * 1_000_000.0) as i64).ok()
 }
 
-fn statuses(source: Option<pg_sys::Oid>) -> Result<Vec<Status>> {
+pub(super) fn statuses(source: Option<pg_sys::Oid>) -> Result<Vec<Status>> {
     let caller = access::caller();
     let found = match source {
-        Some(source) => vec![access::find(source.to_u32(), caller)?],
+        Some(source) => vec![access::find(source.into(), caller)?],
         None => {
             let _us = Identity::extension()?;
             let mut mine = Vec::new();
-            for d in store::open()? {
-                if catalog::is_owner(caller, d.owner)? {
-                    mine.push(d);
+            for member in store::open()? {
+                if catalog::is_owner(caller, member.owner)? {
+                    mine.push(member);
                 }
             }
             mine
         }
     };
-    found.into_iter().map(status::status).collect()
+    let settings = settings::read(None, None);
+    found.into_iter().map(|member| status::status(member, &settings)).collect()
 }
 
-/// The call that leads on.
-fn next_step(status: &Status) -> String {
-    let d = &status.deployment;
-    match status.gone {
-        _ if d.restored => restored::next_step(d),
-        Some(gone) => gone.next_step(d),
-        None => d.phase.next_step().to_owned(),
-    }
+/// The name of the offline table; none after the end.
+pub(super) fn blue(member: &Member) -> String {
+    if member.phase.is_open() { member.blue_name().plain() } else { String::new() }
 }
 
-/// What stands in its way, or the last run's error.
-fn last_error(status: &Status) -> Option<String> {
-    let d = &status.deployment;
-    match status.gone {
-        _ if d.restored => Some(restored::refusal(d).message),
-        Some(gone) => Some(gone.refusal(d).message),
-        None => d.last_error.clone(),
-    }
+/// What writes the rows of the copy, once there is one.
+pub(super) fn copier(member: &Member) -> Option<String> {
+    (!member.progress.copier.is_empty()).then(|| member.progress.copier.clone())
 }
 
+/// What it waits for.
+pub(super) fn waiting_for(status: &Status) -> Option<String> {
+    status.waiting.as_ref().map(|(why, _)| why.clone())
+}
+
+/// Since when.
+pub(super) fn waiting_since(status: &Status) -> Option<TimestampWithTimeZone> {
+    status.waiting.as_ref().and_then(|(_, since)| timestamp(*since))
+}
+
+// Long: a line for each column.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity, reason = "the columns of bg_status")]
-fn bg_status(
+fn bg_status_0_2(
     source: Option<pg_sys::Oid>,
 ) -> std::result::Result<
     TableIterator<
@@ -71,7 +77,6 @@ fn bg_status(
         (
             name!(id, i64),
             name!(source, String),
-            name!(green, String),
             name!(blue, String),
             name!(phase, String),
             name!(paused, bool),
@@ -100,31 +105,29 @@ fn bg_status(
     let rows = statuses(source)?
         .into_iter()
         .map(|s| {
-            let d = &s.deployment;
-            let open = d.phase.is_open();
+            let member = &s.member;
             (
-                d.id,
-                d.source.plain(),
-                d.source.plain(),
-                if open { d.blue_name().plain() } else { String::new() },
-                d.phase.to_string(),
-                d.paused,
+                member.id,
+                member.source.plain(),
+                blue(member),
+                member.phase.to_string(),
+                member.paused,
                 s.progress,
-                d.progress.rows_copied,
-                d.progress.rows_estimated,
+                member.progress.rows_copied,
+                member.progress.rows_estimated,
                 s.rows_per_second,
                 s.eta.map(interval),
                 s.pending,
                 s.lag.map(interval),
                 s.misfits,
                 s.not_valid,
-                s.waiting.as_ref().map(|(why, _)| why.clone()),
-                s.waiting.as_ref().and_then(|(_, since)| timestamp(*since)),
+                waiting_for(&s),
+                waiting_since(&s),
                 s.worker,
-                (!d.progress.copier.is_empty()).then(|| d.progress.copier.clone()),
-                i64::from(d.progress.restarts),
-                next_step(&s),
-                last_error(&s),
+                copier(member),
+                i64::from(member.progress.restarts),
+                s.next_step.clone(),
+                s.last_error.clone(),
                 timestamp(s.created_at),
                 timestamp(s.updated_at),
             )
@@ -151,7 +154,7 @@ fn bg_blockers(
     >,
     ErrorReport,
 > {
-    let rows: Vec<_> = blockers::blockers(required(source, "source")?.to_u32())?
+    let rows: Vec<_> = blockers::blockers(required(source, "source")?.into())?
         .into_iter()
         .map(|b| (b.pid, b.user, b.application, b.what, b.query, b.since.and_then(timestamp)))
         .collect();

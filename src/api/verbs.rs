@@ -13,8 +13,10 @@ use crate::guard::access;
 use crate::guard::gone;
 use crate::guard::intrusion::blamed;
 use crate::guard::lock as guard_lock;
-use crate::model::deployment::{Arguments, Deployment};
+use crate::model::deployment::Deployment;
 use crate::model::phase::{Event, Phase};
+use crate::model::plan::Arguments;
+use crate::oid::RelationId;
 use crate::pg::security;
 use crate::pg::statement;
 use crate::settings;
@@ -28,6 +30,7 @@ use crate::verbs::swap::Misfits;
 use crate::verbs::verify;
 
 /// The arguments that bg_check and bg_prepare share.
+// Parameters: those of the SQL functions.
 fn request(
     source: Option<pg_sys::Oid>,
     changes: Option<String>,
@@ -37,8 +40,8 @@ fn request(
     key: Option<Vec<Option<String>>>,
 ) -> Result<Request> {
     Ok(Request {
-        source: required(source, "source")?.to_u32(),
-        target: target.map(pg_sys::Oid::to_u32),
+        source: required(source, "source")?.into(),
+        target: target.map(RelationId::from),
         arguments: Arguments {
             changes: changes.unwrap_or_default(),
             target: None,
@@ -62,6 +65,7 @@ fn object(json: Option<JsonB>, name: &str) -> Result<Map<String, Value>> {
 
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity, reason = "the columns of bg_check")]
+// Parameters: those of the SQL function.
 fn bg_check(
     source: Option<pg_sys::Oid>,
     changes: Option<String>,
@@ -91,6 +95,7 @@ fn bg_check(
 }
 
 #[pg_extern(sql = false)]
+// Parameters: those of the SQL function.
 fn bg_prepare(
     source: Option<pg_sys::Oid>,
     changes: Option<String>,
@@ -113,7 +118,7 @@ fn bg_backfill(
     max_time: Option<Interval>,
 ) -> std::result::Result<String, ErrorReport> {
     access::require_read_committed("bg_backfill")?;
-    let found = access::find(required(source, "source")?.to_u32(), access::caller())?;
+    let found = access::find(required(source, "source")?.into(), access::caller())?;
     let limit = time(max_time).unwrap_or(std::time::Duration::from_secs(5));
     let phase = blamed(|| backfill::backfill(found.id, &settings::read(None, None), limit))?;
     Ok(phase.to_string())
@@ -130,17 +135,17 @@ fn bg_swap(
     let alone = statement::is_one_call(fcinfo);
     let settings = settings::read(time(lock_timeout), time(retry_for));
     let mut d = begin(source)?;
-    if d.phase == Phase::Swapped {
-        notice!("{} is swapped already", d.source.plain());
+    if d.phase() == Phase::Swapped {
+        notice!("{} is swapped already", d.first().source.plain());
     } else {
-        foretell(&d)?;
+        foretell(&d.read())?;
         let refuse = Misfits::Refuse;
         blamed(|| swap::swap(&mut d, &settings, Event::Swapped, refuse, alone))?;
     }
-    Ok(d.phase.to_string())
+    Ok(d.phase().to_string())
 }
 
-/// Tells the client what an exchange means to other sessions.
+/// Tells the client what a swap means to other sessions.
 fn foretell(d: &Deployment) -> Result<()> {
     if let Some(notice) = swap::notice(d)? {
         notice!("{notice}");
@@ -170,47 +175,48 @@ fn bg_revert(
     };
     let settings = settings::read(time(lock_timeout), time(retry_for));
     let mut d = begin(source)?;
-    if d.phase == Phase::Ready {
-        notice!("{} is not swapped: the old table is live already", d.source.plain());
+    if d.phase() == Phase::Ready {
+        notice!("{} is not swapped: the old table is live already", d.first().source.plain());
     } else {
-        foretell(&d)?;
+        foretell(&d.read())?;
         blamed(|| swap::swap(&mut d, &settings, Event::Reverted, misfits, alone))?;
     }
-    Ok(d.phase.to_string())
+    Ok(d.phase().to_string())
 }
 
 #[pg_extern(sql = false)]
 fn bg_finish(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
     access::require_read_committed("bg_finish")?;
-    let found = access::find(required(source, "source")?.to_u32(), access::caller())?;
+    let found = access::find(required(source, "source")?.into(), access::caller())?;
     // What was added to the live table since the swap is no reason to keep the old one.
     let mut d = guard_lock::lock(found.id)?;
-    if d.phase == Phase::Finished {
-        notice!("the deployment of {} is finished already", d.source.plain());
+    if d.phase() == Phase::Finished {
+        notice!("the deployment of {} is finished already", d.first().source.plain());
     } else {
         if let Some(said) = blamed(|| finish::finish(&mut d, &settings::read(None, None)))? {
             notice!("{said}");
         }
     }
-    Ok(d.phase.to_string())
+    Ok(d.phase().to_string())
 }
 
 #[pg_extern(sql = false)]
 fn bg_abort(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
     access::require_read_committed("bg_abort")?;
-    let found = access::find(required(source, "source")?.to_u32(), access::caller())?;
+    let found = access::find(required(source, "source")?.into(), access::caller())?;
     // The tables may have been changed or be gone: that is what it is for.
     let mut d = guard_lock::lock(found.id)?;
-    if d.phase == Phase::Aborted {
-        notice!("the deployment of {} is aborted already", d.source.plain());
+    if d.phase() == Phase::Aborted {
+        notice!("the deployment of {} is aborted already", d.first().source.plain());
     } else {
-        let was_gone = gone::look(&d)?.is_some();
+        let was_gone =
+            d.members().map(gone::look).collect::<Result<Vec<_>>>()?.iter().any(Option::is_some);
         let said = blamed(|| finish::abort(&mut d, &settings::read(None, None)))?;
         if was_gone {
             notice!("{said}");
         }
     }
-    Ok(d.phase.to_string())
+    Ok(d.phase().to_string())
 }
 
 #[pg_extern(sql = false)]
@@ -223,7 +229,7 @@ fn bg_verify(
     ErrorReport,
 > {
     access::require_read_committed("bg_verify")?;
-    let found = access::find(required(source, "source")?.to_u32(), access::caller())?;
+    let found = access::find(required(source, "source")?.into(), access::caller())?;
     let repair = repair.unwrap_or(false);
     let (found, cut) = verify::whole(found, &settings::read(None, None), repair)?;
     if cut {
@@ -238,10 +244,10 @@ fn bg_verify(
 
 #[pg_extern(sql = false)]
 fn bg_pause(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
-    Ok(pause::pause(required(source, "source")?.to_u32())?)
+    Ok(pause::pause(required(source, "source")?.into())?)
 }
 
 #[pg_extern(sql = false)]
 fn bg_resume(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
-    Ok(pause::resume(required(source, "source")?.to_u32())?)
+    Ok(pause::resume(required(source, "source")?.into())?)
 }

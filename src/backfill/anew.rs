@@ -12,7 +12,8 @@ use crate::catalog;
 use crate::ddl::log;
 use crate::error::Result;
 use crate::heap::receive;
-use crate::model::deployment::Deployment;
+use crate::model::member::Member;
+use crate::oid::RelationId;
 use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
@@ -31,12 +32,12 @@ const REST: Duration = Duration::from_millis(5);
 
 /// Forgets what was logged before a copy begins. The caller has green locked against TRUNCATE, no row of
 /// it was copied yet, and `soon` says that the caller commits at once.
-pub(crate) fn forget_changes(deployment: &Deployment, soon: bool) -> Result<()> {
+pub(crate) fn forget_changes(member: &Member, soon: bool) -> Result<()> {
     let _us = Identity::extension()?;
-    let name = deployment.log();
+    let name = member.log();
     let Some(oid) = catalog::relation_oid(&name)? else { return Ok(()) };
-    truncation::take(deployment.id, None)?;
-    let long = catalog::existing_table(oid)?.blocks >= LONG_BLOCKS;
+    truncation::take(member.id, None)?;
+    let long = catalog::blocks(oid)? >= LONG_BLOCKS;
     if long && soon && is_free(oid) {
         spi::run(&log::truncate(&name), &[])?;
     } else {
@@ -46,7 +47,7 @@ pub(crate) fn forget_changes(deployment: &Deployment, soon: bool) -> Result<()> 
 }
 
 /// Locks the log in a moment in which nobody writes to it: then every change in it is committed.
-fn is_free(log: u32) -> bool {
+fn is_free(log: RelationId) -> bool {
     (0..TRIES).any(|_| {
         let had = lock::relation_at_once(log, Mode::AccessExclusive);
         if !had {
@@ -58,16 +59,16 @@ fn is_free(log: u32) -> bool {
 
 /// About how many rows changed while the table was copied, where they are so many that little of the copy
 /// would be left.
-pub(crate) fn many_changed(deployment: &Deployment) -> Result<Option<i64>> {
-    let name = deployment.log();
-    let many = anew::many(deployment.progress.rows_copied);
+pub(crate) fn many_changed(member: &Member) -> Result<Option<i64>> {
+    let name = member.log();
+    let many = anew::many(member.progress.rows_copied);
     let _us = Identity::extension()?;
     let rows = spi::one::<i64>(&log::count(&name), &[Arg::Int(many)])?.unwrap_or(0);
     if rows < many {
         return Ok(None);
     }
     // One row may have changed many times.
-    let columns = deployment.mapping().from_key.columns.len();
+    let columns = member.mapping().from_key.columns.len();
     let mut keys = Distinct::default();
     let mut image = Vec::new();
     receive::each(&log::keys(&name, columns), columns, &Snapshot::now(), |key| {

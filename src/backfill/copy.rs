@@ -12,9 +12,10 @@ use crate::heap::bulk;
 use crate::heap::bulk::Inserted;
 use crate::heap::bulk::Shared;
 use crate::heap::generated;
-use crate::model::deployment::Deployment;
 use crate::model::hold::Hold;
+use crate::model::member::Member;
 use crate::model::settings::Settings;
+use crate::oid::{BlockNumber, FileNode, LineNumber};
 use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Options};
@@ -25,20 +26,20 @@ use crate::state::chunks;
 use crate::state::chunks::Kind;
 
 /// One past the largest possible offset number (pages of 32 kB): the upper bound of a TID range.
-const LINES_END: u32 = 2048;
+const LINES_END: LineNumber = 2048;
 /// Blocks of the first batch.
-const FIRST_BLOCKS: u32 = 128;
+const FIRST_BLOCKS: BlockNumber = 128;
 
 /// What wrote the rows, for those who ask how fast it may be.
 const MULTI_INSERT: &str = "multi-insert";
 
 /// Runs INSERT … SELECT in bulk, or by the server's own INSERT where that has to do it. Returns the
 /// number of rows and what wrote them.
-fn write(deployment: &Deployment, sql: &str, shared: Shared) -> Result<(u64, Option<String>)> {
-    Ok(match bulk::insert(sql, deployment.blue(), shared)? {
+fn write(member: &Member, sql: &str, shared: Shared) -> Result<(u64, Option<String>)> {
+    Ok(match bulk::insert(sql, member.blue(), shared)? {
         Inserted::Rows(count) => (count, Some(MULTI_INSERT.to_owned())),
         Inserted::ByServer(why) => (spi::run(sql, &[])?, Some(format!("insert: {why}"))),
-        Inserted::Rewritten => return Err(super::rewritten(&deployment.blue_name())),
+        Inserted::Rewritten => return Err(super::rewritten(&member.blue_name())),
     })
 }
 
@@ -56,17 +57,17 @@ pub(crate) enum Copied {
 }
 
 /// Begins the copy; `soon` says that the caller commits at once. Copies nothing yet.
-pub(crate) fn begin(deployment: &mut Deployment, soon: bool) -> Result<()> {
-    lock::relation(deployment.green(), Mode::AccessShare);
-    anew::forget_changes(deployment, soon)?;
-    let table = {
+pub(crate) fn begin(member: &mut Member, soon: bool) -> Result<()> {
+    lock::relations(member.green_relations(), Mode::AccessShare);
+    anew::forget_changes(member, soon)?;
+    let (table, blocks) = {
         let _us = Identity::extension()?;
-        catalog::existing_table(deployment.green())?
+        (catalog::existing_table(member.green())?, catalog::blocks(member.green())?)
     };
-    chunks::forget(deployment.id)?;
-    let progress = &mut deployment.progress;
+    chunks::forget(member.id)?;
+    let progress = &mut member.progress;
     progress.relfilenode = table.relfilenode;
-    progress.end_block = u32::try_from(table.blocks).unwrap_or(u32::MAX);
+    progress.end_block = u32::try_from(blocks).unwrap_or(u32::MAX);
     progress.batch_blocks = FIRST_BLOCKS;
     progress.rows_estimated = table.row_estimate;
     failpoint::reach("copy_begun");
@@ -75,14 +76,14 @@ pub(crate) fn begin(deployment: &mut Deployment, soon: bool) -> Result<()> {
 
 /// Copies the next batch and notes in `progress` how far the copy is. The caller holds the
 /// deployment's lock and commits.
-pub(crate) fn step(deployment: &mut Deployment, settings: &Settings, hold: Hold) -> Result<Copied> {
-    lock::relation(deployment.green(), Mode::AccessShare);
-    lay_out(deployment, settings)?;
-    let mut size = deployment.progress.batch_blocks;
+pub(crate) fn step(member: &mut Member, settings: &Settings, hold: Hold) -> Result<Copied> {
+    lock::relations(member.green_relations(), Mode::AccessShare);
+    lay_out(member, settings)?;
+    let mut size = member.progress.batch_blocks;
     let mut copier = None;
-    let copied = batch(deployment, settings, hold, &mut size, &mut copier)?;
-    let totals = chunks::totals(deployment.id, Kind::Blocks)?;
-    let progress = &mut deployment.progress;
+    let copied = batch(member, settings, hold, &mut size, &mut copier)?;
+    let totals = chunks::totals(member.id, Kind::Blocks)?;
+    let progress = &mut member.progress;
     progress.batch_blocks = size;
     progress.copied_blocks = progress.folded_blocks + totals.done;
     progress.rows_copied = progress.folded_rows + totals.rows;
@@ -95,8 +96,8 @@ pub(crate) fn step(deployment: &mut Deployment, settings: &Settings, hold: Hold)
 }
 
 /// Sees to it that there are ranges enough for everybody.
-fn lay_out(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
-    let (id, progress) = (deployment.id, &mut deployment.progress);
+fn lay_out(member: &mut Member, settings: &Settings) -> Result<()> {
+    let (id, progress) = (member.id, &mut member.progress);
     if progress.laid_out >= progress.end_block {
         return Ok(());
     }
@@ -119,43 +120,43 @@ fn lay_out(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
 /// Several processes may do it at the same time: it writes nothing but rows of blue and how far its
 /// range is.
 pub(crate) fn batch(
-    deployment: &Deployment,
+    member: &Member,
     settings: &Settings,
     hold: Hold,
-    size: &mut u32,
+    size: &mut BlockNumber,
     copier: &mut Option<String>,
 ) -> Result<Copied> {
-    lock::relation(deployment.green(), Mode::AccessShare);
+    lock::relations(member.green_relations(), Mode::AccessShare);
     let table = {
         let _us = Identity::extension()?;
-        catalog::existing_table(deployment.green())?
+        catalog::existing_table(member.green())?
     };
-    if deployment.progress.relfilenode != table.relfilenode {
+    if member.progress.relfilenode != table.relfilenode {
         return Ok(Copied::Rewritten);
     }
-    let Some(range) = chunks::take(deployment.id, Kind::Blocks)? else { return Ok(Copied::Others) };
+    let Some(range) = chunks::take(member.id, Kind::Blocks)? else { return Ok(Copied::Others) };
     let to = range.next.saturating_add((*size).max(1)).min(range.end);
     let began = Instant::now();
     let shared = (hold == Hold::Shared).then_some(range.end - range.next);
-    let (count, written_by) = copy_range(deployment, range.next, to, shared)?;
+    let (count, written_by) = copy_range(member, range.next, to, shared)?;
     failpoint::reach("copy_range");
     let took = began.elapsed();
     *copier = written_by;
     if to - range.next == *size {
         *size = batch::next_size(*size, took, settings.batch_time);
     }
-    chunks::advance(deployment.id, Kind::Blocks, &range, to, count)?;
+    chunks::advance(member.id, Kind::Blocks, &range, to, count)?;
     failpoint::reach("copy_advanced");
     Ok(Copied::Batch)
 }
 
 /// Gives up what was copied: a rewrite of green (VACUUM FULL, CLUSTER, TRUNCATE) moved rows without any
 /// trigger, or most rows have changed. The caller holds the deployment's lock alone.
-pub(crate) fn start_again(deployment: &mut Deployment, settings: &Settings) -> Result<()> {
-    empty_blue(deployment, settings)?;
-    chunks::forget(deployment.id)?;
-    let progress = &mut deployment.progress;
-    progress.relfilenode = 0;
+pub(crate) fn start_again(member: &mut Member, settings: &Settings) -> Result<()> {
+    empty_blue(member, settings)?;
+    chunks::forget(member.id)?;
+    let progress = &mut member.progress;
+    progress.relfilenode = FileNode::INVALID;
     progress.laid_out = 0;
     progress.folded_blocks = 0;
     progress.folded_rows = 0;
@@ -167,11 +168,11 @@ pub(crate) fn start_again(deployment: &mut Deployment, settings: &Settings) -> R
 }
 
 /// Empties blue, waiting for its readers only in short tries.
-pub(crate) fn empty_blue(deployment: &Deployment, settings: &Settings) -> Result<()> {
+pub(crate) fn empty_blue(member: &Member, settings: &Settings) -> Result<()> {
     // As the owner: TRUNCATE fires triggers that the owner may have put on blue.
-    let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
-    let blue = deployment.blue();
-    let name = deployment.blue_name();
+    let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
+    let blue = member.blue();
+    let name = member.blue_name();
     let until = Instant::now() + settings.retry_for;
     let done = lock::retry(settings.lock_timeout, until, |limit| {
         lock::all_within(&[(blue, Mode::AccessExclusive)], limit)?;
@@ -184,78 +185,146 @@ pub(crate) fn empty_blue(deployment: &Deployment, settings: &Settings) -> Result
 }
 
 fn copy_range(
-    deployment: &Deployment,
-    from: u32,
-    to: u32,
+    member: &Member,
+    from: BlockNumber,
+    to: BlockNumber,
     shared: Shared,
 ) -> Result<(u64, Option<String>)> {
-    let blue = deployment.blue_name();
-    let rows = Rows { mapping: deployment.mapping(), from: &deployment.source, to: &blue };
-    let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
-    copy_blocks(deployment, &rows, from, to, shared)
+    let blue = member.blue_name();
+    let rows = Rows { mapping: member.mapping(), from: &member.source, to: &blue };
+    let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
+    copy_blocks(member, &rows, from, to, shared)
 }
 
 /// Halves a range that fails on a row, down to the row.
 fn copy_blocks(
-    deployment: &Deployment,
+    member: &Member,
     rows: &Rows<'_>,
-    from: u32,
-    to: u32,
+    from: BlockNumber,
+    to: BlockNumber,
     shared: Shared,
 ) -> Result<(u64, Option<String>)> {
     let stored = rows.mapping.stored();
     let sql = rows.copy(from, to);
-    match generated::written(deployment.blue(), &stored, || write(deployment, &sql, shared)) {
+    match generated::written(member.blue(), &stored, || write(member, &sql, shared)) {
         Ok(done) => Ok(done),
         Err(caught) if caught.is_data_error() => {
             if to - from > 1 {
                 let middle = from + (to - from) / 2;
-                let left = copy_blocks(deployment, rows, from, middle, shared)?;
-                let right = copy_blocks(deployment, rows, middle, to, shared)?;
+                let left = copy_blocks(member, rows, from, middle, shared)?;
+                let right = copy_blocks(member, rows, middle, to, shared)?;
                 Ok((left.0 + right.0, right.1.or(left.1)))
             } else {
-                copy_lines(deployment, rows, from, 1, LINES_END, shared)
+                copy_lines(member, rows, from, (1, LINES_END), shared)
             }
+        }
+        Err(caught) if caught.is_undefined() || caught.is_damage() => {
+            Err(first_failing(member, rows, (from, to), caught.error)?)
         }
         Err(caught) => caught.raise(),
     }
 }
 
 fn copy_lines(
-    deployment: &Deployment,
+    member: &Member,
     rows: &Rows<'_>,
-    block: u32,
-    from: u32,
-    to: u32,
+    block: BlockNumber,
+    (from, to): (LineNumber, LineNumber),
     shared: Shared,
 ) -> Result<(u64, Option<String>)> {
     let stored = rows.mapping.stored();
     let sql = rows.copy_lines(block, from, to);
-    match generated::written(deployment.blue(), &stored, || write(deployment, &sql, shared)) {
+    match generated::written(member.blue(), &stored, || write(member, &sql, shared)) {
         Ok(done) => Ok(done),
         Err(caught) if caught.is_data_error() => {
             if to - from > 1 {
                 let middle = from + (to - from) / 2;
-                let left = copy_lines(deployment, rows, block, from, middle, shared)?;
-                let right = copy_lines(deployment, rows, block, middle, to, shared)?;
+                let left = copy_lines(member, rows, block, (from, middle), shared)?;
+                let right = copy_lines(member, rows, block, (middle, to), shared)?;
                 Ok((left.0 + right.0, right.1.or(left.1)))
             } else {
-                hand_to_sync(deployment, rows, block, from)?;
+                hand_to_sync(member, rows, block, from)?;
                 Ok((0, None))
             }
+        }
+        Err(caught) if caught.is_undefined() || caught.is_damage() => {
+            Err(first_failing(member, rows, (block, block.saturating_add(1)), caught.error)?)
         }
         Err(caught) => caught.raise(),
     }
 }
 
+/// The error that stops a copy, with the row that raises it: the first of the blocks. It is not handed to
+/// sync: most rows may raise it, and what is missing is not theirs.
+fn first_failing(
+    member: &Member,
+    rows: &Rows<'_>,
+    (mut from, mut to): (BlockNumber, BlockNumber),
+    mut error: Error,
+) -> Result<Error> {
+    let stored = rows.mapping.stored();
+    let fails = |sql: &str| match generated::written(member.blue(), &stored, || {
+        write(member, sql, None)
+    }) {
+        Ok(_) => Ok(None),
+        Err(caught) if caught.is_undefined() || caught.is_damage() || caught.is_data_error() => {
+            Ok(Some(caught.error))
+        }
+        Err(caught) => caught.raise(),
+    };
+    if fails(&rows.copy(from, from))?.is_some() {
+        return Ok(error);
+    }
+    while to - from > 1 {
+        let middle = from + (to - from) / 2;
+        match fails(&rows.copy(from, middle))? {
+            Some(found) => (to, error) = (middle, found),
+            None => from = middle,
+        }
+    }
+    let (mut first, mut end) = (1, LINES_END);
+    while end - first > 1 {
+        let middle = first + (end - first) / 2;
+        match fails(&rows.copy_lines(from, first, middle))? {
+            Some(found) => (end, error) = (middle, found),
+            None => first = middle,
+        }
+    }
+    let sql = rows.describe_key_at(from, first);
+    let key = xact::subtransaction(|| spi::one::<String>(&sql, &[])).ok().flatten();
+    let green = member.source.plain();
+    let place = match key {
+        Some(key) => format!("The row of {green} with the key {key} raises it."),
+        None => format!("Block {from} of {green} raises it."),
+    };
+    let detail = match error.detail.take() {
+        Some(detail) => format!("{place} {detail}"),
+        None => place,
+    };
+    let error = error.detail(detail);
+    if error.hint.is_some() {
+        return Ok(error);
+    }
+    Ok(error.hint(
+        "Correct the row in the live table, or make what it calls for (a function may need ALTER FUNCTION … SET search_path), and CALL bg_run again: it goes on where it was.",
+    ))
+}
+
 /// A row that cannot be written is put into the log: sync tries it, and records it as a misfit.
-fn hand_to_sync(deployment: &Deployment, rows: &Rows<'_>, block: u32, line: u32) -> Result<()> {
+fn hand_to_sync(
+    member: &Member,
+    rows: &Rows<'_>,
+    block: BlockNumber,
+    line: LineNumber,
+) -> Result<()> {
     let log = {
         let _us = Identity::extension()?;
-        catalog::relation_oid(&deployment.log())?
-            .ok_or_else(|| Error::state("the change log of the deployment is missing"))?
+        catalog::relation_oid(&member.log())?.ok_or_else(|| {
+            Error::state("the change log of the deployment does not exist")
+                .hint("Writes may be lost to the copy: run SELECT bg_abort(table) and begin again.")
+        })?
     };
-    let columns = deployment.mapping().from_key.columns.len();
+    let columns = member.mapping().from_key.columns.len();
     spi::with_rows(&rows.key_at(block, line), &[], Options::default(), |found, _| {
         for row in 0..found.len() {
             let key: Vec<_> = (1..=columns).map(|c| found.datum(row, c)).collect();

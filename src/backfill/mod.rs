@@ -20,10 +20,10 @@ use pgrx::PgSqlErrorCode;
 use crate::error::Error;
 use crate::ident::QualifiedName;
 
-mod allotment;
 pub(crate) mod anew;
 pub(crate) mod copy;
 pub(crate) mod index;
+mod index_build_budget;
 pub(crate) mod purge;
 
 /// A rule would make something else of what is written to blue. No row is at fault.

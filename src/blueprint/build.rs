@@ -11,47 +11,52 @@ use crate::blueprint::target::take_target;
 use crate::capture;
 use crate::catalog::{self, Table};
 use crate::ddl::{self, rights};
-use crate::dependent;
+use crate::dependent::{self, DependentPlan};
 use crate::error::{Error, Result};
 use crate::guard::intrusion;
 use crate::guard::lock as guard_lock;
 use crate::ident::{Ident, QualifiedName, plain};
 use crate::model::changes::Change;
-use crate::model::deployment::{Arguments, Deployment, Plan, Progress};
+use crate::model::dependent::{Dependents, ReattachedObject};
+use crate::model::member::{Member, TableTree};
 use crate::model::phase::Phase;
+use crate::model::plan::{Arguments, Plan, RecordedConstraint, RecordedIndex};
+use crate::model::progress::Progress;
 use crate::model::settings::Settings;
+use crate::model::version::StateVersion;
+use crate::oid::{ObjectId, RelationId, RoleId};
 use crate::pg::security::{self, Identity};
 use crate::pg::spi;
 use crate::pg::{acl, xact};
 use crate::plan::difference;
 use crate::plan::intrusion::Step;
 use crate::shadow::mapped::Sides;
-use crate::shadow::{create, mapping, remove, schema, sequences};
+use crate::shadow::{create, mapping, obstacle, remove, schema, sequences};
 use crate::state::store;
 
 /// A call of bg_prepare or bg_check.
 pub(crate) struct Request {
-    /// OID of the table.
-    pub source: u32,
-    /// OID of a hand-made target.
-    pub target: Option<u32>,
+    /// The table.
+    pub source: RelationId,
+    /// A hand-made target.
+    pub target: Option<RelationId>,
     /// The arguments as text.
     pub arguments: Arguments,
     /// Who calls.
-    pub caller: u32,
+    pub caller: RoleId,
     /// The caller's settings that names and expressions depend on, search_path included.
     pub session: BTreeMap<String, String>,
 }
 
 /// Makes both logs, with nothing of others on them. Runs as the extension.
-pub(crate) fn make_logs(d: &Deployment, table: &Table) -> Result<()> {
+pub(crate) fn make_logs(member: &Member, table: &Table) -> Result<()> {
     let unlogged = table.persistence == "u";
-    capture::make_logs(d, unlogged, |oid, name, key| {
+    capture::make_logs(member, unlogged, |oid, name, key| {
         intrusion::settle(oid, name, &intrusion::wanted_log(key, unlogged)?)
     })
 }
 
-pub(crate) fn definition(table: u32) -> Result<serde_json::Value> {
+pub(crate) fn definition(table: RelationId) -> Result<serde_json::Value> {
     let _us = Identity::extension()?;
     catalog::fingerprint(table)
 }
@@ -74,58 +79,150 @@ fn refuse_own_row_type(table: &Table, before: &serde_json::Value) -> Result<()> 
     }
 }
 
+/// What is to be built.
+pub(crate) struct Order<'a> {
+    /// The live table.
+    pub table: &'a Table,
+    /// The call.
+    pub request: &'a Request,
+    /// Its changes, parsed.
+    pub changes: &'a [Change],
+    /// The schema that the new table comes to.
+    pub blue: &'a Ident,
+    /// The deployment's number.
+    pub id: i64,
+}
+
+/// The new table while it is built, in a schema of its own.
+struct Made {
+    shadow: RelationId,
+    name: QualifiedName,
+    given_rights: Vec<(i16, Option<String>)>,
+    watch: Watch,
+}
+
+/// What the plan has of the table as it was laid out.
+struct Laid {
+    meant: serde_json::Value,
+    not_valid: Vec<RecordedConstraint>,
+    autovacuum_enabled: Option<String>,
+    indexes: Vec<RecordedIndex>,
+}
+
 /// Makes the shadow in the blue schema with everything decided. Nothing of it needs a lock on green
 /// beyond ACCESS SHARE, so bg_check uses it for its trial.
-pub(crate) fn build(
-    table: &Table,
-    request: &Request,
-    changes: &[Change],
-    blue: &Ident,
-    id: i64,
-    settings: &Settings,
-) -> Result<Deployment> {
-    let crossing = Ident::new(format!("bluegreen_{id}"));
-    let name = QualifiedName { schema: crossing.clone(), name: table.name.clone() };
+pub(crate) fn build(order: &Order<'_>, settings: &Settings) -> Result<Member> {
+    let &Order { table, request, blue, id, .. } = order;
     let class = guard_lock::lock_table()?;
     let of_its_type = definition(table.oid)?;
-    let (shadow, given_rights, autovacuum_enabled, mut adapted, mut watch);
-    {
+    let (mut made, mut adapted) = order.make(settings)?;
+    order.change(&mut made, &mut adapted)?;
+    refuse_own_row_type(table, &of_its_type)?;
+    let mappings = order.map(made.shadow)?;
+    let _us = Identity::extension()?;
+    let pairs = mappings.pairs;
+    let sequences = sequences::decide(table.oid, made.shadow, &made.name, &pairs)?;
+    refuse_taken_names(table, &collisions(made.shadow, table.oid, table.schema_oid, &sequences)?)?;
+    schema::require_own(&order.staging(), made.shadow)?;
+    let dependents = order.adapt(adapted, &made, &pairs, settings)?;
+    let laid = order.lay_out(&mut made, &pairs, class, settings)?;
+    refuse_indexes_of_others(&laid.indexes, blue, id)?;
+    let mut session = request.session.clone();
+    session.remove("search_path");
+    if !mappings.path.is_empty() {
+        session.insert("search_path".to_owned(), security::search_path(&mappings.path));
+    }
+    Ok(Member {
+        id,
+        source: table.qualified(),
+        blue_schema: blue.clone(),
+        origin: TableTree::plain(table.oid),
+        shadow: TableTree::plain(made.shadow),
+        owner: table.owner,
+        phase: Phase::Prepared,
+        paused: false,
+        arguments: request.arguments.clone(),
+        plan: Plan {
+            version: StateVersion::CURRENT,
+            forward: mappings.forward,
+            reverse: mappings.reverse,
+            indexes: laid.indexes,
+            not_valid: laid.not_valid,
+            pairs,
+            target: request.arguments.target.clone(),
+            given_rights: made.given_rights,
+            sequences,
+            autovacuum_enabled: laid.autovacuum_enabled,
+            session,
+            dependents,
+            meant: laid.meant,
+        },
+        progress: Progress { prepared_xid: xact::current_xid(), ..Progress::default() },
+        fingerprint_origin: serde_json::Value::Null,
+        fingerprint_shadow: made.watch.seen,
+        last_error: None,
+        restored: false,
+    })
+}
+
+impl Order<'_> {
+    /// The schema in which the table is built.
+    fn staging(&self) -> Ident {
+        Ident::new(format!("bluegreen_{}", self.id))
+    }
+
+    /// The table as it is now, empty, or the target; with what will hang on it.
+    fn make(&self, settings: &Settings) -> Result<(Made, DependentPlan)> {
+        let &Self { table, request, changes, blue, id } = self;
+        let staging = self.staging();
+        let name = QualifiedName { schema: staging.clone(), name: table.name.clone() };
         let _us = Identity::extension()?;
         if schema::check_blue(blue)? {
             schema::require_free(blue, &table.name, request.target)?;
         }
-        let owner = &table.owner_name;
-        spi::run(&ddl::schema::create(&crossing), &[])?;
-        catalog::require_own_schema(&crossing)?;
-        schema::revoke_all(&crossing)?;
-        spi::run(&ddl::schema::grant_create(&crossing, owner), &[])?;
-        (shadow, given_rights) = match request.target {
-            None => (like(table, &crossing)?, Vec::new()),
-            Some(target) => take_target(table, target, &crossing, settings)?,
+        spi::run(&ddl::schema::create(&staging), &[])?;
+        catalog::require_own_schema(&staging)?;
+        schema::revoke_all(&staging)?;
+        spi::run(&ddl::schema::grant_create(&staging, &table.owner_name), &[])?;
+        let (shadow, given_rights) = match request.target {
+            None => (like(table, &staging)?, Vec::new()),
+            Some(target) => take_target(table, target, &staging, settings)?,
         };
-        adapted = dependent::discover(table, &crossing, changes, request.target.is_some())?;
+        let adapted = dependent::discover(table, &staging, changes, request.target.is_some())?;
         require_alone(&adapted, id)?;
-        watch = Watch::begin(shadow, &name)?;
+        let mut watch = Watch::begin(shadow, &name)?;
         adapted.mark()?;
         watch.end(&Step::Marked)?;
         if request.target.is_none() {
             create::require_same(table, shadow)?;
         }
+        Ok((Made { shadow, name, given_rights, watch }, adapted))
     }
-    for step in create::steps(&name, changes, adapted.skipped()) {
-        let apply = || create::apply(&step, table.owner, &request.session);
-        if step.renames {
+
+    /// Applies the changes, as the owner.
+    fn change(&self, made: &mut Made, adapted: &mut DependentPlan) -> Result<()> {
+        for step in create::steps(&made.name, self.changes, adapted.skipped()) {
+            let apply = || create::apply(&step, self.table.owner, &self.request.session);
+            if step.renames {
+                let _us = Identity::extension()?;
+                schema::require_own(&self.staging(), made.shadow)?;
+                adapted.through(made.shadow, apply)?;
+            } else {
+                {
+                    let _us = Identity::extension()?;
+                    schema::require_own(&self.staging(), made.shadow)?;
+                }
+                obstacle::applied(made.shadow, &made.name, apply)?;
+            }
             let _us = Identity::extension()?;
-            schema::require_own(&crossing, shadow)?;
-            adapted.through(shadow, apply)?;
-        } else {
-            apply()?;
+            made.watch.end(&Step::Changed(self.changes))?;
         }
-        let _us = Identity::extension()?;
-        watch.end(&Step::Changed(changes))?;
+        Ok(())
     }
-    refuse_own_row_type(table, &of_its_type)?;
-    let mappings = {
+
+    /// Decides which column gets its values from where, as the owner.
+    fn map(&self, shadow: RelationId) -> Result<mapping::Mappings> {
+        let &Self { table, request, changes, .. } = self;
         let _owner = Identity::table_owner(table.owner, &request.session)?;
         mapping::decide(&Sides {
             name: &table.qualified().plain(),
@@ -136,115 +233,119 @@ pub(crate) fn build(
             forward: &request.arguments.forward,
             reverse: &request.arguments.reverse,
             key: request.arguments.key.as_deref(),
-        })?
-    };
-    let _us = Identity::extension()?;
-    let pairs = mappings.pairs;
-    let sequences = sequences::decide(table.oid, shadow, &name, &pairs)?;
-    let taken = collisions(shadow, table.oid, table.schema_oid, &sequences)?;
-    if let Some(first) = taken.first() {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
-            format!(
-                "the new table has an index or sequence {} and schema {} has a relation of that name already",
-                plain(first.as_str()),
-                plain(table.schema.as_str())
-            ),
-        )
-        .hint("Give the new index, constraint or sequence another name."));
+        })
     }
-    schema::require_own(&crossing, shadow)?;
-    adapted.require_columns(&pairs)?;
-    adapted.try_out(shadow)?;
-    adapted.require_identity(shadow, &pairs, settings.lock_timeout)?;
-    let dependents = adapted.record(
-        &name,
-        &pairs,
-        |live| {
+
+    /// Tries out what hangs on the table, and records how it is made on the new one.
+    fn adapt(
+        &self,
+        mut adapted: DependentPlan,
+        made: &Made,
+        pairs: &[(Ident, Ident)],
+        settings: &Settings,
+    ) -> Result<Dependents> {
+        let Made { shadow, name, .. } = made;
+        adapted.require_columns(pairs)?;
+        adapted.try_out(*shadow)?;
+        adapted.require_identity(*shadow, pairs, settings.lock_timeout)?;
+        let blue_of = |live: &Ident| {
             let blue = schema::blue_name(live, &settings.schema_suffix)?;
             schema::check_blue(&blue)?;
             Ok(blue)
-        },
-        shadow,
-        &request.session,
-    )?;
-    // Foreign keys that the changes add; those that were there before are their owners' business.
-    for moved in dependents.moves.iter().filter(|m| m.validate.is_some() && m.origin.on.is_empty())
-    {
-        let Some(oid) = moved.table.as_ref().map(catalog::relation_oid).transpose()?.flatten()
-        else {
-            continue;
         };
-        elsewhere::require_here(&catalog::existing_table(oid)?)?;
+        let dependents = adapted.record(name, pairs, blue_of, *shadow, &self.request.session)?;
+        // Foreign keys that the changes add; those that were there before are their owners' business.
+        let added = |m: &&ReattachedObject| m.validate.is_some() && m.origin.on.is_empty();
+        for moved in dependents.moves.iter().filter(added) {
+            let table = moved.table.as_ref().map(catalog::relation_oid).transpose()?.flatten();
+            if let Some(oid) = table {
+                elsewhere::require_here(&catalog::existing_table(oid)?)?;
+            }
+        }
+        Ok(dependents)
     }
-    let meant = create::properties_of(shadow)?;
-    let not_valid = create::take_off_not_valid(shadow, &name)?;
-    autovacuum_enabled = create::switch_autovacuum_off(&catalog::existing_table(shadow)?, &name)?;
-    schema::ensure_blue(blue, &table.schema, class, settings.retry_for)?;
-    remove::move_to(shadow, blue)?;
-    for statistics in catalog::statistics(shadow)? {
-        spi::run(&ddl::statistics::set_schema(&statistics.qualified(), blue), &[])?;
+
+    /// Moves the table to its schema, and takes off what comes back when it is filled.
+    fn lay_out(
+        &self,
+        made: &mut Made,
+        pairs: &[(Ident, Ident)],
+        class: RelationId,
+        settings: &Settings,
+    ) -> Result<Laid> {
+        let &Self { table, blue, .. } = self;
+        let shadow = made.shadow;
+        let meant = create::properties_of(shadow)?;
+        let not_valid = create::take_off_not_valid(shadow, &made.name)?;
+        let as_it_is = catalog::existing_table(shadow)?;
+        let autovacuum_enabled = create::switch_autovacuum_off(&as_it_is, &made.name)?;
+        schema::ensure_blue(blue, &table.schema, class, settings.retry_for)?;
+        remove::move_to(shadow, blue)?;
+        for statistics in catalog::statistics(shadow)? {
+            spi::run(&ddl::statistics::set_schema(&statistics.qualified(), blue), &[])?;
+        }
+        spi::run(&ddl::schema::revoke(&self.staging(), &table.owner_name), &[])?;
+        let name = QualifiedName { schema: blue.clone(), name: table.name.clone() };
+        let indexes = create::take_off_indexes(shadow, &name)?;
+        let like_green = rights::arguments(table.oid, pairs);
+        acl::replace(shadow, table.owner, rights::READ_ONLY, &like_green)?;
+        made.watch.name = name;
+        made.watch.end(&Step::Laid)?;
+        Ok(Laid { meant, not_valid, autovacuum_enabled, indexes })
     }
-    let owner = &table.owner_name;
-    spi::run(&ddl::schema::revoke(&crossing, owner), &[])?;
-    let name = QualifiedName { schema: blue.clone(), name: table.name.clone() };
-    let indexes = create::take_off_indexes(shadow, &name)?;
-    let like_green = rights::arguments(table.oid, &pairs);
-    acl::replace(shadow, table.owner, rights::READ_ONLY, &like_green)?;
-    watch.name = name;
-    watch.end(&Step::Laid)?;
-    let mut session = request.session.clone();
-    session.remove("search_path");
-    if !mappings.path.is_empty() {
-        session.insert("search_path".to_owned(), security::search_path(&mappings.path));
+}
+
+/// Refuses names of the new table's indexes and sequences that the live table's schema has already.
+fn refuse_taken_names(table: &Table, taken: &[Ident]) -> Result<()> {
+    let Some(first) = taken.first() else { return Ok(()) };
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
+        format!(
+            "the new table has an index or sequence {} and schema {} has a relation of that name already",
+            plain(first.as_str()),
+            plain(table.schema.as_str())
+        ),
+    )
+    .hint("Give the new index, constraint or sequence another name."))
+}
+
+/// Refuses names of indexes that another deployment is going to build in the same blue schema: whichever comes
+/// second would fail when its rows are copied.
+fn refuse_indexes_of_others(indexes: &[RecordedIndex], blue: &Ident, id: i64) -> Result<()> {
+    for other in store::open()?.iter().filter(|other| other.id != id && other.blue_schema == *blue)
+    {
+        let taken =
+            |index: &&RecordedIndex| other.plan.indexes.iter().any(|o| o.name == index.name);
+        if let Some(index) = indexes.iter().find(taken) {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
+                format!(
+                    "the new table has an index {} and so has the new table of {}, which has an open deployment",
+                    plain(index.name.as_str()),
+                    other.source.plain()
+                ),
+            )
+            .hint("Give the new index or constraint another name, or finish or abort that deployment first."));
+        }
     }
-    Ok(Deployment {
-        id,
-        source: table.qualified(),
-        blue_schema: blue.clone(),
-        origin: table.oid,
-        shadow,
-        owner: table.owner,
-        phase: Phase::Prepared,
-        paused: false,
-        arguments: request.arguments.clone(),
-        plan: Plan {
-            forward: mappings.forward,
-            reverse: mappings.reverse,
-            indexes,
-            not_valid,
-            pairs,
-            target: request.arguments.target.clone(),
-            given_rights,
-            sequences,
-            autovacuum_enabled,
-            session,
-            dependents,
-            meant,
-        },
-        progress: Progress { prepared_xid: xact::current_xid(), ..Progress::default() },
-        fingerprint_origin: serde_json::Value::Null,
-        fingerprint_shadow: watch.seen,
-        last_error: None,
-        restored: false,
-    })
+    Ok(())
 }
 
 /// The empty copy, with nothing of others on it.
-fn like(table: &Table, crossing: &Ident) -> Result<u32> {
+fn like(table: &Table, staging: &Ident) -> Result<RelationId> {
     let wanted = intrusion::wanted_copy(table)?;
-    create::like(table, crossing, |oid, name| intrusion::settle(oid, name, &wanted))
+    create::like(table, staging, |oid, name| intrusion::settle(oid, name, &wanted))
 }
 
 /// The new table from step to step: each does to it what it is meant to, and nothing else happens to it.
 struct Watch {
-    shadow: u32,
+    shadow: RelationId,
     name: QualifiedName,
     seen: serde_json::Value,
 }
 
 impl Watch {
-    fn begin(shadow: u32, name: &QualifiedName) -> Result<Self> {
+    fn begin(shadow: RelationId, name: &QualifiedName) -> Result<Self> {
         Ok(Self { shadow, name: name.clone(), seen: catalog::fingerprint(shadow)? })
     }
 
@@ -256,18 +357,18 @@ impl Watch {
     }
 }
 
-/// Refuses what two deployments would both carry, or what one would carry while the other exchanges the
+/// Refuses what two deployments would both carry, or what one would carry while the other swaps the
 /// table under it. Foreign keys between them are no hindrance.
-fn require_alone(adapted: &dependent::Adapted, id: i64) -> Result<()> {
+fn require_alone(adapted: &DependentPlan, id: i64) -> Result<()> {
     let touches = adapted.touches()?;
     if touches.is_empty() {
         return Ok(());
     }
-    for other in store::open()?.iter().filter(|d| d.id != id) {
+    for other in store::open()?.iter().filter(|member| member.id != id) {
         let copies = other.plan.dependents.copies.iter().map(|c| c.origin);
         let twins = other.progress.twins.iter().flat_map(|t| [Some(t.origin), t.shadow]);
-        let theirs: Vec<u32> =
-            copies.chain(twins.flatten()).chain([other.origin, other.shadow]).collect();
+        let theirs: Vec<ObjectId> =
+            copies.chain(twins.flatten()).chain(other.relations().map(ObjectId::from)).collect();
         if let Some((title, _)) = touches.iter().find(|(_, oid)| theirs.contains(oid)) {
             return Err(Error::state(format!(
                 "{title} also belongs to {}, which has an open deployment",

@@ -9,6 +9,7 @@ use crate::check::facts::Seen;
 use crate::ddl;
 use crate::error::Result;
 use crate::ident::plain;
+use crate::oid::RelationId;
 use crate::pg::plan;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
@@ -27,7 +28,7 @@ pub(crate) fn look(table: &Table) -> Result<Seen> {
         None => None,
         Some(found) => {
             let _us = Identity::extension()?;
-            let others: Vec<u32> =
+            let others: Vec<RelationId> =
                 found.relations.iter().copied().filter(|oid| *oid != table.oid).collect();
             let belongings = extension::of(&others, &found.functions)?;
             let first = belongings.into_iter().next();
@@ -46,7 +47,7 @@ pub(crate) fn look(table: &Table) -> Result<Seen> {
     for column in columns {
         let _owner = Identity::table_owner(column.owner, &BTreeMap::new())?;
         let sql = ddl::table::holds(&column.table(), &column.column, column.is_array);
-        if spi::one::<bool>(&sql, &[Arg::Oid(table.oid)])? == Some(true) {
+        if spi::one::<bool>(&sql, &[Arg::oid(table.oid)])? == Some(true) {
             let place = format!("{}.{}", column.table().plain(), plain(column.column.as_str()));
             held.push((column.extension, place));
         }

@@ -9,6 +9,7 @@ use crate::check::oid_kept;
 use crate::ddl;
 use crate::error::Result;
 use crate::model::finding::Finding;
+use crate::oid::{ObjectId, RelationId};
 use crate::pg::lock;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
@@ -20,7 +21,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 const LOCK: Duration = Duration::from_millis(100);
 
 /// A warning for each keeper, a note for each column that was not looked at.
-pub(crate) fn findings(table: u32) -> Result<Vec<Finding>> {
+pub(crate) fn findings(table: RelationId) -> Result<Vec<Finding>> {
     let (known, columns, mut found);
     {
         let _us = Identity::extension()?;
@@ -57,10 +58,10 @@ fn is_its_own(error: &crate::error::Error) -> bool {
 
 /// The OIDs that a column has, read as its table's owner: whatever planning the query may evaluate (an
 /// index's expression) is the owner's. Locks: ACCESS SHARE for the moment.
-fn look(column: &Column, known: &[Known]) -> Result<Vec<u32>> {
+fn look(column: &Column, known: &[Known]) -> Result<Vec<ObjectId>> {
     let oids: Vec<i64> = known.iter().map(|k| k.oid.into()).collect();
     let sql = ddl::kept::look(&column.table(), &column.column_name, column.is_array);
-    let text = xact::looking(|| {
+    let text = xact::rolled_back(|| {
         let _limited = lock::limited(LOCK)?;
         let _owner = Identity::table_owner(column.owner, &BTreeMap::new())?;
         spi::one::<String>(&sql, &[Arg::Ints(&oids)])

@@ -7,7 +7,8 @@ use crate::dependent;
 use crate::error::Result;
 use crate::ident::Ident;
 use crate::model::changes::Change;
-use crate::model::deployment::SequencePair;
+use crate::model::plan::SequencePair;
+use crate::oid::{RelationId, SchemaId};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 
@@ -27,6 +28,7 @@ pub(crate) fn facts(table: Table, changes: Vec<Change>) -> Result<Facts> {
         strangers: dependent::strangers(table.oid)?,
         changes,
         event_triggers: catalog::event_trigger::event_triggers()?,
+        changing_checks: catalog::changing_checks(table.oid)?,
         row_type_users: catalog::row_type::row_type_users(table.oid)?,
         has_standby: !names(
             "SELECT 'standby' AS name FROM pg_catalog.pg_stat_replication LIMIT 1",
@@ -47,9 +49,9 @@ pub(crate) fn facts(table: Table, changes: Vec<Change>) -> Result<Facts> {
 ///
 /// `pairs` are the sequences whose tables change and whose schemas do not.
 pub(crate) fn collisions(
-    shadow: u32,
-    green: u32,
-    live_schema: u32,
+    shadow: RelationId,
+    green: RelationId,
+    live_schema: SchemaId,
     pairs: &[SequencePair],
 ) -> Result<Vec<Ident>> {
     #[derive(serde::Deserialize)]
@@ -74,6 +76,6 @@ pub(crate) fn collisions(
                ELSE o.oid = ANY ($4::oid[]) AND o.relnamespace <> $3 END";
     let stay = pairs.iter().flat_map(|p| [Some(p.live), p.spare]).flatten();
     let stay: Vec<i64> = stay.map(i64::from).collect();
-    let args = [Arg::Oid(shadow), Arg::Oid(green), Arg::Oid(live_schema), Arg::Ints(&stay)];
+    let args = [Arg::oid(shadow), Arg::oid(green), Arg::oid(live_schema), Arg::Ints(&stay)];
     Ok(spi::rows::<Named>(sql, &args)?.into_iter().map(|n| n.name).collect())
 }

@@ -9,6 +9,7 @@ use crate::dependent;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::settings::Settings;
+use crate::oid::RelationId;
 use crate::pg::lock::{self, Mode};
 use crate::pg::spi::{self, Arg};
 use crate::pg::{relation, xact};
@@ -20,16 +21,16 @@ pub(super) type GivenRights = Vec<(i16, Option<String>)>;
 /// Takes a hand-made table over: its rights are noted, it gets green's name in our schema.
 pub(super) fn take_target(
     green: &Table,
-    target: u32,
-    crossing: &Ident,
+    target: RelationId,
+    staging: &Ident,
     settings: &Settings,
-) -> Result<(u32, GivenRights)> {
+) -> Result<(RelationId, GivenRights)> {
     create::check_target(green, &catalog::existing_table(target)?)?;
     let until = Instant::now() + settings.retry_for;
     lock::retry(settings.lock_timeout, until, |limit| {
         lock::all_within(&[(target, Mode::AccessExclusive)], limit).map(drop)
     })
-    .or_else(xact::Caught::raise)?;
+    .or_else(xact::SubtransactionError::raise)?;
     relation::check_not_in_use(target, "bg_prepare")?;
     let table = catalog::existing_table(target)?;
     create::check_target(green, &table)?;
@@ -51,15 +52,15 @@ pub(super) fn take_target(
          UNION ALL
          SELECT attnum, attacl::text FROM pg_catalog.pg_attribute
           WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped",
-        &[Arg::Oid(target)],
+        &[Arg::oid(target)],
     )?;
-    remove::move_to(target, crossing)?;
+    remove::move_to(target, staging)?;
     if table.name != green.name {
-        let here = QualifiedName { schema: crossing.clone(), name: table.name };
+        let here = QualifiedName { schema: staging.clone(), name: table.name };
         spi::run(&ddl::object::rename("TABLE", &here, &green.name), &[])?;
     }
     for statistics in catalog::statistics(target)? {
-        spi::run(&ddl::statistics::set_schema(&statistics.qualified(), crossing), &[])?;
+        spi::run(&ddl::statistics::set_schema(&statistics.qualified(), staging), &[])?;
     }
     Ok((target, rights.into_iter().map(|r| (r.attnum, r.acl)).collect()))
 }

@@ -12,8 +12,9 @@ use crate::catalog::{self, event_trigger::changed};
 use crate::ddl::{self, shadow};
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
-use crate::model::deployment::{Deployment, Side};
 use crate::model::key::Key;
+use crate::model::member::{Member, Side};
+use crate::oid::RelationId;
 use crate::pg::acl;
 use crate::pg::lock::{self, Mode};
 use crate::pg::security;
@@ -21,22 +22,19 @@ use crate::pg::spi;
 use crate::state::{captured, truncation};
 
 /// The two logs: the table that each is of, and its key.
-fn logs(deployment: &Deployment) -> [(Side, &Key); 2] {
-    [
-        (Side::Origin, &deployment.plan.forward.from_key),
-        (Side::Shadow, &deployment.plan.reverse.from_key),
-    ]
+fn logs(member: &Member) -> [(Side, &Key); 2] {
+    [(Side::Origin, &member.plan.forward.from_key), (Side::Shadow, &member.plan.reverse.from_key)]
 }
 
 /// Makes both logs. Runs as the extension. `settle` sees to it that nothing else was put on one when it is
-/// there: it is given its OID, its name and its key.
+/// there: it is given the log, its name and its key.
 pub(crate) fn make_logs(
-    deployment: &Deployment,
+    member: &Member,
     unlogged: bool,
-    settle: impl Fn(u32, &QualifiedName, &Key) -> Result<()>,
+    settle: impl Fn(RelationId, &QualifiedName, &Key) -> Result<()>,
 ) -> Result<()> {
-    for (side, key) in logs(deployment) {
-        let name = deployment.log_of(side);
+    for (side, key) in logs(member) {
+        let name = member.log_of(side);
         spi::run(&ddl::log::create(&name, unlogged, key), &[])?;
         let oid = catalog::relation_oid(&name)?.ok_or_else(|| {
             let fact = format!("the change log {} is not where it was made", name.plain());
@@ -53,12 +51,12 @@ pub(crate) fn make_logs(
 }
 
 /// Registers both logs and makes all triggers; green captures, blue is guarded. Runs as the extension.
-pub(crate) fn install(deployment: &Deployment) -> Result<()> {
-    for (side, key) in logs(deployment) {
-        register(deployment, side, key, &deployment.log_of(side))?;
+pub(crate) fn install(member: &Member) -> Result<()> {
+    for (side, key) in logs(member) {
+        register(member, side, key, &member.log_of(side))?;
     }
-    let blue = deployment.blue_name();
-    for (table, capture) in [(&deployment.source, true), (&blue, false)] {
+    let blue = member.blue_name();
+    for (table, capture) in [(&member.source, true), (&blue, false)] {
         for statement in shadow::create_triggers(table) {
             spi::run(&statement, &[])?;
         }
@@ -67,11 +65,11 @@ pub(crate) fn install(deployment: &Deployment) -> Result<()> {
     Ok(())
 }
 
-fn register(deployment: &Deployment, side: Side, key: &Key, log: &QualifiedName) -> Result<()> {
+fn register(member: &Member, side: Side, key: &Key, log: &QualifiedName) -> Result<()> {
     let oid = catalog::relation_oid(log)?
         .ok_or_else(|| Error::internal(format!("the log {} was not made", log.plain())))?;
     let attnums: Vec<i64> = key.columns.iter().map(|k| k.attnum.into()).collect();
-    captured::register(deployment.oid(side), oid, deployment.id, &attnums)
+    captured::register(member.oid(side), oid, member.id, &attnums)
 }
 
 /// In which form a log is.
@@ -87,12 +85,12 @@ pub(crate) enum Form {
 }
 
 /// In which form the log of a side is. Quick: it is asked under the swap's lock.
-pub(crate) fn form(deployment: &Deployment, side: Side) -> Result<Form> {
-    let Some((_, key)) = logs(deployment).into_iter().find(|(s, _)| *s == side) else {
+pub(crate) fn form(member: &Member, side: Side) -> Result<Form> {
+    let Some((_, key)) = logs(member).into_iter().find(|(s, _)| *s == side) else {
         return Ok(Form::Intact);
     };
     let types: Vec<i64> = key.columns.iter().map(|k| k.type_oid.into()).collect();
-    Ok(match catalog::log_form(&deployment.log_of(side), &types)?.as_deref() {
+    Ok(match catalog::log_form(&member.log_of(side), &types)?.as_deref() {
         Some("columns") => Form::Columns,
         Some("more") => Form::More,
         _ => Form::Intact,
@@ -104,7 +102,7 @@ pub(crate) fn form(deployment: &Deployment, side: Side) -> Result<Form> {
 pub(crate) fn empty_log(name: &QualifiedName) -> Result<()> {
     const SMALL_BLOCKS: i64 = 128;
     let Some(oid) = catalog::relation_oid(name)? else { return Ok(()) };
-    let large = catalog::existing_table(oid)?.blocks > SMALL_BLOCKS;
+    let large = catalog::blocks(oid)? > SMALL_BLOCKS;
     // Never wait for a reader of the log while everyone waits for us.
     let sql = if large && lock::relation_at_once(oid, Mode::AccessExclusive) {
         ddl::log::truncate(name)
@@ -116,15 +114,15 @@ pub(crate) fn empty_log(name: &QualifiedName) -> Result<()> {
 }
 
 /// Takes capture off: the triggers of the tables that still exist, the logs, our records.
-pub(crate) fn remove(deployment: &Deployment, tables: &[QualifiedName]) -> Result<()> {
+pub(crate) fn remove(member: &Member, tables: &[QualifiedName]) -> Result<()> {
     for table in tables {
         for statement in shadow::drop_triggers(table) {
             spi::run(&statement, &[])?;
         }
     }
     for side in [Side::Origin, Side::Shadow] {
-        spi::run(&ddl::log::drop(&deployment.log_of(side)), &[])?;
+        spi::run(&ddl::log::drop(&member.log_of(side)), &[])?;
     }
-    captured::unregister(deployment.id)?;
-    truncation::take(deployment.id, None).map(drop)
+    captured::unregister(member.id)?;
+    truncation::take(member.id, None).map(drop)
 }

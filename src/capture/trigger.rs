@@ -12,6 +12,7 @@ use pgrx::PgSqlErrorCode;
 
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
+use crate::oid::RelationId;
 use crate::pg::datum;
 use crate::pg::trigger::{Event, Firing};
 use crate::pg::{callback, lookup, security, syscache, trigger, xact};
@@ -20,7 +21,7 @@ use crate::state::change_log::{self, Entry};
 
 thread_local! {
     /// Tables of which the session was warned that nobody logs their changes.
-    static WARNED: RefCell<HashSet<u32>> = RefCell::new(HashSet::new());
+    static WARNED: RefCell<HashSet<RelationId>> = RefCell::new(HashSet::new());
 }
 
 /// Registers the triggers, and what keeps the caches true. Called once per backend, when the library is
@@ -95,7 +96,7 @@ fn guard(firing: &Firing<'_>) -> Result<()> {
 /// nowhere. An extension that keeps a table's rows in others may have given it to those. Silent in a
 /// restored database: it has no deployment of its own, or one of that name with other OIDs, which bg_status
 /// reports.
-fn warn_once(relation: u32) {
+fn warn_once(relation: RelationId) {
     let is_new = WARNED.with(|warned| warned.borrow_mut().insert(relation));
     if !is_new || captured::is_restored(relation) {
         return;

@@ -5,16 +5,16 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::ident::Ident;
-use crate::model::dependent::CopyKind;
+use crate::model::dependent::DependentKind;
+use crate::oid::{FunctionId, ObjectId, RelationId, RoleId};
 use crate::pg::spi::{self, Arg};
 
 /// A view or a function that depends on the table.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct TwinRow {
+pub(crate) struct DependentRow {
     /// What it is.
-    pub kind: CopyKind,
-    /// OID.
-    pub oid: u32,
+    pub kind: DependentKind,
+    pub oid: ObjectId,
     /// Name.
     pub name: Ident,
     /// Schema.
@@ -30,12 +30,11 @@ pub(crate) struct TwinRow {
 /// A trigger, rule or policy of the table or of one of its views.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Part {
-    /// OID.
-    pub oid: u32,
+    pub oid: ObjectId,
     /// Name.
     pub name: Ident,
     /// The relation that it is a part of.
-    pub parent: u32,
+    pub parent: RelationId,
     /// Name for messages.
     pub title: String,
     /// `tgenabled` or `ev_enabled`.
@@ -48,9 +47,9 @@ pub(crate) struct ForeignKey {
     /// Name.
     pub name: Ident,
     /// The table that has it.
-    pub child: u32,
+    pub child: RelationId,
     /// The table that it references.
-    pub parent: u32,
+    pub parent: RelationId,
     /// Schema of the child.
     pub child_schema: Ident,
     /// Name of the child.
@@ -101,15 +100,14 @@ pub(crate) struct Published {
 
 /// A policy or a rule of another table.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Other {
+pub(crate) struct ExternalReference {
     /// What it is.
-    pub kind: CopyKind,
-    /// OID.
-    pub oid: u32,
+    pub kind: DependentKind,
+    pub oid: ObjectId,
     /// Name.
     pub name: Ident,
     /// The other table.
-    pub relation: u32,
+    pub relation: RelationId,
     /// Its schema.
     pub schema: Ident,
     /// Its name.
@@ -121,17 +119,16 @@ pub(crate) struct Other {
 /// Something that a definition depends on.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Use {
-    /// OID of its catalog.
-    pub class: u32,
-    /// Its OID.
-    pub oid: u32,
-    /// OID of its owner; none for the bootstrap superuser.
-    pub owner: Option<u32>,
+    /// Its catalog.
+    pub class: RelationId,
+    pub oid: ObjectId,
+    /// Its owner; none for the bootstrap superuser.
+    pub owner: Option<RoleId>,
 }
 
 /// Something that cannot be carried over.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Stranger {
+pub(crate) struct UnsupportedDependent {
     /// What kind of object.
     pub kind: String,
     /// Its name.
@@ -144,82 +141,85 @@ struct Statement {
 }
 
 /// Views and functions that depend on the table, in the order in which they can be made.
-pub(crate) fn twins(table: u32) -> Result<Vec<TwinRow>> {
-    spi::rows(include_str!("queries/dependent/twins.sql"), &[Arg::Oid(table)])
+pub(crate) fn twins(table: RelationId) -> Result<Vec<DependentRow>> {
+    spi::rows(include_str!("queries/dependent/twins.sql"), &[Arg::oid(table)])
 }
 
 /// The table, its views and its functions.
-pub(crate) fn family(table: u32) -> Result<Vec<u32>> {
-    Ok(std::iter::once(table).chain(twins(table)?.iter().map(|t| t.oid)).collect())
+pub(crate) fn family(table: RelationId) -> Result<Vec<ObjectId>> {
+    Ok(std::iter::once(table.into()).chain(twins(table)?.iter().map(|t| t.oid)).collect())
 }
 
 /// Parts of the table and of its views, by the query of their kind.
-pub(crate) fn parts(query: &str, table: u32, views: &[u32]) -> Result<Vec<Part>> {
+pub(crate) fn parts(query: &str, table: RelationId, views: &[RelationId]) -> Result<Vec<Part>> {
     let views = longs(views);
-    spi::rows(query, &[Arg::Oid(table), Arg::Ints(&views)])
+    spi::rows(query, &[Arg::oid(table), Arg::Ints(&views)])
 }
 
 /// Foreign keys from the table and to it.
-pub(crate) fn foreign_keys(table: u32) -> Result<Vec<ForeignKey>> {
-    spi::rows(include_str!("queries/dependent/foreign_keys.sql"), &[Arg::Oid(table)])
+pub(crate) fn foreign_keys(table: RelationId) -> Result<Vec<ForeignKey>> {
+    spi::rows(include_str!("queries/dependent/foreign_keys.sql"), &[Arg::oid(table)])
 }
 
 /// Publications that name the table.
-pub(crate) fn publications(table: u32) -> Result<Vec<Published>> {
-    spi::rows(include_str!("queries/dependent/publications.sql"), &[Arg::Oid(table)])
+pub(crate) fn publications(table: RelationId) -> Result<Vec<Published>> {
+    spi::rows(include_str!("queries/dependent/publications.sql"), &[Arg::oid(table)])
 }
 
 /// Publications of everything in the table's schema.
-pub(crate) fn schema_publications(table: u32) -> Result<Vec<Published>> {
-    spi::rows(include_str!("queries/dependent/schema_publications.sql"), &[Arg::Oid(table)])
+pub(crate) fn schema_publications(table: RelationId) -> Result<Vec<Published>> {
+    spi::rows(include_str!("queries/dependent/schema_publications.sql"), &[Arg::oid(table)])
 }
 
 /// A generated column of the index that is the table's replica identity, which is not sent to subscribers.
-pub(crate) fn identity_not_sent(table: u32) -> Result<Option<Ident>> {
+pub(crate) fn identity_not_sent(table: RelationId) -> Result<Option<Ident>> {
     #[derive(Deserialize)]
     struct Column {
         name: Ident,
     }
     let query = include_str!("queries/dependent/identity_not_sent.sql");
-    Ok(spi::rows::<Column>(query, &[Arg::Oid(table)])?.pop().map(|c| c.name))
+    Ok(spi::rows::<Column>(query, &[Arg::oid(table)])?.pop().map(|c| c.name))
 }
 
 /// Policies and rules of other tables that depend on the table, its views or functions (`family`).
-pub(crate) fn others(table: u32, family: &[u32]) -> Result<Vec<Other>> {
+pub(crate) fn others(table: RelationId, family: &[ObjectId]) -> Result<Vec<ExternalReference>> {
     let family = longs(family);
-    let args = [Arg::Oid(table), Arg::Ints(&family)];
+    let args = [Arg::oid(table), Arg::Ints(&family)];
     spi::rows(include_str!("queries/dependent/others.sql"), &args)
 }
 
 /// What hangs on the table, its views or functions (`family`) and cannot be carried over.
-pub(crate) fn strangers(table: u32, family: &[u32]) -> Result<Vec<Stranger>> {
+pub(crate) fn strangers(
+    table: RelationId,
+    family: &[ObjectId],
+) -> Result<Vec<UnsupportedDependent>> {
     let family = longs(family);
-    let args = [Arg::Oid(table), Arg::Ints(&family)];
+    let args = [Arg::oid(table), Arg::Ints(&family)];
     spi::rows(include_str!("queries/dependent/strangers.sql"), &args)
 }
 
 /// The statements that make an object again, by the query of its kind; in `schema`, where it lives in
 /// one.
-pub(crate) fn make(query: &str, oid: u32, schema: Option<&Ident>) -> Result<Vec<String>> {
+pub(crate) fn make(query: &str, oid: ObjectId, schema: Option<&Ident>) -> Result<Vec<String>> {
     let schema = schema.map(|schema| Arg::Text(schema.as_str()));
-    let args: Vec<_> = [Arg::Oid(oid)].into_iter().chain(schema).collect();
+    let args: Vec<_> = [Arg::oid(oid)].into_iter().chain(schema).collect();
     statements(spi::rows(query, &args)?)
 }
 
 /// The statements that give a copy of a materialized view the settings that depend on its types.
-pub(crate) fn settings(original: u32, copy: u32) -> Result<Vec<String>> {
+pub(crate) fn settings(original: RelationId, copy: RelationId) -> Result<Vec<String>> {
     let query = include_str!("queries/dependent/materialized_view_settings.sql");
-    statements(spi::rows(query, &[Arg::Oid(original), Arg::Oid(copy)])?)
+    statements(spi::rows(query, &[Arg::oid(original), Arg::oid(copy)])?)
 }
 
 /// The statement by which a policy or a rule of another table gets its expressions.
-pub(crate) fn say(kind: CopyKind, oid: u32) -> Result<Vec<String>> {
-    let query = if kind == CopyKind::Policy {
+pub(crate) fn say(kind: DependentKind, oid: ObjectId) -> Result<Vec<String>> {
+    let query = if kind == DependentKind::Policy {
         include_str!("queries/dependent/say_policy.sql")
     } else {
         include_str!("queries/dependent/say_rule.sql")
     };
-    statements(spi::rows(query, &[Arg::Oid(oid)])?)
+    statements(spi::rows(query, &[Arg::oid(oid)])?)
 }
 
 fn statements(rows: Vec<Statement>) -> Result<Vec<String>> {
@@ -232,54 +232,54 @@ fn statements(rows: Vec<Statement>) -> Result<Vec<String>> {
 }
 
 /// Marks of a table: statements, and whether they need its indexes.
-pub(crate) fn marks(table: u32) -> Result<Vec<(String, bool)>> {
+pub(crate) fn marks(table: RelationId) -> Result<Vec<(String, bool)>> {
     #[derive(Deserialize)]
     struct Mark {
         statement: String,
         late: bool,
     }
     let rows: Vec<Mark> =
-        spi::rows(include_str!("queries/dependent/marks.sql"), &[Arg::Oid(table)])?;
+        spi::rows(include_str!("queries/dependent/marks.sql"), &[Arg::oid(table)])?;
     Ok(rows.into_iter().map(|m| (m.statement, m.late)).collect())
 }
 
 /// What an object of a catalog depends on; a row type stands for its relation.
-pub(crate) fn needs(catalog: &str, oid: u32) -> Result<Vec<Use>> {
-    let args = [Arg::Text(catalog), Arg::Oid(oid)];
+pub(crate) fn needs(catalog: &str, oid: ObjectId) -> Result<Vec<Use>> {
+    let args = [Arg::Text(catalog), Arg::oid(oid)];
     spi::rows(include_str!("queries/dependent/needs.sql"), &args)
 }
 
 /// Numbers of the columns of `table` that an object of a catalog depends on.
-pub(crate) fn columns_used(catalog: &str, oid: u32, table: u32) -> Result<Vec<i16>> {
+pub(crate) fn columns_used(catalog: &str, oid: ObjectId, table: RelationId) -> Result<Vec<i16>> {
     #[derive(Deserialize)]
     struct Column {
         attnum: i16,
     }
-    let args = [Arg::Text(catalog), Arg::Oid(oid), Arg::Oid(table)];
+    let args = [Arg::Text(catalog), Arg::oid(oid), Arg::oid(table)];
     let rows: Vec<Column> = spi::rows(include_str!("queries/dependent/columns_used.sql"), &args)?;
     Ok(rows.into_iter().map(|c| c.attnum).collect())
 }
 
 /// Schemas of types that columns of the shadow have and none of the origin has.
-pub(crate) fn schemas_of_new_types(origin: u32, shadow: u32) -> Result<Vec<Ident>> {
+pub(crate) fn schemas_of_new_types(origin: RelationId, shadow: RelationId) -> Result<Vec<Ident>> {
     #[derive(Deserialize)]
     struct Named {
         name: Ident,
     }
-    let args = [Arg::Oid(origin), Arg::Oid(shadow)];
+    let args = [Arg::oid(origin), Arg::oid(shadow)];
     let query = include_str!("queries/dependent/schemas_of_new_types.sql");
     Ok(spi::rows::<Named>(query, &args)?.into_iter().map(|row| row.name).collect())
 }
 
 /// Owner of a relation or a function.
-pub(crate) fn owner(oid: u32) -> Result<Option<u32>> {
+pub(crate) fn owner(oid: ObjectId) -> Result<Option<RoleId>> {
     let sql = "SELECT coalesce((SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = $1),
                       (SELECT p.proowner FROM pg_catalog.pg_proc p WHERE p.oid = $1))::int8";
-    Ok(spi::one_kept::<i64>(sql, &[Arg::Oid(oid)])?.map(|oid| oid as u32))
+    Ok(spi::one_kept::<i64>(sql, &[Arg::oid(oid)])?.map(|oid| RoleId::new(oid as u32)))
 }
 
 /// The part of that name of a relation: a trigger, a rule or a policy, by its catalog.
-pub(crate) fn part(catalog: &str, relation: u32, name: &Ident) -> Result<Option<u32>> {
+pub(crate) fn part(catalog: &str, relation: RelationId, name: &Ident) -> Result<Option<ObjectId>> {
     let sql = match catalog {
         "pg_catalog.pg_trigger" => {
             "SELECT oid::int8 FROM pg_catalog.pg_trigger WHERE tgrelid = $1 AND tgname = $2 AND NOT tgisinternal"
@@ -289,15 +289,15 @@ pub(crate) fn part(catalog: &str, relation: u32, name: &Ident) -> Result<Option<
         }
         _ => "SELECT oid::int8 FROM pg_catalog.pg_policy WHERE polrelid = $1 AND polname = $2",
     };
-    let args = [Arg::Oid(relation), Arg::Text(name.as_str())];
-    Ok(spi::one_kept::<i64>(sql, &args)?.map(|oid| oid as u32))
+    let args = [Arg::oid(relation), Arg::Text(name.as_str())];
+    Ok(spi::one_kept::<i64>(sql, &args)?.map(|oid| ObjectId::new(oid as u32)))
 }
 
 /// Functions of that name in a schema.
-pub(crate) fn functions(schema: &Ident, name: &Ident) -> Result<Vec<u32>> {
+pub(crate) fn functions(schema: &Ident, name: &Ident) -> Result<Vec<FunctionId>> {
     #[derive(Deserialize)]
     struct Row {
-        oid: u32,
+        oid: FunctionId,
     }
     let sql = "SELECT p.oid::int8 AS oid FROM pg_catalog.pg_proc p
                  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
@@ -307,12 +307,12 @@ pub(crate) fn functions(schema: &Ident, name: &Ident) -> Result<Vec<u32>> {
 }
 
 /// A function as SQL names it, qualified.
-pub(crate) fn function_name(oid: u32) -> Result<Option<String>> {
+pub(crate) fn function_name(oid: FunctionId) -> Result<Option<String>> {
     let sql = "SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p WHERE p.oid = $1";
-    spi::one(sql, &[Arg::Oid(oid)])
+    spi::one(sql, &[Arg::oid(oid)])
 }
 
-/// OIDs for an argument.
-fn longs(oids: &[u32]) -> Vec<i64> {
-    oids.iter().map(|oid| i64::from(*oid)).collect()
+/// For an argument.
+fn longs<Id: Copy + Into<i64>>(oids: &[Id]) -> Vec<i64> {
+    oids.iter().map(|oid| (*oid).into()).collect()
 }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
+use crate::oid::{FunctionId, RelationId, RoleId};
 use crate::pg::spi::{self, Arg};
 
 /// A column of an extension's table that can hold the OID of a table.
@@ -15,8 +16,8 @@ pub(crate) struct OidColumn {
     pub column: Ident,
     /// The extension.
     pub extension: String,
-    /// OID of the table's owner.
-    pub owner: u32,
+    /// The table's owner.
+    pub owner: RoleId,
     /// It holds several.
     pub is_array: bool,
 }
@@ -43,9 +44,9 @@ pub(crate) fn oid_columns() -> Result<Vec<OidColumn>> {
 }
 
 /// Whose these relations and functions are; those of extensions first.
-pub(crate) fn of(relations: &[u32], functions: &[u32]) -> Result<Vec<Belonging>> {
-    let longs = |oids: &[u32]| oids.iter().map(|oid| i64::from(*oid)).collect::<Vec<_>>();
-    let (relations, functions) = (longs(relations), longs(functions));
+pub(crate) fn of(relations: &[RelationId], functions: &[FunctionId]) -> Result<Vec<Belonging>> {
+    let relations: Vec<i64> = relations.iter().copied().map(i64::from).collect();
+    let functions: Vec<i64> = functions.iter().copied().map(i64::from).collect();
     let args = [Arg::Ints(&relations), Arg::Ints(&functions)];
     spi::rows(include_str!("queries/of_extensions.sql"), &args)
 }

@@ -6,18 +6,18 @@ use serde::Deserialize;
 
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
+use crate::oid::{ObjectId, RelationId, RoleId};
 use crate::pg::spi::{self, Arg};
 
 /// A table with more rows is looked at by an index on the column only.
-pub(crate) const MOST_ROWS: i64 = 100_000;
+pub(crate) const MAX_ROWS: i64 = 100_000;
 /// The same for its size in bytes.
-const MOST_BYTES: i64 = 100 << 20;
+const MAX_BYTES: i64 = 100 << 20;
 
 /// An OID that is another one after a swap.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Known {
-    /// The OID.
-    pub oid: u32,
+    pub oid: ObjectId,
     /// What has it, in words.
     pub what: String,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Column {
     /// Its name.
     pub column_name: Ident,
     /// Owner of the table.
-    pub owner: u32,
+    pub owner: RoleId,
     /// Its values are arrays.
     pub is_array: bool,
     /// Reading it would take too long.
@@ -49,19 +49,18 @@ impl Column {
 pub(crate) struct Keeper {
     /// It, in words.
     pub what: String,
-    /// The OID.
-    pub oid: u32,
+    pub oid: ObjectId,
 }
 
 /// OIDs that are others after a swap: of the table, its row type, indexes, views, functions.
-pub(crate) fn known(table: u32, family: &[u32]) -> Result<Vec<Known>> {
+pub(crate) fn known(table: RelationId, family: &[ObjectId]) -> Result<Vec<Known>> {
     let family: Vec<i64> = family.iter().map(|oid| i64::from(*oid)).collect();
-    spi::rows(include_str!("queries/kept_oids.sql"), &[Arg::Oid(table), Arg::Ints(&family)])
+    spi::rows(include_str!("queries/kept_oids.sql"), &[Arg::oid(table), Arg::Ints(&family)])
 }
 
 /// Columns that may have some.
 pub(crate) fn columns() -> Result<Vec<Column>> {
-    let args = [Arg::Int(MOST_ROWS), Arg::Int(MOST_BYTES)];
+    let args = [Arg::Int(MAX_ROWS), Arg::Int(MAX_BYTES)];
     spi::rows(include_str!("queries/kept_columns.sql"), &args)
 }
 
@@ -70,7 +69,7 @@ pub(crate) fn arguments(known: &[Known]) -> Result<Vec<Keeper>> {
     #[derive(Deserialize)]
     struct Row {
         what: String,
-        oid: u32,
+        oid: ObjectId,
     }
     let oids: Vec<i64> = known.iter().map(|k| k.oid.into()).collect();
     let rows: Vec<Row> =
@@ -88,7 +87,7 @@ pub(crate) fn constants(known: &[Known]) -> Result<Vec<Keeper>> {
     let pattern = pattern(known);
     let rows: Vec<Row> =
         spi::rows(include_str!("queries/kept_constants.sql"), &[Arg::Text(&pattern)])?;
-    let oids: BTreeSet<u32> = known.iter().map(|k| k.oid).collect();
+    let oids: BTreeSet<ObjectId> = known.iter().map(|k| k.oid).collect();
     let keeper = |row: Row| {
         let oid = of_bytes(&row.bytes).filter(|oid| oids.contains(oid))?;
         Some(Keeper { what: row.what, oid })
@@ -105,7 +104,7 @@ fn pattern(known: &[Known]) -> String {
         signed if signed < 0 => format!("(?:{byte}|{signed})"),
         _ => byte.to_string(),
     };
-    let one = |known: &Known| known.oid.to_ne_bytes().map(byte).join(" ");
+    let one = |known: &Known| known.oid.get().to_ne_bytes().map(byte).join(" ");
     let all = known.iter().map(one).collect::<Vec<_>>().join("|");
     // A number that is cast stays one.
     format!(
@@ -113,10 +112,10 @@ fn pattern(known: &[Known]) -> String {
     )
 }
 
-fn of_bytes(text: &str) -> Option<u32> {
+fn of_bytes(text: &str) -> Option<ObjectId> {
     let byte = |word: &str| word.parse::<i16>().ok().map(|n| n.to_le_bytes()[0]);
     let bytes: Option<Vec<u8>> = text.split(' ').map(byte).collect();
-    Some(u32::from_ne_bytes(bytes?.try_into().ok()?))
+    Some(ObjectId::new(u32::from_ne_bytes(bytes?.try_into().ok()?)))
 }
 
 #[cfg(test)]
@@ -125,7 +124,7 @@ mod tests {
 
     #[test]
     fn bytes_with_and_without_a_sign_are_the_same_oid() {
-        let oid = u32::from_ne_bytes([183, 64, 0, 1]);
+        let oid = ObjectId::new(u32::from_ne_bytes([183, 64, 0, 1]));
         assert_eq!(of_bytes("-73 64 0 1"), Some(oid));
         assert_eq!(of_bytes("183 64 0 1"), Some(oid));
         assert_eq!(of_bytes("183 64 0"), None);

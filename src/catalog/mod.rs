@@ -15,28 +15,30 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
-use crate::model::deployment::{RecordedConstraint, RecordedIndex};
 use crate::model::key::{Equality, Key, KeyColumn};
+use crate::model::plan::{RecordedConstraint, RecordedIndex};
+use crate::oid::{
+    CollationId, ConstraintId, FileNode, ObjectId, OperatorClassId, OperatorId, RelationId, RoleId,
+    SchemaId, TypeId,
+};
 use crate::pg::opclass;
 use crate::pg::spi::{self, Arg};
 
 /// What a table is.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Table {
-    /// OID.
-    pub oid: u32,
+    pub oid: RelationId,
     /// Schema.
     pub schema: Ident,
     /// Name.
     pub name: Ident,
-    /// OID of the schema.
-    pub schema_oid: u32,
+    pub schema_oid: SchemaId,
     /// `relkind`.
     pub kind: String,
     /// `relpersistence`.
     pub persistence: String,
-    /// OID of the owner.
-    pub owner: u32,
+    /// Owner.
+    pub owner: RoleId,
     /// Name of the owner.
     pub owner_name: Ident,
     /// A partition of another table.
@@ -50,7 +52,7 @@ pub(crate) struct Table {
     /// `relreplident`.
     pub replica_identity: String,
     /// File number.
-    pub relfilenode: u32,
+    pub relfilenode: FileNode,
     /// Estimated rows.
     pub row_estimate: i64,
     /// A catalog or a table of ours.
@@ -65,8 +67,6 @@ pub(crate) struct Table {
     pub toast_options: Vec<String>,
     /// Comment.
     pub comment: Option<String>,
-    /// Size in blocks.
-    pub blocks: i64,
 }
 
 impl Table {
@@ -83,18 +83,18 @@ pub(crate) struct Column {
     pub attnum: i16,
     /// Name.
     pub name: Ident,
-    /// OID of its type.
-    pub type_oid: u32,
+    /// Type.
+    pub type_oid: TypeId,
     /// Type modifier.
     pub typmod: i32,
     /// Type as SQL.
     pub type_sql: String,
-    /// OID of the base type, when the type is a domain; else the type.
-    pub base_oid: u32,
+    /// The base type, when the type is a domain; else the type.
+    pub base_oid: TypeId,
     /// The base type as SQL.
     pub base_sql: String,
-    /// OID of its collation, 0 for none.
-    pub collation: u32,
+    /// Its collation, 0 for none.
+    pub collation: CollationId,
     /// The collation as SQL.
     pub collation_sql: Option<String>,
     /// NOT NULL.
@@ -128,13 +128,21 @@ pub(crate) struct Index {
 /// A CHECK constraint.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Check {
-    /// OID.
-    pub oid: u32,
+    pub oid: ConstraintId,
     /// What is needed to add it again.
     #[serde(flatten)]
     pub recorded: RecordedConstraint,
     /// Validated.
     pub valid: bool,
+}
+
+/// A CHECK constraint whose result may change without a change of the row.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ChangingCheck {
+    /// Name.
+    pub name: Ident,
+    /// What it calls, as messages name it.
+    pub calls: String,
 }
 
 /// An extended statistics object.
@@ -164,16 +172,16 @@ pub(crate) struct Sequence {
     pub attnum: i16,
     /// The column.
     pub column: Ident,
-    /// OID of the sequence.
-    pub oid: u32,
+    /// The sequence.
+    pub oid: RelationId,
     /// Its schema.
     pub schema: Ident,
     /// Its name.
     pub name: Ident,
     /// `i` identity, `a` serial.
     pub kind: char,
-    /// OID of its type.
-    pub type_oid: u32,
+    /// Its type.
+    pub type_oid: TypeId,
     /// Its far end is that of its type.
     pub at_type_limit: bool,
     /// It counts upwards.
@@ -215,13 +223,13 @@ pub(crate) struct Blocker {
     pub since: Option<f64>,
 }
 
-/// What the table is; None when there is no such relation.
-pub(crate) fn table(oid: u32) -> Result<Option<Table>> {
-    Ok(spi::rows(include_str!("queries/table.sql"), &[Arg::Oid(oid)])?.pop())
+/// What the table is; None when there is no such relation. Waits for nobody's lock.
+pub(crate) fn table(oid: RelationId) -> Result<Option<Table>> {
+    Ok(spi::rows(include_str!("queries/table.sql"), &[Arg::oid(oid)])?.pop())
 }
 
 /// The table, which must exist.
-pub(crate) fn existing_table(oid: u32) -> Result<Table> {
+pub(crate) fn existing_table(oid: RelationId) -> Result<Table> {
     table(oid)?.ok_or_else(|| {
         Error::new(
             pgrx::PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
@@ -231,60 +239,75 @@ pub(crate) fn existing_table(oid: u32) -> Result<Table> {
     })
 }
 
+/// Its size in blocks. Waits for somebody who has locked it ACCESS EXCLUSIVE.
+pub(crate) fn blocks(oid: RelationId) -> Result<i64> {
+    let sql = "SELECT pg_catalog.pg_relation_size($1::oid) / pg_catalog.current_setting('block_size')::int8";
+    Ok(spi::one_kept(sql, &[Arg::oid(oid)])?.unwrap_or(0))
+}
+
 /// Its columns, in order.
-pub(crate) fn columns(oid: u32) -> Result<Vec<Column>> {
-    spi::rows(include_str!("queries/columns.sql"), &[Arg::Oid(oid)])
+pub(crate) fn columns(oid: RelationId) -> Result<Vec<Column>> {
+    spi::rows(include_str!("queries/columns.sql"), &[Arg::oid(oid)])
 }
 
 /// The default or generation expression of a column as the server stores it.
-pub(crate) fn default_tree(oid: u32, column: i16) -> Result<Option<String>> {
+pub(crate) fn default_tree(oid: RelationId, column: i16) -> Result<Option<String>> {
     let sql = "SELECT d.adbin::text FROM pg_catalog.pg_attrdef d
                 WHERE d.adrelid = $1 AND d.adnum = $2";
-    spi::one_kept(sql, &[Arg::Oid(oid), Arg::Int(column.into())])
+    spi::one_kept(sql, &[Arg::oid(oid), Arg::Int(column.into())])
 }
 
 /// Its indexes, primary key first.
-pub(crate) fn indexes(oid: u32) -> Result<Vec<Index>> {
-    spi::rows(include_str!("queries/indexes.sql"), &[Arg::Oid(oid)])
+pub(crate) fn indexes(oid: RelationId) -> Result<Vec<Index>> {
+    spi::rows(include_str!("queries/indexes.sql"), &[Arg::oid(oid)])
 }
 
 /// Its CHECK constraints.
-pub(crate) fn checks(oid: u32) -> Result<Vec<Check>> {
-    spi::rows(include_str!("queries/checks.sql"), &[Arg::Oid(oid)])
+pub(crate) fn checks(oid: RelationId) -> Result<Vec<Check>> {
+    spi::rows(include_str!("queries/checks.sql"), &[Arg::oid(oid)])
+}
+
+/// Its CHECK constraints whose result may change without a change of the row.
+pub(crate) fn changing_checks(oid: RelationId) -> Result<Vec<ChangingCheck>> {
+    spi::rows(include_str!("queries/changing_checks.sql"), &[Arg::oid(oid)])
 }
 
 /// Its extended statistics.
-pub(crate) fn statistics(oid: u32) -> Result<Vec<Statistics>> {
-    spi::rows(include_str!("queries/statistics.sql"), &[Arg::Oid(oid)])
+pub(crate) fn statistics(oid: RelationId) -> Result<Vec<Statistics>> {
+    spi::rows(include_str!("queries/statistics.sql"), &[Arg::oid(oid)])
 }
 
 /// The sequences that its columns own.
-pub(crate) fn sequences(oid: u32) -> Result<Vec<Sequence>> {
-    spi::rows(include_str!("queries/sequences.sql"), &[Arg::Oid(oid)])
+pub(crate) fn sequences(oid: RelationId) -> Result<Vec<Sequence>> {
+    spi::rows(include_str!("queries/sequences.sql"), &[Arg::oid(oid)])
 }
 
 /// Who holds what a swap would wait for: locks on `relations`, snapshots older than `drain_xid`.
-pub(crate) fn blockers(relations: &[u32], drain_xid: u64, caller: u32) -> Result<Vec<Blocker>> {
+pub(crate) fn blockers(
+    relations: &[RelationId],
+    drain_xid: u64,
+    caller: RoleId,
+) -> Result<Vec<Blocker>> {
     let relations: Vec<i64> = relations.iter().map(|oid| i64::from(*oid)).collect();
-    let args = [Arg::Ints(&relations), Arg::Int(drain_xid as i64), Arg::Oid(caller)];
+    let args = [Arg::Ints(&relations), Arg::Int(drain_xid as i64), Arg::oid(caller)];
     spi::rows(include_str!("queries/blockers.sql"), &args)
 }
 
 /// The pids of walsenders that make the first copy of a subscription of the table, as a moment before
 /// `xid` saw it.
-pub(crate) fn first_copies(table: u32, xid: u64) -> Result<Option<String>> {
+pub(crate) fn first_copies(table: RelationId, xid: u64) -> Result<Option<String>> {
     // What others do is remembered within a transaction.
     spi::one_kept::<bool>("SELECT pg_catalog.pg_stat_clear_snapshot() IS NULL", &[])?;
-    let args = [Arg::Oid(table), Arg::Int(xid as i64)];
+    let args = [Arg::oid(table), Arg::Int(xid as i64)];
     spi::one_kept(include_str!("queries/first_copies.sql"), &args)
 }
 
 /// Its definition, part by part, with that of what hangs on it.
-pub(crate) fn fingerprint(oid: u32) -> Result<serde_json::Value> {
+pub(crate) fn fingerprint(oid: RelationId) -> Result<serde_json::Value> {
     let family = dependent::family(oid)?;
-    let own = parts(include_str!("queries/fingerprint.sql"), &[Arg::Oid(oid)])?;
+    let own = parts(include_str!("queries/fingerprint.sql"), &[Arg::oid(oid)])?;
     let longs: Vec<i64> = family.iter().map(|oid| i64::from(*oid)).collect();
-    let args = [Arg::Oid(oid), Arg::Ints(&longs)];
+    let args = [Arg::oid(oid), Arg::Ints(&longs)];
     let others = parts(include_str!("queries/dependent/fingerprint.sql"), &args)?;
     Ok(serde_json::Value::Object(own.into_iter().chain(others).collect()))
 }
@@ -296,14 +319,14 @@ fn parts(query: &str, args: &[Arg<'_>]) -> Result<serde_json::Map<String, serde_
 }
 
 /// All properties of an object of a catalog, part by part, that a copy of it ought to have.
-pub(crate) fn properties(catalog: &str, oid: u32) -> Result<serde_json::Value> {
-    let args = [Arg::Text(catalog), Arg::Oid(oid)];
+pub(crate) fn properties(catalog: &str, oid: ObjectId) -> Result<serde_json::Value> {
+    let args = [Arg::Text(catalog), Arg::oid(oid)];
     parts(include_str!("queries/properties.sql"), &args).map(serde_json::Value::Object)
 }
 
 /// Its indexes and extended statistics, in the order in which they were made.
-pub(crate) fn parts_made(oid: u32) -> Result<PartsMade> {
-    spi::row(include_str!("queries/parts_made.sql"), &[Arg::Oid(oid)])
+pub(crate) fn parts_made(oid: RelationId) -> Result<PartsMade> {
+    spi::row(include_str!("queries/parts_made.sql"), &[Arg::oid(oid)])
 }
 
 /// In which form a change log is, as far as a quick look tells: `intact`, `more` (something was put on it, or
@@ -315,7 +338,7 @@ pub(crate) fn log_form(log: &QualifiedName, types: &[i64]) -> Result<Option<Stri
 }
 
 /// Unique keys by which its rows can be followed, the best first.
-pub(crate) fn keys(oid: u32) -> Result<Vec<Key>> {
+pub(crate) fn keys(oid: RelationId) -> Result<Vec<Key>> {
     #[derive(Deserialize)]
     struct Row {
         index: String,
@@ -327,9 +350,9 @@ pub(crate) fn keys(oid: u32) -> Result<Vec<Key>> {
     struct KeyRow {
         attnum: i16,
         equals: String,
-        operator: u32,
-        operator_class: u32,
-        collation: u32,
+        operator: OperatorId,
+        operator_class: OperatorClassId,
+        collation: CollationId,
         not_null: bool,
     }
     let equality = |k: &KeyRow, column: &Column| {
@@ -339,7 +362,7 @@ pub(crate) fn keys(oid: u32) -> Result<Vec<Key>> {
         Equality { operator: k.operator, collation: k.collation, bitwise, is_columns }
     };
     let columns = columns(oid)?;
-    let rows: Vec<Row> = spi::rows(include_str!("queries/keys.sql"), &[Arg::Oid(oid)])?;
+    let rows: Vec<Row> = spi::rows(include_str!("queries/keys.sql"), &[Arg::oid(oid)])?;
     let mut keys = Vec::new();
     for row in rows {
         let Some(key_columns) = row.columns else { continue };
@@ -380,19 +403,19 @@ fn key_column(column: &Column, equals: String, equality: Equality) -> KeyColumn 
     }
 }
 
-/// Whether there is a relation with this OID. Takes no lock on it, as its size would.
-pub(crate) fn is_there(oid: u32) -> Result<bool> {
+/// Whether there is such a relation. Takes no lock on it, as its size would.
+pub(crate) fn is_there(oid: RelationId) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = $1)";
-    Ok(spi::one_kept::<bool>(sql, &[Arg::Oid(oid)])?.unwrap_or(false))
+    Ok(spi::one_kept::<bool>(sql, &[Arg::oid(oid)])?.unwrap_or(false))
 }
 
-/// OID of a relation, if it exists.
-pub(crate) fn relation_oid(name: &QualifiedName) -> Result<Option<u32>> {
+/// A relation by its name, if it exists.
+pub(crate) fn relation_oid(name: &QualifiedName) -> Result<Option<RelationId>> {
     let sql = "SELECT c.oid::int8 FROM pg_catalog.pg_class c
                  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = $1 AND c.relname = $2";
     let args = [Arg::Text(name.schema.as_str()), Arg::Text(name.name.as_str())];
-    Ok(spi::one_kept::<i64>(sql, &args)?.map(|oid| oid as u32))
+    Ok(spi::one_kept::<i64>(sql, &args)?.map(|oid| RelationId::new(oid as u32)))
 }
 
 /// Whether something in the schema has a name that another could not be given.
@@ -401,10 +424,19 @@ pub(crate) fn is_taken(name: &QualifiedName) -> Result<bool> {
     Ok(spi::one_kept::<bool>(include_str!("queries/is_taken.sql"), &args)?.unwrap_or(false))
 }
 
-/// OID of a schema, if it exists.
-pub(crate) fn schema_oid(name: &Ident) -> Result<Option<u32>> {
+/// A schema by its name, if it exists.
+pub(crate) fn schema_oid(name: &Ident) -> Result<Option<SchemaId>> {
     let sql = "SELECT oid::int8 FROM pg_catalog.pg_namespace WHERE nspname = $1";
-    Ok(spi::one_kept::<i64>(sql, &[Arg::Text(name.as_str())])?.map(|oid| oid as u32))
+    let oid = spi::one_kept::<i64>(sql, &[Arg::Text(name.as_str())])?;
+    Ok(oid.map(|oid| SchemaId::new(oid as u32)))
+}
+
+/// A schema of a deployment, which must exist.
+pub(crate) fn existing_schema(name: &Ident) -> Result<SchemaId> {
+    schema_oid(name)?.ok_or_else(|| {
+        let name = crate::ident::plain(name.as_str());
+        Error::state(format!("schema {name} of a deployment does not exist")).hint("End the deployment with SELECT bg_abort(table), after a swap with SELECT bg_finish(table).")
+    })
 }
 
 /// Refuses where a schema that we have just made is not there, or another role's: its owner could drop what is
@@ -423,9 +455,9 @@ pub(crate) fn require_own_schema(name: &Ident) -> Result<()> {
 }
 
 /// Whether `role` has the rights of `owner` (or is a superuser).
-pub(crate) fn is_owner(role: u32, owner: u32) -> Result<bool> {
+pub(crate) fn is_owner(role: RoleId, owner: RoleId) -> Result<bool> {
     let sql = "SELECT pg_catalog.pg_has_role($1::oid, $2::oid, 'USAGE')";
-    Ok(spi::one::<bool>(sql, &[Arg::Oid(role), Arg::Oid(owner)])?.unwrap_or(false))
+    Ok(spi::one::<bool>(sql, &[Arg::oid(role), Arg::oid(owner)])?.unwrap_or(false))
 }
 
 /// Whether commits wait for standbys to replay, and one of them has not yet come to a position of the WAL.

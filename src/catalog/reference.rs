@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
+use crate::oid::{RelationId, RoleId};
 use crate::pg::spi::{self, Arg};
 
 /// A foreign key of a table with rows of its own.
@@ -12,21 +13,21 @@ pub(crate) struct Reference {
     /// Name.
     pub name: Ident,
     /// The table that has it.
-    pub child: u32,
+    pub child: RelationId,
     /// The table that it references.
-    pub parent: u32,
+    pub parent: RelationId,
     /// Schema of the child.
     child_schema: Ident,
     /// Name of the child.
     child_name: Ident,
-    /// OID of the child's owner.
-    pub child_owner: u32,
+    /// The child's owner.
+    pub child_owner: RoleId,
     /// Schema of the parent.
     parent_schema: Ident,
     /// Name of the parent.
     parent_name: Ident,
-    /// OID of the parent's owner.
-    pub parent_owner: u32,
+    /// The parent's owner.
+    pub parent_owner: RoleId,
     /// The parent's rows are in its partitions.
     pub parent_is_partitioned: bool,
     /// `confdeltype`.
@@ -64,6 +65,6 @@ impl Reference {
 }
 
 /// Foreign keys from the table and to it.
-pub(crate) fn of(table: u32) -> Result<Vec<Reference>> {
-    spi::rows(include_str!("queries/references.sql"), &[Arg::Oid(table)])
+pub(crate) fn of(table: RelationId) -> Result<Vec<Reference>> {
+    spi::rows(include_str!("queries/references.sql"), &[Arg::oid(table)])
 }

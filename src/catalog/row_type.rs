@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::error::Result;
+use crate::oid::RelationId;
 use crate::pg::spi::{self, Arg};
 
 /// A function that uses a table's row type.
@@ -15,6 +16,6 @@ pub(crate) struct RowTypeUser {
 }
 
 /// Functions that use the row type of a table, or an array of it.
-pub(crate) fn row_type_users(table: u32) -> Result<Vec<RowTypeUser>> {
-    spi::rows(include_str!("queries/row_type_users.sql"), &[Arg::Oid(table)])
+pub(crate) fn row_type_users(table: RelationId) -> Result<Vec<RowTypeUser>> {
+    spi::rows(include_str!("queries/row_type_users.sql"), &[Arg::oid(table)])
 }

@@ -21,7 +21,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         found.push(Finding::note(
             "standby",
             facts.table.qualified().plain(),
-            "a query on a hot standby whose snapshot is older than the last sync is cancelled there when the swap is replayed",
+            "a query on a hot standby whose snapshot is older than the last large sync is cancelled there when the swap is replayed",
             "End long transactions on standbys before the swap.",
         ));
     }

@@ -2,7 +2,7 @@
 
 use pgrx::PgSqlErrorCode as Code;
 
-use crate::catalog::dependent::Stranger;
+use crate::catalog::dependent::UnsupportedDependent;
 use crate::check::facts::Facts;
 use crate::model::finding::Finding;
 
@@ -12,8 +12,9 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     facts.strangers.iter().map(|s| refusal(&table, s)).collect()
 }
 
-fn refusal(table: &str, stranger: &Stranger) -> Finding {
-    let Stranger { kind, name } = stranger;
+// Long: an arm for each kind.
+fn refusal(table: &str, stranger: &UnsupportedDependent) -> Finding {
+    let UnsupportedDependent { kind, name } = stranger;
     let unsupported = Code::ERRCODE_FEATURE_NOT_SUPPORTED;
     let state = Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
     match kind.as_str() {
@@ -31,7 +32,7 @@ fn refusal(table: &str, stranger: &Stranger) -> Finding {
             unsupported,
             name,
             format!("{table} belongs to extension {name}"),
-            "Tables of extensions are changed by their extension.",
+            "Leave it to its extension, which makes and changes it.",
         ),
         "use of an extension" => Finding::error(
             "extension",

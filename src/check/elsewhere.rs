@@ -23,7 +23,7 @@ pub(crate) fn refusals(table: &str, seen: &Seen) -> Vec<Finding> {
             unsupported,
             extension.as_deref().unwrap_or(table),
             format!("a query of {table} is planned as {what}{whose}, so its rows are not in its own file"),
-            "Only tables whose rows are in their own file can be deployed: make it one first, with the means of the extension that keeps its rows.",
+            "Make it a table whose rows are in its own file first, with the means of the extension that keeps them: only such a table can be deployed.",
         )
     });
     let held = seen.held.iter().map(|(extension, place)| {

@@ -1,9 +1,9 @@
 //! What is known of the table before anything is made.
 
-use crate::catalog::dependent::{Published, Stranger};
+use crate::catalog::dependent::{Published, UnsupportedDependent};
 use crate::catalog::event_trigger::EventTrigger;
 use crate::catalog::row_type::RowTypeUser;
-use crate::catalog::{Column, Table};
+use crate::catalog::{ChangingCheck, Column, Table};
 use crate::model::changes::Change;
 
 /// What is known of the table before anything is made.
@@ -13,7 +13,7 @@ pub(crate) struct Facts {
     /// Its columns.
     pub columns: Vec<Column>,
     /// What hangs on it and cannot be carried over.
-    pub strangers: Vec<Stranger>,
+    pub strangers: Vec<UnsupportedDependent>,
     /// The changes asked for.
     pub changes: Vec<Change>,
     /// Event triggers that our DDL would fire.
@@ -26,6 +26,8 @@ pub(crate) struct Facts {
     pub publications: Vec<Published>,
     /// Where its rows are, and who else knows it.
     pub seen: Seen,
+    /// CHECK constraints whose result may change by itself.
+    pub changing_checks: Vec<ChangingCheck>,
 }
 
 /// What was seen of a table.

@@ -6,6 +6,7 @@ use crate::check::facts::Facts;
 use crate::model::finding::Finding;
 
 /// Refuses views, foreign, temporary, system and partitioned tables, partitions and typed tables.
+// Long: a refusal for each kind.
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let table = &facts.table;
     let name = table.qualified().plain();

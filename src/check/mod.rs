@@ -4,6 +4,7 @@
 //! refuses on the first error.
 
 mod capture;
+mod changing_checks;
 mod dependents;
 pub(crate) mod elsewhere;
 pub(crate) mod facts;
@@ -12,6 +13,9 @@ mod names;
 pub(crate) mod oid_kept;
 mod revert;
 pub(crate) mod row_type;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod snapshots;
 mod subscribers;
 
 use crate::check::facts::Facts;
@@ -29,6 +33,7 @@ const CHECKS: &[Check] = &[
     elsewhere::check,
     capture::check,
     revert::check,
+    changing_checks::check,
     row_type::check,
     subscribers::check,
 ];

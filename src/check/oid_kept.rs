@@ -1,14 +1,15 @@
 //! OIDs of the table and of what hangs on it that somebody keeps: the new table has others.
 
-use crate::catalog::kept::{Column, Keeper, Known, MOST_ROWS};
+use crate::catalog::kept::{Column, Keeper, Known, MAX_ROWS};
 use crate::ident::plain;
 use crate::model::finding::Finding;
+use crate::oid::ObjectId;
 
 const CODE: &str = "oid_kept";
 const HINT: &str = "Keep a name and look it up when it is needed (to_regclass), or write the new OID in the transaction of the swap, and the old one in that of a revert.";
 
 /// `column` of a table holds these OIDs.
-pub(crate) fn in_column(column: &Column, oids: &[u32], known: &[Known]) -> Finding {
+pub(crate) fn in_column(column: &Column, oids: &[ObjectId], known: &[Known]) -> Finding {
     let (table, name) = (column.table().plain(), plain(column.column_name.as_str()));
     let of = names(oids, known);
     warning(
@@ -60,10 +61,10 @@ pub(crate) fn not_looked_at(column: &Column, why: &str) -> Finding {
 
 /// Why a large table was not looked at.
 pub(crate) fn too_large() -> String {
-    format!("the table has more than {MOST_ROWS} rows, or 100 MB, and no index on the column")
+    format!("the table has more than {MAX_ROWS} rows, or 100 MB, and no index on the column")
 }
 
-fn names(oids: &[u32], known: &[Known]) -> String {
+fn names(oids: &[ObjectId], known: &[Known]) -> String {
     let names = known.iter().filter(|k| oids.contains(&k.oid)).map(|k| k.what.as_str());
     names.collect::<Vec<_>>().join(", ")
 }

@@ -1,5 +1,6 @@
 //! What the change may cost clients, and a revert.
 
+use crate::catalog::Column;
 use crate::check::facts::Facts;
 use crate::ident::plain;
 use crate::model::changes::{Action, Change};
@@ -26,50 +27,12 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             "plan_break",
             &table,
             "statements like SELECT * that clients prepared before the swap fail after it with \"cached plan must not change result type\"",
-            "Recycle connection pools after the swap, or run DEALLOCATE ALL; name columns instead of *.",
+            "Renew the clients' connections after the swap (recycle connection pools), or name columns instead of *.",
         ));
     }
     for change in &facts.changes {
         let Change::Alter { action, .. } = change else { continue };
-        let (object, what) = match action {
-            Action::DropColumn { column, .. } => {
-                let needed = facts.columns.iter().any(|c| {
-                    c.name.as_str() == column
-                        && c.not_null
-                        && !c.has_default
-                        && c.identity.is_empty()
-                });
-                if !needed {
-                    continue;
-                }
-                (
-                    column,
-                    format!(
-                        "column {} is NOT NULL without a default: rows inserted after the swap do not fit the old table on a revert",
-                        plain(column)
-                    ),
-                )
-            }
-            Action::DropNotNull { column } => (
-                column,
-                format!("rows with NULL in {} do not fit the old table on a revert", plain(column)),
-            ),
-            Action::DropConstraint { name, .. } => (
-                name,
-                format!(
-                    "rows that constraint {} would refuse do not fit the old table on a revert",
-                    plain(name)
-                ),
-            ),
-            Action::AlterType { column, .. } => (
-                column,
-                format!(
-                    "values of {} that the old type cannot hold do not fit the old table on a revert",
-                    plain(column)
-                ),
-            ),
-            _ => continue,
-        };
+        let Some((object, what)) = unfit_rows(action, facts) else { continue };
         found.push(Finding::warning(
             "revert_misfit",
             object.clone(),
@@ -78,4 +41,30 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         ));
     }
     found
+}
+
+/// Rows that an action lets in, and that the old table does not take: because of what, and why.
+fn unfit_rows<'a>(action: &'a Action, facts: &Facts) -> Option<(&'a String, String)> {
+    let old = "do not fit the old table on a revert";
+    Some(match action {
+        Action::DropColumn { column, .. } => {
+            let is_needed = |c: &&Column| {
+                c.name.as_str() == column && c.not_null && !c.has_default && c.identity.is_empty()
+            };
+            facts.columns.iter().find(is_needed)?;
+            let what = "is NOT NULL without a default: rows inserted after the swap";
+            (column, format!("column {} {what} {old}", plain(column)))
+        }
+        Action::DropNotNull { column } => {
+            (column, format!("rows with NULL in {} {old}", plain(column)))
+        }
+        Action::DropConstraint { name, .. } => {
+            (name, format!("rows that constraint {} would refuse {old}", plain(name)))
+        }
+        Action::AlterType { column, .. } => {
+            let what = "that the old type cannot hold";
+            (column, format!("values of {} {what} {old}", plain(column)))
+        }
+        _ => return None,
+    })
 }

@@ -1,6 +1,7 @@
 //! Statements about rows that refer to rows which a revert leaves behind.
 
 use crate::catalog::reference::Reference;
+use crate::ddl::picture::Picture;
 use crate::ddl::rows::{Rows, WORK, batch_key};
 use crate::ident::{Ident, QualifiedName, literal};
 use crate::model::key::Key;
@@ -125,12 +126,11 @@ pub(crate) fn describe(reference: &Reference) -> String {
 }
 
 /// The rows at the places `$1`, for [`CHILDREN`].
-pub(crate) fn as_json(reference: &Reference) -> String {
-    let key: Vec<_> =
-        reference.columns.iter().map(|c| format!("{}, c.{c}", literal(c.as_str()))).collect();
+pub(crate) fn pictures(reference: &Reference, picture: Picture) -> String {
     format!(
-        "SELECT pg_catalog.jsonb_build_object({})::text, pg_catalog.to_jsonb(c.*)::text FROM ONLY {} AS c WHERE c.ctid = ANY ($1::pg_catalog.tid[])",
-        key.join(", "),
+        "SELECT {}, {} FROM ONLY {} AS c WHERE c.ctid = ANY ($1::pg_catalog.tid[])",
+        picture.key(reference.columns.iter().map(|c| (c, format!("c.{c}")))),
+        picture.row("c"),
         reference.child_name()
     )
 }

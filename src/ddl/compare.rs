@@ -10,6 +10,7 @@ use crate::ddl::rows::{Rows, WORK, batch_key, mapped_name};
 use crate::ident::{Ident, QualifiedName, list, literal};
 use crate::model::key::Key;
 use crate::model::mapping::Mapping;
+use crate::oid::BlockNumber;
 
 /// Keys under which the tables differ, with what is wrong.
 pub(crate) const PROBLEMS: &str = "bluegreen_problems";
@@ -44,7 +45,7 @@ pub(crate) struct Compare<'a> {
     pub blue_types: &'a Types,
     /// Green's columns.
     pub green_types: &'a Types,
-    /// The tables have exchanged their roles: a row that was written before is right if green's is
+    /// The tables have swapped their roles: a row that was written before is right if green's is
     /// what becomes of blue's, though the way back may not lead there.
     pub either_way: bool,
 }
@@ -102,7 +103,7 @@ fn named_key(key: &Key, alias: &str, name: fn(usize) -> String) -> String {
 
 impl Compare<'_> {
     /// What blue ought to have for the rows of green's blocks `from..to`, and their places.
-    pub(crate) fn read_green(&self, from: u32, to: u32) -> String {
+    pub(crate) fn read_green(&self, from: BlockNumber, to: BlockNumber) -> String {
         let values = values(self.mapping, self.blue_types);
         let values: String = values.iter().map(|(_, value)| format!("{value}, ")).collect();
         let (green, within) = (self.green, within(from, to));
@@ -147,14 +148,14 @@ impl Compare<'_> {
     }
 
     /// Green's keys in its blocks `from..to`.
-    pub(crate) fn keys_of_blocks(&self, from: u32, to: u32) -> String {
+    pub(crate) fn keys_of_blocks(&self, from: BlockNumber, to: BlockNumber) -> String {
         let keys = list(self.mapping.from_key.names());
         format!("SELECT {keys} FROM ONLY {} AS r WHERE {}", self.green, within(from, to))
     }
 
     /// Green's keys in its blocks `from..to` that do not come back to themselves: two of them may be one
     /// in blue, or another one after a revert.
-    pub(crate) fn strays(&self, from: u32, to: u32) -> String {
+    pub(crate) fn strays(&self, from: BlockNumber, to: BlockNumber) -> String {
         let count = self.mapping.from_key.columns.len();
         let names: Vec<_> = self.mapping.to_key.names().collect();
         let expressions = self.mapping.key_expressions.iter().zip(names);
@@ -282,7 +283,7 @@ fn differs(left: &str, own: &str, right: &str, other: &str, count: usize) -> Str
     )
 }
 
-fn within(from: u32, to: u32) -> String {
+fn within(from: BlockNumber, to: BlockNumber) -> String {
     format!("r.ctid >= '({from},0)'::pg_catalog.tid AND r.ctid < '({to},0)'::pg_catalog.tid")
 }
 

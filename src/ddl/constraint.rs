@@ -2,7 +2,7 @@
 
 use crate::ddl::object;
 use crate::ident::{Ident, QualifiedName};
-use crate::model::deployment::RecordedConstraint;
+use crate::model::plan::RecordedConstraint;
 
 /// Adds a constraint as it was deparsed, NOT VALID included, and its comment.
 pub(crate) fn add(table: &QualifiedName, c: &RecordedConstraint) -> Vec<String> {

@@ -5,7 +5,7 @@
 
 use crate::ident::QualifiedName;
 use crate::model::key::Key;
-use crate::model::zones::Window;
+use crate::model::zones::ScanWindow;
 
 /// `k1, k2, …` for a key of so many columns.
 fn numbered(prefix: &str, count: usize) -> String {
@@ -73,7 +73,7 @@ pub(crate) fn events(
     log: &QualifiedName,
     columns: usize,
     misfits: bool,
-    window: Option<Window>,
+    window: Option<ScanWindow>,
 ) -> String {
     let keys = format!("{}, {}", numbered("k", columns), numbered("o", columns));
     let within = window.map_or(String::new(), |w| {
@@ -88,6 +88,21 @@ pub(crate) fn events(
              UNION ALL
              (SELECT ctid, position, xmin, op, {keys} FROM {log} WHERE op <> 'M'{within}
                ORDER BY position, n, ctid LIMIT $1)) l"
+    )
+}
+
+/// Whether there is a misfit whose key, of `columns` columns, has no event since. Keys are compared by their bytes.
+pub(crate) fn has_untouched_misfit(log: &QualifiedName, columns: usize) -> String {
+    let key = |alias: &str, prefix: &str| {
+        let names: Vec<_> = (1..=columns).map(|i| format!("{alias}.{prefix}{i}")).collect();
+        format!("ROW({})::pg_catalog.record", names.join(", "))
+    };
+    let same = "OPERATOR(pg_catalog.*=)";
+    format!(
+        "SELECT EXISTS (SELECT FROM {log} m WHERE m.op = 'M' AND NOT EXISTS (SELECT FROM {log} l WHERE l.op <> 'M' AND ({} {same} {misfit} OR {} {same} {misfit})))",
+        key("l", "k"),
+        key("l", "o"),
+        misfit = key("m", "k")
     )
 }
 
@@ -114,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_window_bounds_the_events_and_not_the_misfits() {
-        let window = Window { first: 512, end: 1024, below: 9 };
+        let window = ScanWindow { first: 512, end: 1024, below: 9 };
 
         let sql = events(&QualifiedName::new("bluegreen", "forward_1"), 2, true, Some(window));
 

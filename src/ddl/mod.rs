@@ -10,11 +10,15 @@ pub(crate) mod kept;
 pub(crate) mod log;
 pub(crate) mod lookup;
 pub(crate) mod object;
+pub(crate) mod picture;
 pub(crate) mod rights;
 pub(crate) mod rows;
 pub(crate) mod schema;
 pub(crate) mod sequence;
 pub(crate) mod shadow;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod snapshots;
 pub(crate) mod statistics;
 pub(crate) mod table;
 pub(crate) mod take_off;

@@ -4,6 +4,7 @@
 //! there and in the table that gets them, which is $4.
 
 use crate::ident::{Ident, literal};
+use crate::oid::RelationId;
 use crate::pg::spi::Arg;
 
 /// Exactly the rights of $1.
@@ -40,9 +41,9 @@ pub(crate) const READ_ONLY: &str = "
       JOIN pg_catalog.pg_attribute b ON b.attrelid = $4 AND b.attname = p.to_name";
 
 /// The parameters of either: `pairs` are the columns of `from` and of the table that gets the rights.
-pub(crate) fn arguments<'a>(from: u32, pairs: &[(Ident, Ident)]) -> [Arg<'a>; 3] {
+pub(crate) fn arguments<'a>(from: RelationId, pairs: &[(Ident, Ident)]) -> [Arg<'a>; 3] {
     let (theirs, ours) = pairs.iter().map(|(f, t)| (f.0.clone(), t.0.clone())).unzip();
-    [Arg::Oid(from), Arg::Texts(theirs), Arg::Texts(ours)]
+    [Arg::oid(from), Arg::Texts(theirs), Arg::Texts(ours)]
 }
 
 /// Rights that were recorded as text, by attribute number, 0 for the table; none recorded means the

@@ -4,9 +4,11 @@
 //! that the mapping's expressions, which name the read table's columns bare, stay unambiguous.
 
 use crate::ddl::lookup::{self, PLACE};
+use crate::ddl::picture::Picture;
 use crate::ident::{Ident, QualifiedName, list};
 use crate::model::key::Key;
 use crate::model::mapping::Mapping;
+use crate::oid::{BlockNumber, LineNumber};
 
 /// The keys to bring in step: what became of each, and where blue's row under it goes.
 pub(crate) const WORK: &str = "bluegreen_work";
@@ -158,7 +160,7 @@ impl Rows<'_> {
     }
 
     /// Copies the rows of green's blocks `from..to`.
-    pub(crate) fn copy(&self, from: u32, to: u32) -> String {
+    pub(crate) fn copy(&self, from: BlockNumber, to: BlockNumber) -> String {
         format!(
             "{} AND g.ctid < '({to},0)'::pg_catalog.tid",
             self.copy_where(&format!("g.ctid >= '({from},0)'::pg_catalog.tid"))
@@ -166,7 +168,12 @@ impl Rows<'_> {
     }
 
     /// Copies the rows of one block whose line pointers are in `from..to`.
-    pub(crate) fn copy_lines(&self, block: u32, from: u32, to: u32) -> String {
+    pub(crate) fn copy_lines(
+        &self,
+        block: BlockNumber,
+        from: LineNumber,
+        to: LineNumber,
+    ) -> String {
         self.copy_where(&format!(
             "g.ctid >= '({block},{from})'::pg_catalog.tid AND g.ctid < '({block},{to})'::pg_catalog.tid"
         ))
@@ -182,8 +189,19 @@ impl Rows<'_> {
         )
     }
 
+    /// The key of the row at a line pointer of green, as text of a JSON object.
+    pub(crate) fn describe_key_at(&self, block: BlockNumber, line: LineNumber) -> String {
+        let key = self.mapping.from_key.columns.iter();
+        let key = key.map(|column| (&column.name, format!("g.{}", column.name)));
+        format!(
+            "SELECT {} FROM ONLY {} AS g WHERE g.ctid = '({block},{line})'::pg_catalog.tid",
+            Picture::Texts.key(key),
+            self.from
+        )
+    }
+
     /// The key of the row at a line pointer of green.
-    pub(crate) fn key_at(&self, block: u32, line: u32) -> String {
+    pub(crate) fn key_at(&self, block: BlockNumber, line: LineNumber) -> String {
         format!(
             "SELECT {} FROM ONLY {} AS g WHERE g.ctid = '({block},{line})'::pg_catalog.tid",
             list(self.mapping.from_key.names()),
@@ -240,7 +258,7 @@ impl Rows<'_> {
     }
 
     /// Deletes from blue's blocks `from..to` the rows whose key is in [`KEYS`].
-    pub(crate) fn purge(&self, from: u32, to: u32) -> String {
+    pub(crate) fn purge(&self, from: BlockNumber, to: BlockNumber) -> String {
         format!(
             "DELETE FROM ONLY {} AS t WHERE t.ctid >= '({from},0)'::pg_catalog.tid AND t.ctid < '({to},0)'::pg_catalog.tid AND EXISTS (SELECT FROM {KEYS} k WHERE {})",
             self.to,
@@ -512,22 +530,14 @@ impl Rows<'_> {
         format!("SELECT 1 FROM {WORK} w {}", self.each_of_green("w", batch_key))
     }
 
-    /// For each row of [`WORK`]: the key and green's row as JSON, for a misfit.
-    pub(crate) fn describe(&self) -> String {
-        let key: Vec<_> = self
-            .mapping
-            .from_key
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(i, k)| {
-                let name = crate::ident::literal(k.name.as_str());
-                format!("{name}, w.{}", Ident::new(batch_key(i)))
-            })
-            .collect();
+    /// For each row of [`WORK`]: the key and green's row, for a misfit.
+    pub(crate) fn describe(&self, picture: Picture) -> String {
+        let key = self.mapping.from_key.columns.iter().enumerate();
+        let key = key.map(|(i, k)| (&k.name, format!("w.{}", Ident::new(batch_key(i)))));
         format!(
-            "SELECT pg_catalog.jsonb_build_object({})::text, pg_catalog.to_jsonb(g.*)::text FROM {WORK} w {}",
-            key.join(", "),
+            "SELECT {}, {} FROM {WORK} w {}",
+            picture.key(key),
+            picture.row("g"),
             lookup::each_or_none("g.*", self.from, "g", self.key_join("w", batch_key))
         )
     }

@@ -2,7 +2,7 @@
 
 use crate::ddl::{constraint, object, statistics};
 use crate::ident::{Ident, QualifiedName};
-use crate::model::deployment::RecordedIndex;
+use crate::model::plan::RecordedIndex;
 
 /// Statements that build an index.
 pub(crate) struct BuildIndex {
@@ -117,7 +117,7 @@ pub(crate) fn drop_triggers(table: &QualifiedName) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::deployment::{Meaning, RecordedConstraint};
+    use crate::model::plan::{Meaning, RecordedConstraint};
 
     fn constraint(kind: &str) -> RecordedConstraint {
         RecordedConstraint {

@@ -56,6 +56,11 @@ pub(crate) fn alter(table: &QualifiedName, actions: &[&str]) -> String {
     format!("ALTER TABLE {table} {}", actions.join(", "))
 }
 
+/// Takes a column's default off.
+pub(crate) fn drop_default(table: &QualifiedName, column: &Ident) -> String {
+    format!("ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT")
+}
+
 /// Renames a column.
 pub(crate) fn rename_column(table: &QualifiedName, from: &Ident, to: &Ident) -> String {
     format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}")

@@ -20,12 +20,13 @@ use crate::dependent::replica::Tables;
 use crate::dependent::replica::drop_copy;
 use crate::dependent::replica::is_rule_of;
 use crate::dependent::replica::make_all;
-use crate::dependent::site::Site;
+use crate::dependent::search_paths::SearchPaths;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
 use crate::model::changes::Change;
-use crate::model::dependent::{Copy, CopyKind, Dependents, Move, Said};
+use crate::model::dependent::{DependentKind, Dependents, DetachAttach, ReattachedObject, Replica};
 use crate::model::tree::{Counterparts, written};
+use crate::oid::{ObjectId, RelationId};
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
 
@@ -33,14 +34,14 @@ use crate::pg::xact;
 const MAX_DEPTH: i32 = 512;
 
 /// Everything that hangs on the table, on its way through the changes.
-pub(crate) struct Adapted {
-    site: Site,
+pub(crate) struct DependentPlan {
+    paths: SearchPaths,
     table: Table,
-    copies: Vec<Copy>,
-    /// Rules of the table as they are on the origin, by OID; without what takes them off.
-    rules: HashMap<u32, Said>,
+    copies: Vec<Replica>,
+    /// Rules of the table as they are on the origin, without what takes them off.
+    rules: HashMap<ObjectId, DetachAttach>,
     filters: publication::Filters,
-    others: Vec<external_reference::Other>,
+    others: Vec<external_reference::ExternalReference>,
     marks: Vec<(String, bool)>,
     schemas: Vec<Ident>,
     keys: foreign_key::Followed,
@@ -59,10 +60,10 @@ pub(crate) struct Adapted {
 /// `by_hand`: the shadow is a table made by hand.
 pub(crate) fn discover(
     table: &Table,
-    crossing: &Ident,
+    staging: &Ident,
     changes: &[Change],
     by_hand: bool,
-) -> Result<Adapted> {
+) -> Result<DependentPlan> {
     let twins = reader::twins(table.oid)?;
     require_plain_name(table)?;
     if let Some(deep) = twins.iter().find(|t| t.depth >= MAX_DEPTH) {
@@ -74,14 +75,10 @@ pub(crate) fn discover(
         ))
         .hint("Break the circle for the deployment."));
     }
-    let mut schemas = vec![table.schema.clone()];
-    for twin in &twins {
-        if !schemas.contains(&twin.schema) {
-            schemas.push(twin.schema.clone());
-        }
-    }
-    let site = Site::new(&schemas, crossing);
-    let family: Vec<u32> = std::iter::once(table.oid).chain(twins.iter().map(|t| t.oid)).collect();
+    let schemas = schemas(table, &twins);
+    let paths = SearchPaths::new(&schemas, staging);
+    let family: Vec<ObjectId> =
+        std::iter::once(table.oid.into()).chain(twins.iter().map(|t| t.oid)).collect();
     let scope = Scope { table: table.oid, twins };
     let mut copies = kinds::discover(&scope)?;
     for copy in &mut copies {
@@ -89,28 +86,19 @@ pub(crate) fn discover(
         let parts = tree::parts(catalog, copy.origin, &Counterparts::default())?;
         copy.path = tree::unnamed_schemas(&parts)?;
         copy.tree = is_rule_of(copy, table.oid).then(|| written(&parts));
-        let _path = site.live_path(None, &copy.path)?;
-        let build = copy.schema.as_ref().map(|schema| site.build_schema(schema));
+        let _path = paths.live_path(None, &copy.path)?;
+        let build = copy.schema.as_ref().map(|schema| paths.build_schema(schema));
         copy.statements = Some(kinds::of(copy.kind).statements(copy.origin, build)?);
     }
     let marks = {
-        let _path = site.live_path(None, &[])?;
+        let _path = paths.live_path(None, &[])?;
         reader::marks(table.oid)?
     };
-    let rules = copies
-        .iter()
-        .filter(|c| is_rule_of(c, table.oid))
-        .map(|c| {
-            let uses = pg_depend::recorded(&kinds::of(c.kind).needs(c.origin)?, &Made::new());
-            let on = c.statements.clone().unwrap_or_default();
-            Ok((c.origin, Said { off: Vec::new(), on, uses, tree: c.tree.clone() }))
-        })
-        .collect::<Result<_>>()?;
-    Ok(Adapted {
-        rules,
-        others: external_reference::discover(table.oid, &family, &site)?,
+    Ok(DependentPlan {
+        rules: rules(&copies, table.oid)?,
+        others: external_reference::discover(table.oid, &family, &paths)?,
         filters: publication::filters(table.oid)?,
-        site,
+        paths,
         table: table.clone(),
         copies,
         marks,
@@ -121,6 +109,27 @@ pub(crate) fn discover(
         unchanged: changes.is_empty() && !by_hand,
         by_hand,
     })
+}
+
+/// The schemas of a table and its twins, each once.
+fn schemas(table: &Table, twins: &[reader::DependentRow]) -> Vec<Ident> {
+    let mut schemas = vec![table.schema.clone()];
+    for twin in twins {
+        if !schemas.contains(&twin.schema) {
+            schemas.push(twin.schema.clone());
+        }
+    }
+    schemas
+}
+
+/// What makes each rule of the table.
+fn rules(copies: &[Replica], table: RelationId) -> Result<HashMap<ObjectId, DetachAttach>> {
+    let said = |rule: &Replica| {
+        let uses = pg_depend::recorded(&kinds::of(rule.kind).needs(rule.origin)?, &Made::new());
+        let on = rule.statements.clone().unwrap_or_default();
+        Ok((rule.origin, DetachAttach { off: Vec::new(), on, uses, tree: rule.tree.clone() }))
+    };
+    copies.iter().filter(|copy| is_rule_of(copy, table)).map(said).collect()
 }
 
 /// A table whose name a catalog has would be printed with its schema, and never mean its copy.
@@ -137,9 +146,9 @@ fn require_plain_name(table: &Table) -> Result<()> {
     .hint("Rename the table first."))
 }
 
-impl Adapted {
+impl DependentPlan {
     /// What hangs on the table or is carried with it, and the relations that it is on or depends on.
-    pub(crate) fn touches(&self) -> Result<Vec<(String, u32)>> {
+    pub(crate) fn touches(&self) -> Result<Vec<(String, ObjectId)>> {
         let mut found = Vec::new();
         for copy in &self.copies {
             let title = copy.title.clone();
@@ -147,7 +156,7 @@ impl Adapted {
             let needs = kinds::of(copy.kind).needs(copy.origin)?;
             found.extend(needs.into_iter().map(|u| (title.clone(), u.oid)));
         }
-        found.extend(self.others.iter().map(external_reference::Other::touches));
+        found.extend(self.others.iter().map(external_reference::ExternalReference::touches));
         Ok(found)
     }
 
@@ -160,34 +169,34 @@ impl Adapted {
     /// reads it back.
     pub(crate) fn through(
         &mut self,
-        shadow: u32,
+        shadow: RelationId,
         change: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let made = self.put_up(shadow)?;
+        let made = self.create_all(shadow)?;
         change()?;
         {
             for copy in &mut self.copies {
                 if let Some(oid) = made.get(&copy.origin)
                     && copy.statements.is_some()
                 {
-                    let _path = self.site.build_path(&copy.path)?;
-                    let build = copy.schema.as_ref().map(|s| self.site.build_schema(s));
+                    let _path = self.paths.build_path(&copy.path)?;
+                    let build = copy.schema.as_ref().map(|s| self.paths.build_schema(s));
                     copy.statements = Some(kinds::of(copy.kind).statements(*oid, build)?);
                 }
             }
         }
         self.filters.read_back(shadow)?;
         for other in &mut self.others {
-            other.read_back(&self.site)?;
+            other.read_back(&self.paths)?;
         }
-        self.take_down(&made, shadow)
+        self.drop_all(&made, shadow)
     }
 
     /// Refuses a new table whose updates and deletions its publications could not send. `shadow` has its
     /// indexes; `pairs` are the columns that correspond.
     pub(crate) fn require_identity(
         &self,
-        shadow: u32,
+        shadow: RelationId,
         pairs: &[(Ident, Ident)],
         limit: Duration,
     ) -> Result<()> {
@@ -195,19 +204,19 @@ impl Adapted {
     }
 
     /// Makes everything once over the changed shadow, to see that it can be made, and takes it away.
-    pub(crate) fn try_out(&mut self, shadow: u32) -> Result<()> {
-        let made = self.put_up(shadow)?;
+    pub(crate) fn try_out(&mut self, shadow: RelationId) -> Result<()> {
+        let made = self.create_all(shadow)?;
         self.filters.read_back(shadow)?;
         for other in &mut self.others {
-            other.read_back(&self.site)?;
+            other.read_back(&self.paths)?;
         }
-        self.take_down(&made, shadow)
+        self.drop_all(&made, shadow)
     }
 
     /// Where a column has got another type, operators of that type are found beside it.
-    fn search_new_types(&mut self, shadow: u32) -> Result<()> {
+    fn search_new_types(&mut self, shadow: RelationId) -> Result<()> {
         let schemas = reader::schemas_of_new_types(self.table.oid, shadow)?;
-        let others = self.others.iter_mut().map(external_reference::Other::path);
+        let others = self.others.iter_mut().map(external_reference::ExternalReference::path);
         for path in self.copies.iter_mut().map(|copy| &mut copy.path).chain(others) {
             let new = schemas.iter().filter(|schema| !path.contains(schema)).cloned();
             path.extend(new.collect::<Vec<_>>());
@@ -215,36 +224,36 @@ impl Adapted {
         Ok(())
     }
 
-    fn put_up(&mut self, shadow: u32) -> Result<Made> {
+    fn create_all(&mut self, shadow: RelationId) -> Result<Made> {
         self.search_new_types(shadow)?;
-        self.site.open()?;
+        self.paths.open()?;
         let tables = Tables::new(self.table.oid, shadow, self.by_hand)?;
         let exact = Exact::Compare(self.unchanged);
-        let made = make_all(&mut self.copies, &self.site, &tables, self.cascade, exact)?;
-        self.filters.make(&self.site, &self.table, self.cascade)?;
+        let made = make_all(&mut self.copies, &self.paths, &tables, self.cascade, exact)?;
+        self.filters.make(&self.paths, &self.table, self.cascade)?;
         for other in &mut self.others {
-            other.make(&self.site, &made, &tables, self.cascade, self.unchanged)?;
+            other.make(&self.paths, &made, &tables, self.cascade, self.unchanged)?;
         }
         Ok(made)
     }
 
-    fn take_down(&self, made: &Made, shadow: u32) -> Result<()> {
+    fn drop_all(&self, made: &Made, shadow: RelationId) -> Result<()> {
         for other in &self.others {
             other.drop_trial()?;
         }
         self.filters.remove(shadow)?;
         for copy in self.copies.iter().rev() {
             if let Some(oid) = made.get(&copy.origin) {
-                drop_copy(copy, *oid, made, &self.site)?;
+                drop_copy(copy, *oid, made, &self.paths)?;
             }
         }
-        self.site.close()
+        self.paths.close()
     }
 
     /// Puts the marks on the new table: before the changes, which may rename what they name. Row security
     /// is on before anyone may read blue.
     pub(crate) fn mark(&self) -> Result<()> {
-        let _path = self.site.build_path(&[])?;
+        let _path = self.paths.build_path(&[])?;
         for (statement, _) in &self.marks {
             if let Err(caught) = xact::subtransaction(|| spi::run(statement, &[])) {
                 let cause = cause(caught)?;
@@ -284,14 +293,14 @@ impl Adapted {
         shadow: &QualifiedName,
         pairs: &[(Ident, Ident)],
         blue: impl Fn(&Ident) -> Result<Ident>,
-        oid: u32,
+        oid: RelationId,
         session: &BTreeMap<String, String>,
     ) -> Result<Dependents> {
         let marks = {
-            let _path = self.site.build_path(&[])?;
+            let _path = self.paths.build_path(&[])?;
             reader::marks(oid)?
         };
-        for copy in self.copies.iter().filter(|c| c.kind != CopyKind::Function) {
+        for copy in self.copies.iter().filter(|c| c.kind != DependentKind::Function) {
             if let Some(schema) = &copy.schema {
                 require_free(&blue(schema)?, &copy.name, &copy.title)?;
             }
@@ -301,15 +310,15 @@ impl Adapted {
         moves.extend(foreign_key::added(&self.table, shadow, oid, &self.keys, session)?);
         let (rules, copies) =
             self.copies.into_iter().partition(|copy| is_rule_of(copy, self.table.oid));
-        let rules: Vec<Copy> = rules;
+        let rules: Vec<Replica> = rules;
         let source = self.table.qualified();
         moves.extend(rules.into_iter().map(|rule| {
             let off = vec![ddl::drop_part("RULE", &rule.name, &source)];
             let original = self.rules.get(&rule.origin).cloned().unwrap_or_default();
-            Move {
-                part: Some((CopyKind::Rule, source.clone())),
-                origin: Said { off: off.clone(), ..original },
-                shadow: rule.statements.map(|on| Said {
+            ReattachedObject {
+                part: Some((DependentKind::Rule, source.clone())),
+                origin: DetachAttach { off: off.clone(), ..original },
+                shadow: rule.statements.map(|on| DetachAttach {
                     off,
                     on,
                     uses: rule.uses,
@@ -323,7 +332,7 @@ impl Adapted {
             }
         }));
         moves.extend(self.filters.moves(&self.table, pairs, self.cascade)?);
-        moves.extend(self.others.into_iter().map(external_reference::Other::into_move));
+        moves.extend(self.others.into_iter().map(external_reference::ExternalReference::into_move));
         Ok(Dependents {
             schemas: self.schemas,
             copies,

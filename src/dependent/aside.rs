@@ -6,8 +6,9 @@ use crate::ddl::dependent as ddl;
 use crate::dependent::swap::of_side;
 use crate::error::Result;
 use crate::ident::QualifiedName;
-use crate::model::dependent::{CopyKind, Twin};
-use crate::model::deployment::Deployment;
+use crate::model::dependent::{DependentKind, ReplicaPair};
+use crate::model::member::Member;
+use crate::oid::{FunctionId, RelationId};
 use crate::pg::spi;
 use crate::pg::xact;
 
@@ -15,23 +16,23 @@ use crate::pg::xact;
 /// table itself, needs them: then they stay too, under a name that `rename` gives them; the name in the
 /// blue schema is the next deployment's. Where the table has moved its views moved with it: by OID.
 pub(crate) fn leave(
-    d: &Deployment,
+    member: &Member,
     rename: impl Fn(&str, &QualifiedName) -> Result<QualifiedName>,
     free: impl Fn(&QualifiedName) -> Result<crate::ident::Ident>,
 ) -> Result<()> {
-    for twin in d.progress.twins.iter().rev() {
-        let Some(oid) = of_side(twin, d.blue_side()) else { continue };
+    for twin in member.progress.twins.iter().rev() {
+        let Some(oid) = of_side(twin, member.blue_side()) else { continue };
         match twin.kind {
-            CopyKind::Function => leave_function(twin, oid, &free)?,
-            _ => leave_view(twin, oid, &rename)?,
+            DependentKind::Function => leave_function(twin, oid.into(), &free)?,
+            _ => leave_view(twin, oid.into(), &rename)?,
         }
     }
     Ok(())
 }
 
 fn leave_function(
-    twin: &Twin,
-    oid: u32,
+    twin: &ReplicaPair,
+    oid: FunctionId,
     free: impl Fn(&QualifiedName) -> Result<crate::ident::Ident>,
 ) -> Result<()> {
     let Some(signature) = reader::function_name(oid)? else { return Ok(()) };
@@ -43,8 +44,8 @@ fn leave_function(
 }
 
 fn leave_view(
-    twin: &Twin,
-    oid: u32,
+    twin: &ReplicaPair,
+    oid: RelationId,
     rename: impl Fn(&str, &QualifiedName) -> Result<QualifiedName>,
 ) -> Result<()> {
     let Some(view) = catalog::table(oid)? else { return Ok(()) };

@@ -8,13 +8,14 @@ use crate::dependent::kinds;
 use crate::dependent::replica::Exact;
 use crate::dependent::replica::Tables;
 use crate::dependent::replica::make_all;
-use crate::dependent::site::Site;
+use crate::dependent::search_paths::SearchPaths;
 use crate::dependent::trees;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
-use crate::model::dependent::{CopyKind, Twin};
-use crate::model::deployment::Deployment;
+use crate::model::dependent::{DependentKind, ReplicaPair};
+use crate::model::member::Member;
 use crate::model::tree::{Counterparts, FORM, Part};
+use crate::oid::ObjectId;
 use crate::pg::security::{self, SettingsLevel};
 use crate::pg::spi::{self, Arg};
 use crate::pg::{relation, xact};
@@ -22,33 +23,31 @@ use crate::pg::{relation, xact};
 /// Makes the copies over the filled blue table, which the caller has locked, and gives twins their
 /// place in the blue schemas. `blue_of` makes and names the blue schema of a live one.
 pub(crate) fn take_along(
-    d: &Deployment,
+    member: &Member,
     blue_of: impl Fn(&Ident) -> Result<Ident>,
-) -> Result<Vec<Twin>> {
-    let plan = &d.plan.dependents;
-    let crossing = d.crossing_schema();
-    let site = Site::new(&plan.schemas, &crossing);
-    let schema = |name: &Ident| {
-        catalog::schema_oid(name)?.ok_or_else(|| Error::state(format!("schema {name} is missing")))
-    };
+) -> Result<Vec<ReplicaPair>> {
+    let plan = &member.plan.dependents;
+    let staging = member.staging_schema();
+    let paths = SearchPaths::new(&plan.schemas, &staging);
     let mut twins = Vec::new();
     if !plan.copies.is_empty() {
         let mut copies = plan.copies.clone();
-        let (offline, through) = (schema(&d.blue_schema)?, schema(&crossing)?);
-        site.open()?;
-        relation::set_schema(d.blue(), offline, through);
-        let by_hand = d.plan.target.is_some();
-        let tables = Tables::new(d.green(), d.blue(), by_hand)?;
-        let made = make_all(&mut copies, &site, &tables, false, Exact::AsRecorded)?;
-        relation::set_schema(d.blue(), through, offline);
-        for copy in copies.iter().filter(|c| c.kind.is_twin()) {
+        let (offline, through) =
+            (catalog::existing_schema(&member.blue_schema)?, catalog::existing_schema(&staging)?);
+        paths.open()?;
+        relation::set_schema(member.blue(), offline, through);
+        let by_hand = member.plan.target.is_some();
+        let tables = Tables::new(member.green(), member.blue(), by_hand)?;
+        let made = make_all(&mut copies, &paths, &tables, false, Exact::AsRecorded)?;
+        relation::set_schema(member.blue(), through, offline);
+        for copy in copies.iter().filter(|c| c.kind.lives_in_schema()) {
             let Some(live) = &copy.schema else { continue };
             let blue = blue_of(live)?;
             let shadow = made.get(&copy.origin).copied();
             if let Some(oid) = shadow {
-                set_schema(copy.kind, oid, site.build_schema(live), &blue)?;
+                set_schema(copy.kind, oid, paths.build_schema(live), &blue)?;
             }
-            twins.push(Twin {
+            twins.push(ReplicaPair {
                 kind: copy.kind,
                 name: copy.name.clone(),
                 schema: live.clone(),
@@ -58,9 +57,9 @@ pub(crate) fn take_along(
                 to_fill: shadow.is_some() && copy.populated,
             });
         }
-        site.close()?;
+        paths.close()?;
     }
-    let blue = Site::new(std::slice::from_ref(&d.blue_schema), &d.blue_schema);
+    let blue = SearchPaths::new(std::slice::from_ref(&member.blue_schema), &member.blue_schema);
     let _path = blue.live_path(None, &[])?;
     for mark in &plan.marks {
         spi::run(mark, &[])?;
@@ -69,22 +68,25 @@ pub(crate) fn take_along(
 }
 
 /// Moves a view or a function to another schema.
-pub(super) fn set_schema(kind: CopyKind, oid: u32, from: &Ident, to: &Ident) -> Result<()> {
-    if kind == CopyKind::Function {
-        if let Some(name) = reader::function_name(oid)? {
+pub(super) fn set_schema(
+    kind: DependentKind,
+    oid: ObjectId,
+    from: &Ident,
+    to: &Ident,
+) -> Result<()> {
+    if kind == DependentKind::Function {
+        if let Some(name) = reader::function_name(oid.into())? {
             spi::run(&ddl::move_routine(&name, to), &[])?;
         }
         return Ok(());
     }
-    let (Some(from), Some(to)) = (catalog::schema_oid(from)?, catalog::schema_oid(to)?) else {
-        return Err(Error::state(format!("schema {from} or {to} is missing")));
-    };
-    relation::set_schema(oid, from, to);
+    let (from, to) = (catalog::existing_schema(from)?, catalog::existing_schema(to)?);
+    relation::set_schema(oid.into(), from, to);
     Ok(())
 }
 
 /// Fills the next materialized view; the server runs its query as its owner. None when all are full.
-pub(crate) fn refresh(twins: &mut [Twin]) -> Result<Option<String>> {
+pub(crate) fn refresh(twins: &mut [ReplicaPair]) -> Result<Option<String>> {
     let Some(twin) = twins.iter_mut().find(|t| t.to_fill) else { return Ok(None) };
     let name = QualifiedName { schema: twin.blue_schema.clone(), name: twin.name.clone() };
     // Its query sees what its owner may see, as in any refresh.
@@ -108,13 +110,15 @@ pub(crate) fn refresh(twins: &mut [Twin]) -> Result<Option<String>> {
 }
 
 /// Row security and labels of green, on blue.
-pub(crate) fn mark_early(d: &Deployment) -> Result<()> {
-    let green = Site::new(std::slice::from_ref(&d.source.schema), &d.crossing_schema());
+pub(crate) fn mark_early(member: &Member) -> Result<()> {
+    let green =
+        SearchPaths::new(std::slice::from_ref(&member.source.schema), &member.staging_schema());
     let marks = {
         let _path = green.live_path(None, &[])?;
-        reader::marks(d.green())?
+        reader::marks(member.green())?
     };
-    let blue = Site::new(std::slice::from_ref(&d.blue_schema), &d.crossing_schema());
+    let blue =
+        SearchPaths::new(std::slice::from_ref(&member.blue_schema), &member.staging_schema());
     let _path = blue.live_path(None, &[])?;
     for (statement, _) in marks.iter().filter(|(_, late)| !late) {
         spi::run(statement, &[])?;
@@ -124,27 +128,30 @@ pub(crate) fn mark_early(d: &Deployment) -> Result<()> {
 
 /// Makes an index of green's on blue too. False where its columns have other names there, or where it
 /// would be another one.
-pub(crate) fn copy_index(d: &Deployment, name: &Ident) -> Result<bool> {
-    let site = Site::new(std::slice::from_ref(&d.source.schema), &d.blue_schema);
-    let live = QualifiedName { schema: d.source.schema.clone(), name: name.clone() };
+pub(crate) fn copy_index(member: &Member, name: &Ident) -> Result<bool> {
+    let paths = SearchPaths::new(std::slice::from_ref(&member.source.schema), &member.blue_schema);
+    let live = QualifiedName { schema: member.source.schema.clone(), name: name.clone() };
     let Some(index) = catalog::relation_oid(&live)? else { return Ok(false) };
-    let original = tree::parts(tree::INDEX, index, &Counterparts::default())?;
+    let original = tree::parts(tree::INDEX, index.into(), &Counterparts::default())?;
     let last = tree::unnamed_schemas(&original)?;
     let statement = {
-        let _path = site.live_path(None, &last)?;
-        spi::one::<String>("SELECT pg_catalog.pg_get_indexdef($1, 0, true)", &[Arg::Oid(index)])?
+        let _path = paths.live_path(None, &last)?;
+        spi::one::<String>("SELECT pg_catalog.pg_get_indexdef($1, 0, true)", &[Arg::oid(index)])?
     };
     let Some(statement) = statement else { return Ok(false) };
-    let pairs: Vec<_> = d.plan.pairs.iter().map(|(o, s)| (s.clone(), o.clone())).collect();
-    let columns = trees::columns_by_name(d.green(), d.blue(), &pairs)?;
-    let retyped = trees::are_retyped(d.green(), d.blue(), &columns)?;
-    let known = tree::counterparts(&HashMap::from([(d.green(), d.blue())]), [(d.blue(), columns)])?;
+    let pairs: Vec<_> = member.plan.pairs.iter().map(|(o, s)| (s.clone(), o.clone())).collect();
+    let columns = trees::columns_by_name(member.green(), member.blue(), &pairs)?;
+    let retyped = trees::are_retyped(member.green(), member.blue(), &columns)?;
+    let known = tree::counterparts(
+        &HashMap::from([(member.green().into(), member.blue().into())]),
+        [(member.blue(), columns)],
+    )?;
     let made = xact::subtransaction(|| {
         {
-            let _path = site.build_path(&last)?;
+            let _path = paths.build_path(&last)?;
             spi::run(&statement, &[])?;
         }
-        let copy = QualifiedName { schema: d.blue_schema.clone(), name: name.clone() };
+        let copy = QualifiedName { schema: member.blue_schema.clone(), name: name.clone() };
         let copy = catalog::relation_oid(&copy)?
             .ok_or_else(|| Error::internal("the index was not made where it belongs"))?;
         let title = format!("index {}", live.plain());
@@ -152,7 +159,7 @@ pub(crate) fn copy_index(d: &Deployment, name: &Ident) -> Result<bool> {
         let trees_of = |parts: &[Part]| -> Vec<Part> {
             parts.iter().filter(|part| part.tree.what != FORM).cloned().collect()
         };
-        let copy = trees_of(&tree::parts(tree::INDEX, copy, &known)?);
+        let copy = trees_of(&tree::parts(tree::INDEX, copy.into(), &known)?);
         trees::prove(&title, &trees_of(&original), &copy, retyped)
     });
     Ok(made.is_ok())
@@ -160,15 +167,15 @@ pub(crate) fn copy_index(d: &Deployment, name: &Ident) -> Result<bool> {
 
 /// Takes the table's own triggers and policies off the offline table: they may use its views and
 /// functions, as these use the table.
-pub(crate) fn strip(d: &Deployment) -> Result<()> {
-    let Some(blue) = catalog::relation_oid(&d.blue_name())? else { return Ok(()) };
-    for copy in d.plan.dependents.copies.iter().rev() {
-        if copy.kind.is_twin() || copy.parent != d.origin {
+pub(crate) fn drop_attached_objects(member: &Member) -> Result<()> {
+    let Some(blue) = catalog::relation_oid(&member.blue_name())? else { return Ok(()) };
+    for copy in member.plan.dependents.copies.iter().rev() {
+        if copy.kind.lives_in_schema() || copy.parent != member.origin.root {
             continue;
         }
         if reader::part(kinds::of(copy.kind).catalog, blue, &copy.name)?.is_some() {
             let word = copy.kind.word().to_uppercase();
-            spi::run(&ddl::drop_part(&word, &copy.name, &d.blue_name()), &[])?;
+            spi::run(&ddl::drop_part(&word, &copy.name, &member.blue_name()), &[])?;
         }
     }
     Ok(())

@@ -11,18 +11,19 @@ use crate::dependent::failure::cause;
 use crate::dependent::kinds;
 use crate::dependent::pg_depend;
 use crate::dependent::replica::Tables;
-use crate::dependent::site::Site;
+use crate::dependent::search_paths::SearchPaths;
 use crate::dependent::trees;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName};
-use crate::model::dependent::{Move, Said, Uses};
+use crate::model::dependent::{DetachAttach, ReattachedObject, Uses};
 use crate::model::tree::{Counterparts, written};
+use crate::oid::{ObjectId, RelationId};
 use crate::pg::spi;
 use crate::pg::xact;
 
 /// One of them, on its way through the changes.
-pub(super) struct Other {
-    found: reader::Other,
+pub(super) struct ExternalReference {
+    found: reader::ExternalReference,
     /// Makes it.
     original: Vec<String>,
     /// Makes it on a trial table, over the definition as it is by now.
@@ -45,22 +46,26 @@ pub(super) struct Other {
 }
 
 /// Finds them.
-pub(super) fn discover(table: u32, family: &[u32], site: &Site) -> Result<Vec<Other>> {
+pub(super) fn discover(
+    table: RelationId,
+    family: &[ObjectId],
+    paths: &SearchPaths,
+) -> Result<Vec<ExternalReference>> {
     let mut others = Vec::new();
     for (n, found) in reader::others(table, family)?.into_iter().enumerate() {
         let parts =
             tree::parts(kinds::of(found.kind).catalog, found.oid, &Counterparts::default())?;
         let path = tree::unnamed_schemas(&parts)?;
-        let _path = site.live_path(Some(&found.schema), &path)?;
+        let _path = paths.live_path(Some(&found.schema), &path)?;
         let said = reader::say(found.kind, found.oid)?;
         let before = pg_depend::recorded(&kinds::of(found.kind).needs(found.oid)?, &HashMap::new());
         let original = kinds::of(found.kind).statements(found.oid, None)?;
-        others.push(Other {
+        others.push(ExternalReference {
             make: original.clone(),
             original,
             shadow: Some(said.clone()),
             origin: said,
-            trial: Ident::new(format!("{}_trial_{n}", site.build_schemas()[0].as_str())),
+            trial: Ident::new(format!("{}_trial_{n}", paths.build_schemas()[0].as_str())),
             standing: false,
             before,
             after: Uses::new(),
@@ -72,10 +77,10 @@ pub(super) fn discover(table: u32, family: &[u32], site: &Site) -> Result<Vec<Ot
     Ok(others)
 }
 
-impl Other {
+impl ExternalReference {
     /// Its title, and the table that it is on.
-    pub(super) fn touches(&self) -> (String, u32) {
-        (self.found.title.clone(), self.found.relation)
+    pub(super) fn touches(&self) -> (String, ObjectId) {
+        (self.found.title.clone(), self.found.relation.into())
     }
 
     fn table(&self) -> QualifiedName {
@@ -85,8 +90,8 @@ impl Other {
     /// Makes it on an empty table of the same form, over the copies.
     pub(super) fn make(
         &mut self,
-        site: &Site,
-        made: &HashMap<u32, u32>,
+        paths: &SearchPaths,
+        made: &HashMap<ObjectId, ObjectId>,
         tables: &Tables,
         cascade: bool,
         exact: bool,
@@ -100,7 +105,7 @@ impl Other {
         spi::run(&ddl::create_trial(&trial, &self.table()), &[])?;
         self.standing = true;
         let tried = xact::subtransaction(|| {
-            let _path = site.trial_path(&self.trial, &self.found.schema, &self.path)?;
+            let _path = paths.trial_path(&self.trial, &self.found.schema, &self.path)?;
             self.make.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
         });
         if let Err(caught) = tried {
@@ -113,12 +118,15 @@ impl Other {
         }
         let (relation, oid) = self.standing()?;
         let mut family = made.clone();
-        family.extend([(tables.table, tables.shadow), (self.found.relation, relation)]);
+        family.extend([
+            (ObjectId::from(tables.table), ObjectId::from(tables.shadow)),
+            (self.found.relation.into(), relation.into()),
+        ]);
         let kind = kinds::of(self.found.kind);
         let before = kind.needs(self.found.oid)?;
         let after = kind.needs(oid)?;
-        let owner = reader::owner(self.found.relation)?;
-        pg_depend::compare(&self.found.title, &before, &after, &family, owner, exact)?;
+        let owner = reader::owner(self.found.relation.into())?;
+        pg_depend::compare(&self.found.title, (&before, &after), &family, owner, exact)?;
         self.after = pg_depend::recorded(&after, &family);
         let of_trial = tree::columns_in_order(self.found.relation)?;
         let columns = [(tables.shadow, tables.columns.clone()), (relation, of_trial)];
@@ -136,7 +144,7 @@ impl Other {
         &mut self.path
     }
 
-    fn standing(&self) -> Result<(u32, u32)> {
+    fn standing(&self) -> Result<(RelationId, ObjectId)> {
         let trial =
             QualifiedName { schema: self.trial.clone(), name: self.found.relation_name.clone() };
         let relation = crate::catalog::relation_oid(&trial)?;
@@ -150,7 +158,7 @@ impl Other {
         }
     }
 
-    fn made(&self) -> Result<Option<u32>> {
+    fn made(&self) -> Result<Option<ObjectId>> {
         let trial =
             QualifiedName { schema: self.trial.clone(), name: self.found.relation_name.clone() };
         match crate::catalog::relation_oid(&trial)? {
@@ -162,11 +170,11 @@ impl Other {
     }
 
     /// Reads it back.
-    pub(super) fn read_back(&mut self, site: &Site) -> Result<()> {
+    pub(super) fn read_back(&mut self, paths: &SearchPaths) -> Result<()> {
         if self.shadow.is_some()
             && let Some(oid) = self.made()?
         {
-            let _path = site.trial_path(&self.trial, &self.found.schema, &self.path)?;
+            let _path = paths.trial_path(&self.trial, &self.found.schema, &self.path)?;
             self.make = kinds::of(self.found.kind).statements(oid, None)?;
             self.shadow = Some(reader::say(self.found.kind, oid)?);
         }
@@ -188,7 +196,7 @@ impl Other {
 
     /// What the swap does. The schema of the other table stands first in the search_path, for it is
     /// printed without.
-    pub(super) fn into_move(self) -> Move {
+    pub(super) fn into_move(self) -> ReattachedObject {
         let table = self.table();
         let word = self.found.kind.word().to_uppercase();
         let drop = ddl::drop_part(&word, &self.found.name, &table);
@@ -198,12 +206,12 @@ impl Other {
             // Left behind by CASCADE: gone while the shadow is live.
             None => (vec![drop], self.original),
         };
-        let origin = Said { off, on, uses: self.before, tree: Some(over_origin) };
-        Move {
+        let origin = DetachAttach { off, on, uses: self.before, tree: Some(over_origin) };
+        ReattachedObject {
             title: self.found.title.clone(),
             table: Some(table.clone()),
             origin,
-            shadow: self.shadow.map(|on| Said {
+            shadow: self.shadow.map(|on| DetachAttach {
                 off: Vec::new(),
                 on,
                 uses: self.after,

@@ -3,7 +3,7 @@
 use crate::catalog;
 use crate::error::{Error, Result};
 use crate::ident::Ident;
-use crate::pg::xact::Caught;
+use crate::pg::xact::SubtransactionError;
 
 /// An object that the changes break.
 pub(super) fn broken(title: &str, cause: &str) -> Error {
@@ -15,7 +15,7 @@ pub(super) fn broken(title: &str, cause: &str) -> Error {
 }
 
 /// The cause, unless the server itself is in trouble.
-pub(super) fn cause(caught: Caught) -> Result<String> {
+pub(super) fn cause(caught: SubtransactionError) -> Result<String> {
     if caught.is_lock_failure() || matches!(caught.class().as_str(), "57" | "53" | "58") {
         return caught.raise();
     }

@@ -5,33 +5,40 @@ use crate::catalog::Table;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::catalog::dependent::{self as reader, ForeignKey, Stranger};
+use crate::catalog::dependent::{self as reader, ForeignKey, UnsupportedDependent};
 use crate::ddl::dependent::{self as ddl, Ends};
 use crate::ddl::{constraint, table};
 use crate::dependent::failure::{broken, cause};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ident::{Ident, QualifiedName, plain};
 use crate::model::changes::{Action, Change, ConstraintKind};
-use crate::model::dependent::{Move, Said};
+use crate::model::dependent::{DetachAttach, ReattachedObject};
+use crate::oid::RelationId;
 use crate::pg::lock;
 use crate::pg::security::Identity;
 use crate::pg::spi;
 use crate::pg::xact;
 
 /// Foreign keys from the table and to it, without those that the server itself makes for partitions.
-fn own(table: u32) -> Result<Vec<ForeignKey>> {
+fn own(table: RelationId) -> Result<Vec<ForeignKey>> {
     Ok(reader::foreign_keys(table)?.into_iter().filter(|k| !k.inherited).collect())
 }
 
 /// Foreign keys that cannot be carried over.
-pub(super) fn strangers(table: u32) -> Result<Vec<Stranger>> {
+pub(super) fn strangers(table: RelationId) -> Result<Vec<UnsupportedDependent>> {
     let mut found = Vec::new();
     for key in own(table)? {
         let name = title(&key);
         if key.child_kind != "r" {
-            found.push(Stranger { kind: "foreign key of a partitioned table".to_owned(), name });
+            found.push(UnsupportedDependent {
+                kind: "foreign key of a partitioned table".to_owned(),
+                name,
+            });
         } else if key.switched_off {
-            found.push(Stranger { kind: "foreign key that is switched off".to_owned(), name });
+            found.push(UnsupportedDependent {
+                kind: "foreign key that is switched off".to_owned(),
+                name,
+            });
         }
     }
     Ok(found)
@@ -53,7 +60,7 @@ pub(super) struct Followed {
 }
 
 /// Follows the table's own foreign keys through the changes.
-pub(super) fn follow(table: u32, changes: &[Change]) -> Result<Followed> {
+pub(super) fn follow(table: RelationId, changes: &[Change]) -> Result<Followed> {
     let keys = own(table)?;
     let mut names: Vec<(Ident, Option<Ident>)> = keys
         .into_iter()
@@ -102,7 +109,7 @@ pub(super) fn discover(
     pairs: &[(Ident, Ident)],
     followed: &Followed,
     cascade: bool,
-) -> Result<Vec<Move>> {
+) -> Result<Vec<ReattachedObject>> {
     let source = table.qualified();
     let mut moves = Vec::new();
     for key in own(table.oid)? {
@@ -111,43 +118,26 @@ pub(super) fn discover(
         let parent =
             QualifiedName { schema: key.parent_schema.clone(), name: key.parent_name.clone() };
         let is_child = key.child == table.oid;
-        let is_parent = key.parent == table.oid;
         let off = vec![constraint::drop(&child, &key.name)];
-        let origin = Ends {
+        let origin_ends = Ends {
             child: &child,
             columns: &key.columns,
             set_columns: &key.set_columns,
             parent: &parent,
             referenced: &key.referenced,
         };
-        let on = ddl::add_foreign_key(&key, &origin);
-        let origin = Said { off, on, ..Said::default() };
+        let on = ddl::add_foreign_key(&key, &origin_ends);
+        let origin = DetachAttach { off, on, ..DetachAttach::default() };
         let renamed = followed.name(&key, is_child).map(|name| ForeignKey { name, ..key.clone() });
-        let shadow_said = match translate(&key, pairs, is_child, is_parent) {
-            _ if renamed.is_none() => None,
-            Err(cause) if !cascade => return Err(broken(&title(&key), &cause)),
-            Err(_) => None,
-            Ok((columns, set_columns, referenced)) => {
-                let ends = Ends {
-                    child: &child,
-                    columns: &columns,
-                    set_columns: &set_columns,
-                    parent: &parent,
-                    referenced: &referenced,
-                };
-                let key = renamed.as_ref().unwrap_or(&key);
-                let off = vec![constraint::drop(&child, &key.name)];
-                let on = ddl::add_foreign_key(key, &ends);
-                match try_out(key, &ends, shadow, is_child, is_parent) {
-                    Ok(None) => Some(Said { off, on, ..Said::default() }),
-                    Ok(Some(cause)) if !cascade => return Err(broken(&title(key), &cause)),
-                    Ok(Some(_)) => None,
-                    Err(error) => return Err(error),
-                }
-            }
+        let shadow_said = match &renamed {
+            None => None,
+            Some(renamed) => match on_shadow(renamed, table.oid, &origin_ends, pairs, shadow)? {
+                Err(cause) if !cascade => return Err(broken(&title(&key), &cause)),
+                said => said.ok(),
+            },
         };
         let other = if is_child { &parent } else { &child };
-        moves.push(Move {
+        moves.push(ReattachedObject {
             title: title(&key),
             table: (*other != source).then(|| other.clone()),
             origin,
@@ -161,6 +151,29 @@ pub(super) fn discover(
     Ok(moves)
 }
 
+/// What makes a key of the table on the shadow, which is tried; or why it cannot be made.
+fn on_shadow(
+    key: &ForeignKey,
+    table: RelationId,
+    origin: &Ends<'_>,
+    pairs: &[(Ident, Ident)],
+    shadow: &QualifiedName,
+) -> Result<std::result::Result<DetachAttach, String>> {
+    let (is_child, is_parent) = (key.child == table, key.parent == table);
+    let (columns, set_columns, referenced) = match translate(key, pairs, is_child, is_parent) {
+        Ok(translated) => translated,
+        Err(cause) => return Ok(Err(cause)),
+    };
+    let ends =
+        Ends { columns: &columns, set_columns: &set_columns, referenced: &referenced, ..*origin };
+    let off = vec![constraint::drop(ends.child, &key.name)];
+    let on = ddl::add_foreign_key(key, &ends);
+    Ok(match try_out(key, &ends, shadow, is_child, is_parent)? {
+        None => Ok(DetachAttach { off, on, ..DetachAttach::default() }),
+        Some(cause) => Err(cause),
+    })
+}
+
 /// The moves of foreign keys that the changes add: not there while the origin is live. Each is added to
 /// the empty shadow as its owner wrote it, read from the catalogs, and taken back: it would keep
 /// writers of the other table out until prepare commits.
@@ -169,17 +182,17 @@ pub(super) fn discover(
 pub(super) fn added(
     table: &Table,
     shadow: &QualifiedName,
-    shadow_oid: u32,
+    shadow_oid: RelationId,
     followed: &Followed,
     session: &BTreeMap<String, String>,
-) -> Result<Vec<Move>> {
+) -> Result<Vec<ReattachedObject>> {
     const LONGEST: Duration = Duration::from_millis(200);
     const UNTIL: Duration = Duration::from_secs(10);
     let mut moves = Vec::new();
     for text in &followed.added {
         let tried = lock::retry(LONGEST, Instant::now() + UNTIL, |limit| {
             let _limited = lock::limited(limit)?;
-            xact::looking(|| {
+            xact::rolled_back(|| {
                 {
                     let _owner = Identity::table_owner(table.owner, session)?;
                     spi::run(&table::alter(shadow, &[text]), &[])?;
@@ -187,7 +200,7 @@ pub(super) fn added(
                 own(shadow_oid)
             })
         });
-        let Some(key) = tried.or_else(xact::Caught::raise)?.pop() else { continue };
+        let Some(key) = tried.or_else(xact::SubtransactionError::raise)?.pop() else { continue };
         let source = table.qualified();
         let other =
             QualifiedName { schema: key.parent_schema.clone(), name: key.parent_name.clone() };
@@ -200,15 +213,15 @@ pub(super) fn added(
             parent: &parent,
             referenced: &key.referenced,
         };
-        let said = Said {
+        let said = DetachAttach {
             off: vec![constraint::drop(&source, &key.name)],
             on: ddl::add_foreign_key(&key, &ends),
-            ..Said::default()
+            ..DetachAttach::default()
         };
-        moves.push(Move {
+        moves.push(ReattachedObject {
             title: format!("foreign key {} of {}", plain(key.name.as_str()), source.plain()),
             table: (!is_self).then_some(parent),
-            origin: Said::default(),
+            origin: DetachAttach::default(),
             shadow: Some(said),
             part: None,
             validate: key.validated.then(|| source.clone()),
@@ -254,7 +267,7 @@ fn try_out(
 ) -> Result<Option<String>> {
     let trial =
         QualifiedName { schema: shadow.schema.clone(), name: Ident::new("bluegreen_trial") };
-    let tried: std::result::Result<(), _> = xact::subtransaction(|| {
+    let tried = xact::trial(|| {
         let other = if is_child { ends.parent } else { ends.child };
         if !(is_child && is_parent) {
             spi::run(&ddl::create_trial(&trial, other), &[])?;
@@ -272,13 +285,10 @@ fn try_out(
         for statement in ddl::add_foreign_key(key, &on_trial) {
             spi::run(&statement, &[])?;
         }
-        Err(Error::internal(TAKEN_BACK))
+        Ok(())
     });
     match tried {
         Ok(()) => Ok(None),
-        Err(caught) if caught.error.message == TAKEN_BACK => Ok(None),
         Err(caught) => cause(caught).map(Some),
     }
 }
-
-const TAKEN_BACK: &str = "the trial of a foreign key was taken back";

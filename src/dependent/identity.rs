@@ -11,6 +11,7 @@ use crate::ddl::dependent as ddl;
 use crate::dependent::failure::{broken, cause};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName, plain};
+use crate::oid::RelationId;
 use crate::pg::relation::{self, Sent};
 use crate::pg::{lock, spi, xact};
 
@@ -24,13 +25,11 @@ pub(super) struct Member<'a> {
     pub(super) filter: Option<&'a str>,
 }
 
-const TAKEN_BACK: &str = "the new table was taken out of the publication again";
-
 /// Refuses a new table whose rows could not be updated or deleted after the swap, where those of the live
 /// one can. `shadow` stands as `name`, with its indexes and its marks.
 pub(super) fn require(
     green: &Table,
-    shadow: u32,
+    shadow: RelationId,
     name: &QualifiedName,
     members: &[Member<'_>],
     limit: Duration,
@@ -42,7 +41,7 @@ pub(super) fn require(
         for member in members {
             let title = format!("publication {}", plain(member.publication.as_str()));
             // Whoever changes the publication now must not keep writers waiting behind us.
-            let joined = xact::subtransaction(|| {
+            let joined = xact::trial(|| {
                 let _limited = lock::limited(limit)?;
                 let Member { publication, columns, filter } = member;
                 spi::run(&ddl::publish(publication, name, *columns, *filter), &[]).map(drop)?;
@@ -50,12 +49,11 @@ pub(super) fn require(
                     xact::subtransaction(|| relation::check_replica_identity(shadow, sent));
                 match checked {
                     Err(caught) => Err(refusal(green, &title, sent, caught)?),
-                    Ok(()) => Err(Error::internal(TAKEN_BACK)),
+                    Ok(()) => Ok(()),
                 }
             });
             match joined {
                 Ok(()) => {}
-                Err(caught) if caught.error.message == TAKEN_BACK => {}
                 Err(caught) if caught.error.hint.is_some() => return caught.raise(),
                 Err(caught) => return Err(broken(&title, &cause(caught)?)),
             }
@@ -67,7 +65,12 @@ pub(super) fn require(
     Ok(())
 }
 
-fn refusal(green: &Table, title: &str, sent: Sent, caught: xact::Caught) -> Result<Error> {
+fn refusal(
+    green: &Table,
+    title: &str,
+    sent: Sent,
+    caught: xact::SubtransactionError,
+) -> Result<Error> {
     let name = green.qualified().plain();
     let verb = match sent {
         Sent::Updates => "UPDATE",
@@ -91,7 +94,7 @@ fn refusal(green: &Table, title: &str, sent: Sent, caught: xact::Caught) -> Resu
 
 /// Before 18 no server sends a generated column, so that subscribers could not find rows by it; later ones
 /// refuse it themselves.
-fn require_sent(green: &Table, shadow: u32) -> Result<()> {
+fn require_sent(green: &Table, shadow: RelationId) -> Result<()> {
     let before = reader::identity_not_sent(green.oid)?;
     let Some(column) = reader::identity_not_sent(shadow)?.filter(|_| before.is_none()) else {
         return Ok(());

@@ -3,26 +3,25 @@
 //! taken away), check (what it depends on, before and after).
 
 use crate::catalog;
-use crate::catalog::dependent::{self as reader, TwinRow, Use};
+use crate::catalog::dependent::{self as reader, DependentRow, Use};
 use crate::ddl::dependent as ddl;
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
-use crate::model::dependent::{Copy, CopyKind, Uses};
+use crate::model::dependent::{DependentKind, Replica, Uses};
+use crate::oid::{ObjectId, RelationId};
 
 /// What a kind says of itself.
 pub(super) struct Kind {
-    /// Which it is.
-    pub(super) kind: CopyKind,
     /// Discover: those that hang on the table.
     pub(super) discover: fn(&Scope) -> Result<Vec<Found>>,
     /// Carry: the query that gives the statements which make one again.
     pub(super) make: &'static str,
     /// Carry: the copy of a name at its place, which is none of `known`.
-    pub(super) find: fn(&Place<'_>, &Ident, &[u32]) -> Result<Option<u32>>,
+    pub(super) find: fn(&Place<'_>, &Ident, &[ObjectId]) -> Result<Option<ObjectId>>,
     /// Carry: what takes a copy away.
-    pub(super) drop: fn(&Place<'_>, &Ident, u32) -> Result<Option<String>>,
+    pub(super) drop: fn(&Place<'_>, &Ident, ObjectId) -> Result<Option<String>>,
     /// Carry: gives the copy the rights of the original, and settings that its statements have not.
-    pub(super) rights: fn(u32, u32) -> Result<()>,
+    pub(super) rights: fn(ObjectId, ObjectId) -> Result<()>,
     /// Check: the catalog under whose name pg_depend knows it.
     pub(super) catalog: &'static str,
 }
@@ -30,15 +29,15 @@ pub(super) struct Kind {
 /// The table with its views and functions.
 pub(super) struct Scope {
     /// The table.
-    pub(super) table: u32,
+    pub(super) table: RelationId,
     /// What lives in a schema of its own right, with its way from the table.
-    pub(super) twins: Vec<TwinRow>,
+    pub(super) twins: Vec<DependentRow>,
 }
 
 /// An original, and when its turn is.
 pub(super) struct Found {
     /// It, without its statements.
-    pub(super) copy: Copy,
+    pub(super) copy: Replica,
     /// The longest way from the table; parts of relations come last.
     pub(super) depth: i32,
 }
@@ -48,33 +47,33 @@ pub(super) enum Place<'a> {
     /// In a schema.
     In(&'a Ident),
     /// On a relation.
-    On(u32),
+    On(RelationId),
 }
 
 impl Kind {
     /// The statements that make one again; in `schema`, where it lives in one.
-    pub(super) fn statements(&self, oid: u32, schema: Option<&Ident>) -> Result<Vec<String>> {
+    pub(super) fn statements(&self, oid: ObjectId, schema: Option<&Ident>) -> Result<Vec<String>> {
         reader::make(self.make, oid, schema)
     }
 
     /// What one depends on.
-    pub(super) fn needs(&self, oid: u32) -> Result<Vec<Use>> {
+    pub(super) fn needs(&self, oid: ObjectId) -> Result<Vec<Use>> {
         reader::needs(self.catalog, oid)
     }
 }
 
 /// Twins of a kind.
-pub(super) fn twins(scope: &Scope, kind: CopyKind) -> Vec<Found> {
+pub(super) fn twins(scope: &Scope, kind: DependentKind) -> Vec<Found> {
     let ours = scope.twins.iter().filter(|t| t.kind == kind);
     ours.map(|twin| Found {
         depth: twin.depth,
-        copy: Copy {
+        copy: Replica {
             kind,
             name: twin.name.clone(),
             title: format!("{} {}", kind.word(), twin.title),
             schema: Some(twin.schema.clone()),
             origin: twin.oid,
-            parent: 0,
+            parent: RelationId::INVALID,
             enabled: 'O',
             populated: twin.populated,
             uses: Uses::new(),
@@ -87,12 +86,13 @@ pub(super) fn twins(scope: &Scope, kind: CopyKind) -> Vec<Found> {
 }
 
 /// Parts of the table and of its views, by the query of their kind.
-pub(super) fn parts(scope: &Scope, kind: CopyKind, query: &str) -> Result<Vec<Found>> {
-    let views = scope.twins.iter().filter(|t| t.kind != CopyKind::Function).map(|t| t.oid);
+pub(super) fn parts(scope: &Scope, kind: DependentKind, query: &str) -> Result<Vec<Found>> {
+    let views = scope.twins.iter().filter(|t| t.kind != DependentKind::Function);
+    let views = views.map(|view| RelationId::from(view.oid));
     let parts = reader::parts(query, scope.table, &views.collect::<Vec<_>>())?;
     let found = parts.into_iter().map(|part| Found {
         depth: i32::MAX,
-        copy: Copy {
+        copy: Replica {
             kind,
             title: format!("{} {}", kind.word(), part.title),
             name: part.name,
@@ -114,11 +114,12 @@ pub(super) fn parts(scope: &Scope, kind: CopyKind, query: &str) -> Result<Vec<Fo
 pub(super) fn find_relation(
     place: &Place<'_>,
     name: &Ident,
-    _known: &[u32],
-) -> Result<Option<u32>> {
+    _known: &[ObjectId],
+) -> Result<Option<ObjectId>> {
     match place {
         Place::In(schema) => {
-            catalog::relation_oid(&QualifiedName { schema: (*schema).clone(), name: name.clone() })
+            let name = QualifiedName { schema: (*schema).clone(), name: name.clone() };
+            Ok(catalog::relation_oid(&name)?.map(ObjectId::from))
         }
         Place::On(_) => Ok(None),
     }
@@ -139,6 +140,6 @@ pub(super) fn drop_named(word: &str, place: &Place<'_>, name: &Ident) -> Result<
 }
 
 /// Parts of a relation have no rights of their own.
-pub(super) fn no_rights(_original: u32, _copy: u32) -> Result<()> {
+pub(super) fn no_rights(_original: ObjectId, _copy: ObjectId) -> Result<()> {
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! All kinds of objects that are copied.
 //!
-//! A further kind is a variant of [`CopyKind`], a file with its `KIND`, and a line in [`KINDS`].
+//! A further kind is a variant of [`DependentKind`], a file with its `KIND`, a line in [`KINDS`] and an arm in [`of`].
 
 use crate::dependent::kind::{Kind, Scope};
 use crate::dependent::{function, materialized_view, policy, rule, trigger, view};
 use crate::error::Result;
-use crate::model::dependent::{Copy, CopyKind};
+use crate::model::dependent::{DependentKind, Replica};
 
 /// All kinds.
 const KINDS: [&Kind; 6] = [
@@ -17,13 +17,20 @@ const KINDS: [&Kind; 6] = [
     &policy::KIND,
 ];
 
-/// What a kind says of itself. Every variant is in the list.
-pub(super) fn of(kind: CopyKind) -> &'static Kind {
-    KINDS.into_iter().find(|known| known.kind == kind).unwrap_or(&view::KIND)
+/// What a kind says of itself.
+pub(super) fn of(kind: DependentKind) -> &'static Kind {
+    match kind {
+        DependentKind::Function => &function::KIND,
+        DependentKind::View => &view::KIND,
+        DependentKind::MaterializedView => &materialized_view::KIND,
+        DependentKind::Trigger => &trigger::KIND,
+        DependentKind::Rule => &rule::KIND,
+        DependentKind::Policy => &policy::KIND,
+    }
 }
 
 /// Everything that is copied, in the order in which it can be made.
-pub(super) fn discover(scope: &Scope) -> Result<Vec<Copy>> {
+pub(super) fn discover(scope: &Scope) -> Result<Vec<Replica>> {
     let mut found = Vec::new();
     for kind in KINDS {
         found.extend((kind.discover)(scope)?);

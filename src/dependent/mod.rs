@@ -37,15 +37,15 @@ mod policy;
 mod publication;
 mod replica;
 mod rule;
-mod site;
+mod search_paths;
 mod swap;
 mod trees;
 mod trigger;
 mod view;
 
-pub(crate) use adapt::{Adapted, discover};
+pub(crate) use adapt::{DependentPlan, discover};
 pub(crate) use aside::leave;
-pub(crate) use blue::{copy_index, mark_early, refresh, strip, take_along};
+pub(crate) use blue::{copy_index, drop_attached_objects, mark_early, refresh, take_along};
 pub(crate) use swap::{
     bring_back, drop_offline, lock_functions, locks, moving_names, put_on, rehearse, swap_twins,
     switch, take_off,
@@ -54,16 +54,17 @@ pub(crate) use swap::{not_valid, offline, validate};
 
 use crate::catalog::dependent as reader;
 use crate::error::Result;
+use crate::oid::RelationId;
 
 /// What hangs on the table and cannot be carried over.
-pub(crate) fn strangers(table: u32) -> Result<Vec<reader::Stranger>> {
+pub(crate) fn strangers(table: RelationId) -> Result<Vec<reader::UnsupportedDependent>> {
     let mut found = reader::strangers(table, &reader::family(table)?)?;
     found.extend(foreign_key::strangers(table)?);
     Ok(found)
 }
 
 /// The first thing that hangs on a table, of any kind.
-pub(crate) fn first(table: u32) -> Result<Option<String>> {
+pub(crate) fn first(table: RelationId) -> Result<Option<String>> {
     let scope = kind::Scope { table, twins: reader::twins(table)? };
     if let Some(copy) = kinds::discover(&scope)?.into_iter().next() {
         return Ok(Some(copy.title));
@@ -71,7 +72,7 @@ pub(crate) fn first(table: u32) -> Result<Option<String>> {
     if let Some(key) = reader::foreign_keys(table)?.first() {
         return Ok(Some(format!("foreign key {}", crate::ident::plain(key.name.as_str()))));
     }
-    if let Some(other) = reader::others(table, &[table])?.into_iter().next() {
+    if let Some(other) = reader::others(table, &[table.into()])?.into_iter().next() {
         return Ok(Some(other.title));
     }
     if let Some(publication) = reader::publications(table)?.first() {

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use crate::catalog::dependent::Use;
 use crate::error::{Error, Result};
 use crate::model::dependent::Uses;
+use crate::oid::{ObjectAddress, ObjectId, RoleId};
 use crate::pg::security;
 use crate::pg::spi::{self, Arg};
 
@@ -18,10 +19,9 @@ use crate::pg::spi::{self, Arg};
 /// `exact`: on anything that the original does not depend on.
 pub(super) fn compare(
     title: &str,
-    before: &[Use],
-    after: &[Use],
-    made: &HashMap<u32, u32>,
-    owner: Option<u32>,
+    (before, after): (&[Use], &[Use]),
+    made: &HashMap<ObjectId, ObjectId>,
+    owner: Option<RoleId>,
     exact: bool,
 ) -> Result<()> {
     for used in after {
@@ -32,16 +32,17 @@ pub(super) fn compare(
         let trusted =
             !exact && (used.owner.is_none_or(security::is_superuser) || used.owner == owner);
         if is_original || !(known || trusted) {
-            return Err(astray(title, used)?);
+            return Err(unexpected_dependency(title, used)?);
         }
     }
     Ok(())
 }
 
 /// What is recorded of a definition: members of the family by their originals.
-pub(super) fn recorded(found: &[Use], made: &HashMap<u32, u32>) -> Uses {
-    let original = |oid: u32| made.iter().find(|(_, copy)| **copy == oid).map_or(oid, |(o, _)| *o);
-    found.iter().map(|u| (u.class, original(u.oid))).collect()
+pub(super) fn recorded(found: &[Use], made: &HashMap<ObjectId, ObjectId>) -> Uses {
+    let original =
+        |oid: ObjectId| made.iter().find(|(_, copy)| **copy == oid).map_or(oid, |(o, _)| *o);
+    found.iter().map(|u| ObjectAddress(u.class, original(u.oid))).collect()
 }
 
 /// Refuses a definition that depends on anything else than was recorded.
@@ -49,23 +50,23 @@ pub(super) fn require(
     title: &str,
     recorded: &Uses,
     found: &[Use],
-    made: &HashMap<u32, u32>,
+    made: &HashMap<ObjectId, ObjectId>,
 ) -> Result<()> {
     for used in found {
         if !self::recorded(std::slice::from_ref(used), made).is_subset(recorded) {
-            return Err(astray(title, used)?);
+            return Err(unexpected_dependency(title, used)?);
         }
     }
     Ok(())
 }
 
 /// The error for a definition that would use something else.
-pub(super) fn astray(title: &str, used: &Use) -> Result<Error> {
+pub(super) fn unexpected_dependency(title: &str, used: &Use) -> Result<Error> {
     let sql = "SELECT o.type || ' ' || o.identity FROM pg_catalog.pg_identify_object($1, $2, 0) o";
-    let what: Option<String> = spi::one(sql, &[Arg::Oid(used.class), Arg::Oid(used.oid)])?;
+    let what: Option<String> = spi::one(sql, &[Arg::oid(used.class), Arg::oid(used.oid)])?;
     Ok(Error::unsupported(format!(
         "{title} would use {} when it is read again, which it does not use now",
         what.unwrap_or_default()
     ))
-    .hint("Two objects have the same name in different schemas: rename or drop that one."))
+    .hint("Rename or drop that object: one in another schema has the same name."))
 }

@@ -2,15 +2,14 @@
 
 use crate::catalog::dependent as reader;
 use crate::dependent::kind::{Kind, Place, drop_named, no_rights, parts};
-use crate::model::dependent::CopyKind;
+use crate::model::dependent::DependentKind;
 
 const CATALOG: &str = "pg_catalog.pg_policy";
 
 pub(super) const KIND: Kind = Kind {
-    kind: CopyKind::Policy,
     discover: |scope| {
         let query = include_str!("../catalog/queries/dependent/policies.sql");
-        parts(scope, CopyKind::Policy, query)
+        parts(scope, DependentKind::Policy, query)
     },
     make: include_str!("../catalog/queries/dependent/make_policy.sql"),
     find: |place, name, _| match place {

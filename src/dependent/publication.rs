@@ -8,10 +8,11 @@ use crate::ddl::dependent as ddl;
 use crate::dependent::failure::{broken, cause};
 use crate::dependent::identity::{self, Member};
 use crate::dependent::policy;
-use crate::dependent::site::Site;
+use crate::dependent::search_paths::SearchPaths;
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
-use crate::model::dependent::{Move, Said, Uses};
+use crate::model::dependent::{DetachAttach, ReattachedObject, Uses};
+use crate::oid::RelationId;
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
 
@@ -27,7 +28,7 @@ struct Filter {
 }
 
 /// Publications that name the table.
-pub(super) fn filters(table: u32) -> Result<Filters> {
+pub(super) fn filters(table: RelationId) -> Result<Filters> {
     let found = reader::publications(table)?;
     let filters = found.into_iter().map(|published| Filter {
         adapted: published.filter.clone(),
@@ -44,9 +45,9 @@ fn stand_in(n: usize) -> Ident {
 
 impl Filters {
     /// Puts the filters on the shadow.
-    pub(super) fn make(&mut self, site: &Site, table: &Table, cascade: bool) -> Result<()> {
+    pub(super) fn make(&mut self, paths: &SearchPaths, table: &Table, cascade: bool) -> Result<()> {
         let shadow =
-            QualifiedName { schema: site.build_schemas()[0].clone(), name: table.name.clone() };
+            QualifiedName { schema: paths.build_schemas()[0].clone(), name: table.name.clone() };
         for (n, filter) in self.0.iter_mut().enumerate() {
             let Some(expression) = filter.adapted.clone().filter(|_| !filter.dropped) else {
                 continue;
@@ -64,14 +65,14 @@ impl Filters {
     }
 
     /// Reads them back.
-    pub(super) fn read_back(&mut self, shadow: u32) -> Result<()> {
+    pub(super) fn read_back(&mut self, shadow: RelationId) -> Result<()> {
         for (n, filter) in self.0.iter_mut().enumerate() {
             let sql =
                 "SELECT pg_catalog.pg_get_expr(p.polqual, p.polrelid) FROM pg_catalog.pg_policy p
                         WHERE p.polrelid = $1 AND p.polname = $2";
             let name = stand_in(n);
             if let Some(text) =
-                spi::one::<String>(sql, &[Arg::Oid(shadow), Arg::Text(name.as_str())])?
+                spi::one::<String>(sql, &[Arg::oid(shadow), Arg::Text(name.as_str())])?
             {
                 filter.adapted = Some(text);
             }
@@ -80,7 +81,7 @@ impl Filters {
     }
 
     /// Takes them off.
-    pub(super) fn remove(&self, shadow: u32) -> Result<()> {
+    pub(super) fn remove(&self, shadow: RelationId) -> Result<()> {
         for n in 0..self.0.len() {
             let name = stand_in(n);
             if reader::part(policy::KIND.catalog, shadow, &name)?.is_some() {
@@ -95,7 +96,7 @@ impl Filters {
     pub(super) fn require_identity(
         &self,
         table: &Table,
-        shadow: u32,
+        shadow: RelationId,
         pairs: &[(Ident, Ident)],
         limit: Duration,
     ) -> Result<()> {
@@ -128,14 +129,14 @@ impl Filters {
         table: &Table,
         pairs: &[(Ident, Ident)],
         cascade: bool,
-    ) -> Result<Vec<Move>> {
+    ) -> Result<Vec<ReattachedObject>> {
         let source = table.qualified();
         let mut moves = Vec::new();
         for filter in self.0 {
             let published = filter.published;
             let title = title(&published);
             let translated = translated(&published, pairs);
-            let said = |columns: Option<&[Ident]>, filter: Option<&str>| Said {
+            let said = |columns: Option<&[Ident]>, filter: Option<&str>| DetachAttach {
                 off: vec![ddl::unpublish(&published.name, &source)],
                 on: vec![ddl::publish(&published.name, &source, columns, filter)],
                 uses: Uses::new(),
@@ -151,7 +152,7 @@ impl Filters {
                 }
                 _ => None,
             };
-            moves.push(Move {
+            moves.push(ReattachedObject {
                 origin: said(published.columns.as_deref(), published.filter.as_deref()),
                 title: title.clone(),
                 table: None,

@@ -9,21 +9,22 @@ use crate::dependent::failure::cause;
 use crate::dependent::kind::Place;
 use crate::dependent::kinds;
 use crate::dependent::pg_depend;
-use crate::dependent::site::Site;
+use crate::dependent::search_paths::SearchPaths;
 use crate::dependent::trees;
 use crate::error::{Error, Result};
-use crate::model::dependent::{Copy, CopyKind};
+use crate::model::dependent::{DependentKind, Replica};
 use crate::model::tree::{Columns, Counterparts, written};
+use crate::oid::{ObjectId, RelationId, RoleId};
 use crate::pg::{spi, xact};
 use crate::plan::properties;
 
-/// Copies by the OID of their originals.
-pub(super) type Made = HashMap<u32, u32>;
+/// Copies by their originals.
+pub(super) type Made = HashMap<ObjectId, ObjectId>;
 
 /// A rule of the table. It is not made on blue: a table with a rule for UPDATE, disabled or not, takes
 /// no INSERT … ON CONFLICT, which sync needs. So it moves in the swap.
-pub(super) fn is_rule_of(copy: &Copy, table: u32) -> bool {
-    copy.kind == CopyKind::Rule && copy.parent == table
+pub(super) fn is_rule_of(copy: &Replica, table: RelationId) -> bool {
+    copy.kind == DependentKind::Rule && copy.parent == table
 }
 
 /// What a copy may depend on.
@@ -38,9 +39,9 @@ pub(super) enum Exact {
 /// The two tables.
 pub(super) struct Tables {
     /// The origin.
-    pub(super) table: u32,
+    pub(super) table: RelationId,
     /// The shadow.
-    pub(super) shadow: u32,
+    pub(super) shadow: RelationId,
     /// The shadow's columns, with those of the origin.
     pub(super) columns: Columns,
     /// One of them has another type.
@@ -49,30 +50,33 @@ pub(super) struct Tables {
 
 impl Tables {
     /// `by_hand`: the shadow is a table made by hand.
-    pub(super) fn new(table: u32, shadow: u32, by_hand: bool) -> Result<Self> {
+    pub(super) fn new(table: RelationId, shadow: RelationId, by_hand: bool) -> Result<Self> {
         let columns = trees::columns(table, shadow, by_hand)?;
         let retyped = trees::are_retyped(table, shadow, &columns)?;
         Ok(Self { table, shadow, columns, retyped })
     }
 }
 
-/// Makes all copies in order. The shadow stands in the crossing schema.
+/// Makes all copies in order. The shadow stands in the staging schema.
 pub(super) fn make_all(
-    copies: &mut [Copy],
-    site: &Site,
+    copies: &mut [Replica],
+    paths: &SearchPaths,
     tables: &Tables,
     cascade: bool,
     exact: Exact,
 ) -> Result<Made> {
     // A name of the shadow's own sequences would be found before the live sequence.
-    let spare: Vec<u32> = catalog::sequences(tables.shadow)?.iter().map(|s| s.oid).collect();
-    let mut dropped: HashSet<u32> = HashSet::new();
-    let mut made = Made::from([(tables.table, tables.shadow)]);
+    let spare: Vec<ObjectId> =
+        catalog::sequences(tables.shadow)?.iter().map(|s| s.oid.into()).collect();
+    let mut dropped: HashSet<ObjectId> = HashSet::new();
+    let mut made = Made::from([(tables.table.into(), tables.shadow.into())]);
     let mut known = tree::counterparts(&made, [(tables.shadow, tables.columns.clone())])?;
     for copy in copies.iter_mut() {
         let kind = kinds::of(copy.kind);
         let before = kind.needs(copy.origin)?;
-        if dropped.contains(&copy.parent) || before.iter().any(|u| dropped.contains(&u.oid)) {
+        if dropped.contains(&ObjectId::from(copy.parent))
+            || before.iter().any(|u| dropped.contains(&u.oid))
+        {
             copy.statements = None;
         }
         let Some(statements) = &copy.statements else {
@@ -80,7 +84,7 @@ pub(super) fn make_all(
             continue;
         };
         let run = xact::subtransaction(|| {
-            let _path = site.build_path(&copy.path)?;
+            let _path = paths.build_path(&copy.path)?;
             statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
         });
         if let Err(caught) = run {
@@ -95,62 +99,81 @@ pub(super) fn make_all(
             dropped.insert(copy.origin);
             continue;
         }
-        let oid = find(copy, &made, site)?;
+        let oid = find(copy, &made, paths)?;
         let after = kind.needs(oid)?;
-        // A part of a relation is what the relation's owner made it; a twin has an owner of its own.
-        let of = if copy.kind.is_twin() { copy.origin } else { copy.parent };
-        let owner = reader::owner(of)?;
         if let Some(used) = after.iter().find(|u| spare.contains(&u.oid)) {
-            return Err(pg_depend::astray(&copy.title, used)?);
+            return Err(pg_depend::unexpected_dependency(&copy.title, used)?);
         }
         made.insert(copy.origin, oid);
-        match exact {
-            Exact::Compare(exact) => {
-                pg_depend::compare(&copy.title, &before, &after, &made, owner, exact)?;
-                copy.uses = pg_depend::recorded(&after, &made);
-            }
-            Exact::AsRecorded => pg_depend::require(&copy.title, &copy.uses, &after, &made)?,
-        }
+        compare_uses(copy, &before, &after, &made, exact)?;
         tree::add(&mut known, copy.origin, oid)?;
-        let original = tree::parts(kind.catalog, copy.origin, &Counterparts::default())?;
-        let made_now = tree::parts(kind.catalog, oid, &known)?;
-        trees::prove(&copy.title, &original, &made_now, tables.retyped)?;
-        if is_rule_of(copy, tables.table) {
-            let own = known.clone().with_own_numbers(tables.shadow);
-            copy.tree = Some(written(&tree::parts(kind.catalog, oid, &own)?));
-        }
-        if copy.kind.is_twin() && reader::owner(oid)? != owner {
-            let fact = format!("the copy of {} was given to another owner", copy.title);
-            return Err(changed(fact, &format!("CREATE {}", copy.kind.word().to_uppercase())));
-        }
-        (kind.rights)(copy.origin, oid)?;
-        let meant = catalog::properties(kind.catalog, copy.origin)?;
-        let lost = properties::lost(&meant, &catalog::properties(kind.catalog, oid)?);
-        if let Some(refusal) = properties::refusal(&copy.title, &lost) {
-            return Err(refusal);
-        }
+        compare(copy, oid, tables, &known)?;
     }
     Ok(made)
+}
+
+/// The owner of what an object is part of: a part of a relation is what the relation's owner made it, a twin
+/// has an owner of its own.
+fn owner(copy: &Replica) -> Result<Option<RoleId>> {
+    reader::owner(if copy.kind.lives_in_schema() { copy.origin } else { copy.parent.into() })
+}
+
+/// Refuses a copy that depends on something else than it may.
+fn compare_uses(
+    copy: &mut Replica,
+    before: &[reader::Use],
+    after: &[reader::Use],
+    made: &Made,
+    exact: Exact,
+) -> Result<()> {
+    match exact {
+        Exact::Compare(exact) => {
+            pg_depend::compare(&copy.title, (before, after), made, owner(copy)?, exact)?;
+            copy.uses = pg_depend::recorded(after, made);
+            Ok(())
+        }
+        Exact::AsRecorded => pg_depend::require(&copy.title, &copy.uses, after, made),
+    }
+}
+
+/// Refuses a copy that is not what its original is, and gives it its original's rights.
+fn compare(copy: &mut Replica, oid: ObjectId, tables: &Tables, known: &Counterparts) -> Result<()> {
+    let kind = kinds::of(copy.kind);
+    let original = tree::parts(kind.catalog, copy.origin, &Counterparts::default())?;
+    let made_now = tree::parts(kind.catalog, oid, known)?;
+    trees::prove(&copy.title, &original, &made_now, tables.retyped)?;
+    if is_rule_of(copy, tables.table) {
+        let own = known.clone().with_own_numbers(tables.shadow);
+        copy.tree = Some(written(&tree::parts(kind.catalog, oid, &own)?));
+    }
+    if copy.kind.lives_in_schema() && reader::owner(oid)? != owner(copy)? {
+        let fact = format!("the copy of {} was given to another owner", copy.title);
+        return Err(changed(fact, &format!("CREATE {}", copy.kind.word().to_uppercase())));
+    }
+    (kind.rights)(copy.origin, oid)?;
+    let meant = catalog::properties(kind.catalog, copy.origin)?;
+    let lost = properties::lost(&meant, &catalog::properties(kind.catalog, oid)?);
+    properties::refusal(&copy.title, &lost).map_or(Ok(()), Err)
 }
 
 /// A text that cannot be read again although nothing has changed.
 fn ambiguous(title: &str, cause: &str) -> Error {
     Error::unsupported(format!("{title} cannot be made a second time: {cause}"))
-        .hint("Two objects that it uses may have the same name in different schemas: rename or drop one of them for the deployment.")
+        .hint("Rename or drop one of the objects that it uses for the deployment: two may have the same name in different schemas.")
 }
 
 /// Where the copy of an object is; none where its relation has no copy.
-fn place<'a>(copy: &'a Copy, made: &Made, site: &'a Site) -> Option<Place<'a>> {
+fn place<'a>(copy: &'a Replica, made: &Made, paths: &'a SearchPaths) -> Option<Place<'a>> {
     match &copy.schema {
-        Some(schema) => Some(Place::In(site.build_schema(schema))),
-        None => made.get(&copy.parent).map(|parent| Place::On(*parent)),
+        Some(schema) => Some(Place::In(paths.build_schema(schema))),
+        None => made.get(&ObjectId::from(copy.parent)).map(|parent| Place::On((*parent).into())),
     }
 }
 
-/// OID of the copy that was just made.
-fn find(copy: &Copy, made: &Made, site: &Site) -> Result<u32> {
-    let known: Vec<u32> = made.values().copied().collect();
-    let found = match place(copy, made, site) {
+/// The copy that was just made.
+fn find(copy: &Replica, made: &Made, paths: &SearchPaths) -> Result<ObjectId> {
+    let known: Vec<ObjectId> = made.values().copied().collect();
+    let found = match place(copy, made, paths) {
         Some(place) => (kinds::of(copy.kind).find)(&place, &copy.name, &known)?,
         None => None,
     };
@@ -161,8 +184,13 @@ fn find(copy: &Copy, made: &Made, site: &Site) -> Result<u32> {
 }
 
 /// Takes the copy of an object away. `made` has the table too.
-pub(super) fn drop_copy(copy: &Copy, oid: u32, made: &Made, site: &Site) -> Result<()> {
-    if let Some(place) = place(copy, made, site)
+pub(super) fn drop_copy(
+    copy: &Replica,
+    oid: ObjectId,
+    made: &Made,
+    paths: &SearchPaths,
+) -> Result<()> {
+    if let Some(place) = place(copy, made, paths)
         && let Some(sql) = (kinds::of(copy.kind).drop)(&place, &copy.name, oid)?
     {
         spi::run(&sql, &[])?;

@@ -2,15 +2,14 @@
 
 use crate::catalog::dependent as reader;
 use crate::dependent::kind::{Kind, Place, drop_named, no_rights, parts};
-use crate::model::dependent::CopyKind;
+use crate::model::dependent::DependentKind;
 
 const CATALOG: &str = "pg_catalog.pg_rewrite";
 
 pub(super) const KIND: Kind = Kind {
-    kind: CopyKind::Rule,
     discover: |scope| {
         let query = include_str!("../catalog/queries/dependent/rules.sql");
-        parts(scope, CopyKind::Rule, query)
+        parts(scope, DependentKind::Rule, query)
     },
     make: include_str!("../catalog/queries/dependent/make_rule.sql"),
     find: |place, name, _| match place {

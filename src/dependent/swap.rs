@@ -9,19 +9,20 @@ use crate::ddl::shadow;
 use crate::dependent::blue::set_schema;
 use crate::dependent::kinds;
 use crate::dependent::pg_depend;
-use crate::dependent::site::Site;
+use crate::dependent::search_paths::SearchPaths;
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
-use crate::model::dependent::{CopyKind, Move, Said, Twin};
-use crate::model::deployment::{Deployment, Side};
+use crate::model::dependent::{DependentKind, DetachAttach, ReattachedObject, ReplicaPair};
+use crate::model::member::{Member, Side};
 use crate::model::tree::{Counterparts, require, written};
+use crate::oid::{FunctionId, ObjectId, RelationId};
 use crate::pg::lock;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
 
 /// What a move says while a side is live.
-fn said(moved: &Move, side: Side) -> Option<&Said> {
+fn said(moved: &ReattachedObject, side: Side) -> Option<&DetachAttach> {
     match side {
         Side::Origin => Some(&moved.origin),
         Side::Shadow => moved.shadow.as_ref(),
@@ -29,7 +30,7 @@ fn said(moved: &Move, side: Side) -> Option<&Said> {
 }
 
 /// What a twin is on a side.
-pub(super) fn of_side(twin: &Twin, side: Side) -> Option<u32> {
+pub(super) fn of_side(twin: &ReplicaPair, side: Side) -> Option<ObjectId> {
     match side {
         Side::Origin => Some(twin.origin),
         Side::Shadow => twin.shadow,
@@ -38,9 +39,9 @@ pub(super) fn of_side(twin: &Twin, side: Side) -> Option<u32> {
 
 /// Relations that the swap locks besides the two tables: views and their copies, the tables at the
 /// other end of foreign keys, those whose policies and rules it gives new expressions.
-pub(crate) fn locks(d: &Deployment) -> Result<Vec<u32>> {
-    let mut found = relations(d);
-    for table in d.plan.dependents.moves.iter().filter_map(|m| m.table.as_ref()) {
+pub(crate) fn locks(member: &Member) -> Result<Vec<RelationId>> {
+    let mut found = relations(member);
+    for table in member.plan.dependents.moves.iter().filter_map(|m| m.table.as_ref()) {
         found.extend(catalog::relation_oid(table)?);
     }
     found.sort_unstable();
@@ -49,25 +50,26 @@ pub(crate) fn locks(d: &Deployment) -> Result<Vec<u32>> {
 }
 
 /// Locks the functions of both sides: nobody may replace one while it changes its place.
-pub(crate) fn lock_functions(d: &Deployment) -> Result<()> {
-    let twins = d.progress.twins.iter().filter(|t| t.kind == CopyKind::Function);
-    let oids: Vec<i64> =
-        twins.flat_map(|t| [Some(t.origin), t.shadow]).flatten().map(i64::from).collect();
-    if oids.is_empty() {
+pub(crate) fn lock_functions(member: &Member) -> Result<()> {
+    let twins = member.progress.twins.iter().filter(|t| t.kind == DependentKind::Function);
+    let functions: Vec<FunctionId> =
+        twins.flat_map(|t| [Some(t.origin), t.shadow]).flatten().map(FunctionId::from).collect();
+    if functions.is_empty() {
         return Ok(());
     }
     let _us = Identity::extension()?;
-    for oid in &oids {
-        lock::function(*oid as u32);
+    for function in &functions {
+        lock::function(*function);
     }
+    let oids: Vec<i64> = functions.into_iter().map(i64::from).collect();
     // CREATE OR REPLACE FUNCTION locks nothing but the row.
     let sql = "SELECT FROM pg_catalog.pg_proc WHERE oid = ANY ($1::oid[]) FOR NO KEY UPDATE";
     spi::run(sql, &[Arg::Ints(&oids)]).map(drop)
 }
 
 /// The names of what moves between the tables, of both sides.
-pub(crate) fn moving_names(d: &Deployment) -> Vec<String> {
-    let moves = d.plan.dependents.moves.iter();
+pub(crate) fn moving_names(member: &Member) -> Vec<String> {
+    let moves = member.plan.dependents.moves.iter();
     moves
         .flat_map(|m| std::iter::once(&m.names.0).chain(&m.names.1))
         .map(|name| name.as_str().to_owned())
@@ -75,40 +77,40 @@ pub(crate) fn moving_names(d: &Deployment) -> Vec<String> {
 }
 
 /// Views of the side that is offline.
-pub(crate) fn offline(d: &Deployment) -> Vec<u32> {
-    let twins = d.progress.twins.iter().filter(|t| t.kind != CopyKind::Function);
-    twins.filter_map(|t| of_side(t, d.blue_side())).collect()
+pub(crate) fn offline(member: &Member) -> Vec<RelationId> {
+    let twins = member.progress.twins.iter().filter(|t| t.kind != DependentKind::Function);
+    twins.filter_map(|t| of_side(t, member.blue_side())).map(RelationId::from).collect()
 }
 
 /// Views of both sides.
-fn relations(d: &Deployment) -> Vec<u32> {
-    let twins = d.progress.twins.iter().filter(|t| t.kind != CopyKind::Function);
-    twins.flat_map(|t| [Some(t.origin), t.shadow]).flatten().collect()
+fn relations(member: &Member) -> Vec<RelationId> {
+    let twins = member.progress.twins.iter().filter(|t| t.kind != DependentKind::Function);
+    twins.flat_map(|t| [Some(t.origin), t.shadow]).flatten().map(RelationId::from).collect()
 }
 
-fn say(d: &Deployment, moved: &Move, statements: &[String]) -> Result<()> {
-    let site = Site::new(&d.plan.dependents.schemas, &d.crossing_schema());
-    let _path = site.live_path(moved.table.as_ref().map(|t| &t.schema), &moved.path)?;
+fn say(member: &Member, moved: &ReattachedObject, statements: &[String]) -> Result<()> {
+    let paths = SearchPaths::new(&member.plan.dependents.schemas, &member.staging_schema());
+    let _path = paths.live_path(moved.table.as_ref().map(|t| &t.schema), &moved.path)?;
     statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
 }
 
 /// Takes what others say off the table that is live. Before the tables change places.
-pub(crate) fn take_off(d: &Deployment) -> Result<()> {
-    for moved in &d.plan.dependents.moves {
-        if let Some(said) = said(moved, d.green_side()) {
-            say(d, moved, &said.off)?;
+pub(crate) fn take_off(member: &Member) -> Result<()> {
+    for moved in &member.plan.dependents.moves {
+        if let Some(said) = said(moved, member.green_side()) {
+            say(member, moved, &said.off)?;
         }
     }
     Ok(())
 }
 
 /// Puts it on the table that has gone live. `d` has still the phase of before.
-pub(crate) fn put_on(d: &Deployment) -> Result<()> {
-    let family = family(d, d.blue_side());
+pub(crate) fn put_on(member: &Member) -> Result<()> {
+    let family = family(member, member.blue_side());
     let mut known = None;
-    for moved in &d.plan.dependents.moves {
-        if let Some(said) = said(moved, d.blue_side()) {
-            say(d, moved, &said.on)?;
+    for moved in &member.plan.dependents.moves {
+        if let Some(said) = said(moved, member.blue_side()) {
+            say(member, moved, &said.on)?;
             if let Some((kind, table)) = &moved.part
                 && let Some(relation) = catalog::relation_oid(table)?
                 && let Some(part) =
@@ -131,33 +133,33 @@ pub(crate) fn put_on(d: &Deployment) -> Result<()> {
 }
 
 /// Asks once what [`put_on`] will ask, so that plans are there before anybody waits.
-pub(crate) fn rehearse(d: &Deployment) -> Result<()> {
-    let mut parts = d.plan.dependents.moves.iter().filter_map(|moved| moved.part.as_ref());
+pub(crate) fn rehearse(member: &Member) -> Result<()> {
+    let mut parts = member.plan.dependents.moves.iter().filter_map(|moved| moved.part.as_ref());
     let Some((kind, _)) = parts.next() else { return Ok(()) };
-    tree::counterparts(&family(d, d.blue_side()), [])?;
-    tree::parts(kinds::of(*kind).catalog, 0, &Counterparts::default()).map(drop)
+    tree::counterparts(&family(member, member.blue_side()), [])?;
+    tree::parts(kinds::of(*kind).catalog, ObjectId::INVALID, &Counterparts::default()).map(drop)
 }
 
 /// The table, its views and its functions on a side, by their originals.
-fn family(d: &Deployment, side: Side) -> HashMap<u32, u32> {
-    let twins = d.progress.twins.iter().filter_map(|t| Some((t.origin, of_side(t, side)?)));
-    twins.chain([(d.origin, d.oid(side))]).collect()
+fn family(member: &Member, side: Side) -> HashMap<ObjectId, ObjectId> {
+    let twins = member.progress.twins.iter().filter_map(|t| Some((t.origin, of_side(t, side)?)));
+    twins.chain([(member.origin.root.into(), member.oid(side).into())]).collect()
 }
 
 /// Views and functions change places with their copies.
-pub(crate) fn swap_twins(d: &Deployment) -> Result<()> {
-    let crossing = d.crossing_schema();
-    for twin in &d.progress.twins {
-        let (from, to) = (of_side(twin, d.green_side()), of_side(twin, d.blue_side()));
+pub(crate) fn swap_twins(member: &Member) -> Result<()> {
+    let staging = member.staging_schema();
+    for twin in &member.progress.twins {
+        let (from, to) = (of_side(twin, member.green_side()), of_side(twin, member.blue_side()));
         let (live, blue) = (&twin.schema, &twin.blue_schema);
         if let Some(from) = from {
-            set_schema(twin.kind, from, live, &crossing)?;
+            set_schema(twin.kind, from, live, &staging)?;
         }
         if let Some(to) = to {
             set_schema(twin.kind, to, blue, live)?;
         }
         if let Some(from) = from {
-            set_schema(twin.kind, from, &crossing, blue)?;
+            set_schema(twin.kind, from, &staging, blue)?;
         }
     }
     Ok(())
@@ -165,10 +167,10 @@ pub(crate) fn swap_twins(d: &Deployment) -> Result<()> {
 
 /// Clauses of ALTER TABLE that give the triggers of a side their states: as they are
 /// recorded, or off while the table is blue.
-pub(crate) fn switch(d: &Deployment, side: Side, live: bool) -> Vec<String> {
-    let parts = d.plan.dependents.copies.iter().filter(|c| {
-        c.kind == CopyKind::Trigger
-            && c.parent == d.origin
+pub(crate) fn switch(member: &Member, side: Side, live: bool) -> Vec<String> {
+    let parts = member.plan.dependents.copies.iter().filter(|c| {
+        c.kind == DependentKind::Trigger
+            && c.parent == member.origin.root
             && (side == Side::Origin || c.statements.is_some())
     });
     parts
@@ -178,14 +180,14 @@ pub(crate) fn switch(d: &Deployment, side: Side, live: bool) -> Vec<String> {
 
 /// Drops the offline copies of views and functions, the last made first. RESTRICT: what others made
 /// over them is theirs. By name where the OIDs are those of another database.
-pub(crate) fn drop_offline(d: &Deployment) -> Result<()> {
-    let side = d.blue_side();
-    for twin in d.progress.twins.iter().rev() {
+pub(crate) fn drop_offline(member: &Member) -> Result<()> {
+    let side = member.blue_side();
+    for twin in member.progress.twins.iter().rev() {
         let Some(oid) = of_side(twin, side) else { continue };
-        if twin.kind == CopyKind::Function {
+        if twin.kind == DependentKind::Function {
             let there = reader::functions(&twin.blue_schema, &twin.name)?;
-            let ours: Vec<_> = match there.contains(&oid) {
-                true => vec![oid],
+            let ours: Vec<_> = match there.contains(&oid.into()) {
+                true => vec![oid.into()],
                 false => there,
             };
             for function in ours {
@@ -204,11 +206,11 @@ pub(crate) fn drop_offline(d: &Deployment) -> Result<()> {
 
 /// The live table was dropped, and with it what hung on it: the old ones come back where their places
 /// are free. What cannot be said of the old table any more is returned.
-pub(crate) fn bring_back(d: &Deployment) -> Result<Vec<String>> {
+pub(crate) fn bring_back(member: &Member) -> Result<Vec<String>> {
     let mut lost = Vec::new();
-    for twin in &d.progress.twins {
+    for twin in &member.progress.twins {
         let live = QualifiedName { schema: twin.schema.clone(), name: twin.name.clone() };
-        let free = twin.kind == CopyKind::Function || catalog::relation_oid(&live)?.is_none();
+        let free = twin.kind == DependentKind::Function || catalog::relation_oid(&live)?.is_none();
         let back = xact::subtransaction(|| {
             set_schema(twin.kind, twin.origin, &twin.blue_schema, &twin.schema)
         });
@@ -216,8 +218,8 @@ pub(crate) fn bring_back(d: &Deployment) -> Result<Vec<String>> {
             lost.push(format!("{} {}", twin.kind.word(), live.plain()));
         }
     }
-    for moved in &d.plan.dependents.moves {
-        if xact::subtransaction(|| say(d, moved, &moved.origin.on)).is_err() {
+    for moved in &member.plan.dependents.moves {
+        if xact::subtransaction(|| say(member, moved, &moved.origin.on)).is_err() {
             lost.push(moved.title.clone());
         }
     }
@@ -225,10 +227,10 @@ pub(crate) fn bring_back(d: &Deployment) -> Result<Vec<String>> {
 }
 
 /// Constraints of the live table that the swap left NOT VALID.
-pub(crate) fn not_valid(d: &Deployment) -> Result<Vec<(QualifiedName, Ident)>> {
+pub(crate) fn not_valid(member: &Member) -> Result<Vec<(QualifiedName, Ident)>> {
     let mut found = Vec::new();
-    for moved in &d.plan.dependents.moves {
-        let name = match d.green_side() {
+    for moved in &member.plan.dependents.moves {
+        let name = match member.green_side() {
             Side::Origin => Some(&moved.names.0),
             Side::Shadow => moved.names.1.as_ref(),
         };
@@ -257,7 +259,7 @@ pub(super) fn is_valid(table: &QualifiedName, name: &Ident) -> Result<bool> {
 
 /// Validates a constraint as the owner of its table. Locks: SHARE UPDATE EXCLUSIVE on it, ROW SHARE on
 /// the table that it references; neither keeps readers or writers out.
-pub(crate) fn validate(d: &Deployment, table: &QualifiedName, name: &Ident) -> Result<()> {
+pub(crate) fn validate(member: &Member, table: &QualifiedName, name: &Ident) -> Result<()> {
     let owner = {
         let _us = Identity::extension()?;
         match catalog::relation_oid(table)? {
@@ -265,7 +267,7 @@ pub(crate) fn validate(d: &Deployment, table: &QualifiedName, name: &Ident) -> R
             None => return Ok(()),
         }
     };
-    let _owner = Identity::table_owner(owner, &d.plan.session)?;
+    let _owner = Identity::table_owner(owner, &member.plan.session)?;
     spi::run(&constraint::validate(table, name), &[])?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::catalog::{self, tree};
 use crate::error::Result;
 use crate::ident::Ident;
 use crate::model::tree::{Columns, Part, another};
+use crate::oid::RelationId;
 use crate::plan::same_tree::{self, Difference, Swap};
 
 /// Refuses a copy that does anything else than its original, but for what the new types of columns
@@ -27,7 +28,7 @@ pub(super) fn prove(title: &str, original: &[Part], copy: &[Part], retyped: bool
 }
 
 /// The columns of the shadow with those of the origin that they are copies of.
-pub(super) fn columns(origin: u32, shadow: u32, by_hand: bool) -> Result<Columns> {
+pub(super) fn columns(origin: RelationId, shadow: RelationId, by_hand: bool) -> Result<Columns> {
     if !by_hand {
         return tree::columns_in_order(origin);
     }
@@ -36,7 +37,11 @@ pub(super) fn columns(origin: u32, shadow: u32, by_hand: bool) -> Result<Columns
 }
 
 /// Whether a column of the shadow has another type than the origin's.
-pub(super) fn are_retyped(origin: u32, shadow: u32, columns: &Columns) -> Result<bool> {
+pub(super) fn are_retyped(
+    origin: RelationId,
+    shadow: RelationId,
+    columns: &Columns,
+) -> Result<bool> {
     let (origins, shadows) = (catalog::columns(origin)?, catalog::columns(shadow)?);
     let form = |all: &[catalog::Column], number: i16| {
         let found = all.iter().find(|c| c.attnum == number);
@@ -50,8 +55,8 @@ pub(super) fn are_retyped(origin: u32, shadow: u32, columns: &Columns) -> Result
 
 /// The columns of a copy with those of its original. `pairs` are their names: the original's first.
 pub(super) fn columns_by_name(
-    original: u32,
-    copy: u32,
+    original: RelationId,
+    copy: RelationId,
     pairs: &[(Ident, Ident)],
 ) -> Result<Columns> {
     let (originals, copies) = (catalog::columns(original)?, catalog::columns(copy)?);

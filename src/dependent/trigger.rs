@@ -2,15 +2,14 @@
 
 use crate::catalog::dependent as reader;
 use crate::dependent::kind::{Kind, Place, drop_named, no_rights, parts};
-use crate::model::dependent::CopyKind;
+use crate::model::dependent::DependentKind;
 
 const CATALOG: &str = "pg_catalog.pg_trigger";
 
 pub(super) const KIND: Kind = Kind {
-    kind: CopyKind::Trigger,
     discover: |scope| {
         let query = include_str!("../catalog/queries/dependent/triggers.sql");
-        parts(scope, CopyKind::Trigger, query)
+        parts(scope, DependentKind::Trigger, query)
     },
     make: include_str!("../catalog/queries/dependent/make_trigger.sql"),
     find: |place, name, _| match place {

@@ -4,12 +4,12 @@ use crate::catalog;
 use crate::ddl::rights;
 use crate::dependent::kind::{Kind, drop_named, find_relation, twins};
 use crate::error::Result;
-use crate::model::dependent::CopyKind;
+use crate::model::dependent::DependentKind;
+use crate::oid::{ObjectId, RelationId};
 use crate::pg::acl;
 
 pub(super) const KIND: Kind = Kind {
-    kind: CopyKind::View,
-    discover: |scope| Ok(twins(scope, CopyKind::View)),
+    discover: |scope| Ok(twins(scope, DependentKind::View)),
     make: include_str!("../catalog/queries/dependent/make_view.sql"),
     find: find_relation,
     drop: |place, name, _| drop_named("VIEW", place, name),
@@ -19,7 +19,8 @@ pub(super) const KIND: Kind = Kind {
 
 /// The rights of the original, exactly: nothing is ever written through the offline one, because its
 /// table is guarded.
-pub(super) fn copy_rights(original: u32, copy: u32) -> Result<()> {
+pub(super) fn copy_rights(original: ObjectId, copy: ObjectId) -> Result<()> {
+    let (original, copy) = (RelationId::from(original), RelationId::from(copy));
     let owner = catalog::existing_table(copy)?.owner;
     let names: Vec<_> =
         catalog::columns(copy)?.into_iter().map(|c| (c.name.clone(), c.name)).collect();

@@ -5,8 +5,9 @@ use pgrx::PgSqlErrorCode;
 use crate::catalog;
 use crate::error::{Error, Result};
 use crate::guard::gone;
-use crate::model::deployment::Deployment;
+use crate::model::member::Member;
 use crate::model::phase::{self, Event, Phase};
+use crate::oid::{RelationId, RoleId};
 use crate::pg::security::{self, Identity};
 use crate::pg::xact;
 use crate::state::store;
@@ -24,7 +25,7 @@ pub(crate) fn require_read_committed(call: &str) -> Result<()> {
 }
 
 /// Refuses a caller without the rights of the table's owner.
-pub(crate) fn require_owner(caller: u32, owner: u32, table: &str) -> Result<()> {
+pub(crate) fn require_owner(caller: RoleId, owner: RoleId, table: &str) -> Result<()> {
     let _us = Identity::extension()?;
     if catalog::is_owner(caller, owner)? {
         return Ok(());
@@ -38,7 +39,7 @@ pub(crate) fn require_owner(caller: u32, owner: u32, table: &str) -> Result<()> 
 
 /// The deployment that a table (or a deployment's number, for a table that is gone) stands for, for
 /// a caller who may act on it.
-pub(crate) fn find(relation: u32, caller: u32) -> Result<Deployment> {
+pub(crate) fn find(relation: RelationId, caller: RoleId) -> Result<Member> {
     let table = {
         let _us = Identity::extension()?;
         catalog::table(relation)?
@@ -46,23 +47,23 @@ pub(crate) fn find(relation: u32, caller: u32) -> Result<Deployment> {
     if let Some(table) = &table {
         require_owner(caller, table.owner, &table.qualified().plain())?;
     }
-    if let Some(deployment) = store::find(relation)? {
-        require_owner(caller, deployment.owner, &deployment.source.plain())?;
-        return Ok(deployment);
+    if let Some(member) = store::find(relation)? {
+        require_owner(caller, member.owner, &member.source.plain())?;
+        return Ok(member);
     }
     // A restored dump, where the tables have other OIDs and the same names, or a table that was dropped and
     // made anew.
     if let Some(table) = &table
-        && let Some(deployment) = store::open_by_name(&table.qualified())?
+        && let Some(member) = store::open_by_name(&table.qualified())?
     {
-        if !deployment.restored {
-            gone::require_owner(&deployment, caller)?;
+        if !member.restored {
+            gone::require_owner(&member, caller)?;
         }
-        return Ok(deployment);
+        return Ok(member);
     }
-    if let Some(deployment) = store::by_id(relation.into())?.filter(|_| table.is_none()) {
-        require_owner(caller, deployment.owner, &deployment.source.plain())?;
-        return Ok(deployment);
+    if let Some(member) = store::by_id(relation.into())?.filter(|_| table.is_none()) {
+        require_owner(caller, member.owner, &member.source.plain())?;
+        return Ok(member);
     }
     let message = match table {
         Some(table) => format!("there is no deployment of {}", table.qualified().plain()),
@@ -74,12 +75,12 @@ pub(crate) fn find(relation: u32, caller: u32) -> Result<Deployment> {
 }
 
 /// Who calls, before any identity of ours.
-pub(crate) fn caller() -> u32 {
+pub(crate) fn caller() -> RoleId {
     security::current_user()
 }
 
 /// The phase after `event`, or a refusal that names the table.
-pub(crate) fn next_phase(d: &Deployment, event: Event) -> Result<Phase> {
-    phase::next(d.phase, event)
-        .map_err(|e| Error { message: format!("{}: {}", d.source.plain(), e.message), ..e })
+pub(crate) fn next_phase(member: &Member, event: Event) -> Result<Phase> {
+    phase::next(member.phase, event)
+        .map_err(|e| Error { message: format!("{}: {}", member.source.plain(), e.message), ..e })
 }

@@ -6,8 +6,9 @@ use pgrx::PgSqlErrorCode;
 use crate::catalog;
 use crate::error::{Error, Result};
 use crate::ident::{literal, plain};
-use crate::model::deployment::Deployment;
+use crate::model::member::Member;
 use crate::model::phase::Phase;
+use crate::oid::RoleId;
 use crate::pg::security::Identity;
 
 /// What is missing.
@@ -23,39 +24,48 @@ pub(crate) enum Gone {
 }
 
 /// What is missing of an open deployment; the live table, where both are.
-pub(crate) fn look(d: &Deployment) -> Result<Option<Gone>> {
-    if !d.phase.is_open() || d.restored {
+pub(crate) fn look(member: &Member) -> Result<Option<Gone>> {
+    if !member.phase.is_open() || member.restored {
         return Ok(None);
     }
     let _us = Identity::extension()?;
-    if !catalog::is_there(d.green())? {
-        let made_anew = catalog::relation_oid(&d.source)?.is_some();
+    if !catalog::is_there(member.green())? {
+        let made_anew = catalog::relation_oid(&member.source)?.is_some();
         return Ok(Some(Gone::Green { made_anew }));
     }
-    Ok((!catalog::is_there(d.blue())?).then_some(Gone::Blue))
+    Ok((!catalog::is_there(member.blue())?).then_some(Gone::Blue))
 }
 
 impl Gone {
     /// What is wrong, and what to do.
-    pub(crate) fn refusal(self, d: &Deployment) -> Error {
+    pub(crate) fn refusal(self, member: &Member) -> Error {
         let name = match self {
-            Self::Green { .. } => d.source.plain(),
-            Self::Blue => d.blue_name().plain(),
+            Self::Green { .. } => member.source.plain(),
+            Self::Blue => member.blue_name().plain(),
         };
         Error::new(
             PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-            format!("table {name} of deployment {} no longer exists", d.id),
+            format!("table {name} of deployment {} no longer exists", member.id),
         )
-        .hint(self.next_step(d))
+        .hint(self.next_step(member))
+    }
+
+    /// The statement that ends the deployment.
+    pub(crate) fn statement(self, member: &Member) -> String {
+        // By number: a table may have been renamed too.
+        match (self, member.phase) {
+            (Self::Blue, Phase::Swapped) => format!("SELECT bg_finish({})", member.id),
+            (Self::Green { .. } | Self::Blue, _) => format!("SELECT bg_abort({})", member.id),
+        }
     }
 
     /// The call that ends the deployment, and what becomes of its rows.
-    pub(crate) fn next_step(self, d: &Deployment) -> String {
-        let (id, table) = (d.id, literal(&d.source.plain()));
-        match (self, d.phase) {
+    pub(crate) fn next_step(self, member: &Member) -> String {
+        let (id, table) = (member.id, literal(&member.source.plain()));
+        match (self, member.phase) {
             (Self::Green { made_anew: true }, Phase::Swapped) => format!(
                 "SELECT bg_abort({id}) ends the deployment, as bg_prepare of the new table does; the old table, which has the last copy of the rows, stays in schema {}.",
-                plain(d.blue_schema.as_str())
+                plain(member.blue_schema.as_str())
             ),
             (Self::Green { made_anew: true }, _) => format!(
                 "SELECT bg_abort({id}) ends the deployment, as bg_prepare of the new table does; the offline table goes with it."
@@ -77,15 +87,19 @@ impl Gone {
 }
 
 /// Whoever owns a new table of a dropped one's name need not own what is left of that.
-pub(crate) fn require_owner(d: &Deployment, caller: u32) -> Result<()> {
+pub(crate) fn require_owner(member: &Member, caller: RoleId) -> Result<()> {
     let _us = Identity::extension()?;
-    if catalog::is_owner(caller, d.owner)? {
+    if catalog::is_owner(caller, member.owner)? {
         return Ok(());
     }
     Err(Error::new(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-        format!("must be owner of deployment {} of a dropped table {}", d.id, d.source.plain()),
+        format!(
+            "must be owner of deployment {} of a dropped table {}",
+            member.id,
+            member.source.plain()
+        ),
     )
     .detail("A table of another owner had this name when the deployment began.")
-    .hint(format!("Let its owner or a superuser end it with SELECT bg_abort({}).", d.id)))
+    .hint(format!("Let its owner or a superuser end it with SELECT bg_abort({}).", member.id)))
 }

@@ -10,8 +10,9 @@ use crate::catalog::{self, Table};
 use crate::ddl::{self, take_off};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName, plain};
-use crate::model::deployment::{Deployment, Side};
 use crate::model::key::Key;
+use crate::model::member::{Member, Side};
+use crate::oid::RelationId;
 use crate::pg::security::Identity;
 use crate::pg::spi;
 use crate::pg::witness::{Seen, Witness};
@@ -61,7 +62,7 @@ pub(crate) fn wanted_log(key: &Key, unlogged: bool) -> Result<Wanted> {
 }
 
 /// Takes off a table that was just made what nobody wanted on it, or refuses. Runs as the extension.
-pub(crate) fn settle(table: u32, name: &QualifiedName, wanted: &Wanted) -> Result<()> {
+pub(crate) fn settle(table: RelationId, name: &QualifiedName, wanted: &Wanted) -> Result<()> {
     for again in [true, false] {
         let found = extra(table, wanted)?;
         if found.is_empty() {
@@ -77,19 +78,19 @@ pub(crate) fn settle(table: u32, name: &QualifiedName, wanted: &Wanted) -> Resul
 }
 
 /// What a table has that nobody wanted on it.
-pub(crate) fn extra(table: u32, wanted: &Wanted) -> Result<Vec<Extra>> {
+pub(crate) fn extra(table: RelationId, wanted: &Wanted) -> Result<Vec<Extra>> {
     Ok(wanted::extra(&catalog::fingerprint(table)?, &catalog::parts_made(table)?, wanted))
 }
 
 /// Refuses to go on where the log of a side, which is written now, has not the form any more in which it was
 /// made. A writer writes it all the same, as long as its columns are there.
-pub(crate) fn check_log(d: &Deployment, side: Side) -> Result<()> {
-    let form = capture::form(d, side)?;
-    let log = d.log_of(side);
+pub(crate) fn check_log(member: &Member, side: Side) -> Result<()> {
+    let form = capture::form(member, side)?;
+    let log = member.log_of(side);
     let Some(oid) = catalog::relation_oid(&log)?.filter(|_| form != Form::Intact) else {
         return Ok(());
     };
-    let mapping = if side == Side::Origin { &d.plan.forward } else { &d.plan.reverse };
+    let mapping = if side == Side::Origin { &member.plan.forward } else { &member.plan.reverse };
     // Whether it is unlogged makes no difference here.
     let persistence = catalog::existing_table(oid)?.persistence;
     let wanted = wanted_log(&mapping.from_key, persistence == "u")?;
@@ -105,7 +106,7 @@ pub(crate) fn check_log(d: &Deployment, side: Side) -> Result<()> {
     let error = Error::state(format!(
         "the change log {} of {} is not as it was made: {what}",
         log.plain(),
-        d.source.plain()
+        member.source.plain()
     ))
     .hint("Take that off again; where columns are gone or others, changes may be missing: run SELECT bg_abort(table), after a swap bg_finish, and begin again.");
     Err(match event_trigger::suspects(None)? {

@@ -3,11 +3,16 @@
 
 use pgrx::pg_sys;
 
+use crate::oid::RelationId;
 use crate::pg::tid::{Place, pointer};
 
 /// Appends a row, whatever the current user may do; whether there was a table that can have it. Columns that
 /// others have added behind ours stay NULL. No logical decoder sees the row.
-pub(crate) fn append(table: u32, mut values: Vec<pg_sys::Datum>, mut nulls: Vec<bool>) -> bool {
+pub(crate) fn append(
+    table: RelationId,
+    mut values: Vec<pg_sys::Datum>,
+    mut nulls: Vec<bool>,
+) -> bool {
     // SAFETY: the lock is kept until the transaction ends; the relation is closed before we leave,
     // or by the abort; the tuple is freed here. The number of columns is checked.
     unsafe {
@@ -38,7 +43,7 @@ pub(crate) fn append(table: u32, mut values: Vec<pg_sys::Datum>, mut nulls: Vec<
 }
 
 /// Deletes rows that nobody else deletes or changes.
-pub(crate) fn delete(table: u32, places: &[Place]) {
+pub(crate) fn delete(table: RelationId, places: &[Place]) {
     // SAFETY: the lock is kept until the transaction ends; the relation is closed before we leave, or
     // by the abort.
     unsafe {

@@ -21,15 +21,16 @@ use crate::heap::index_entries::Entries;
 use crate::heap::row::attributes;
 use crate::heap::toast::Moved;
 use crate::heap::toast::Needs;
+use crate::oid::RelationId;
 use crate::pg::buffer_strategy;
 use crate::pg::executor;
 use crate::pg::tid::Place;
 use crate::product;
 
 /// Rows that are written at once, at most: COPY's number.
-const MOST_ROWS: usize = 1000;
+const MAX_ROWS: usize = 1000;
 /// Bytes that are written at once; a larger row goes alone.
-const MOST_BYTES: usize = 65_536;
+const MAX_BYTES: usize = 65_536;
 
 unsafe extern "C-unwind" {
     // executor/nodeModifyTable.h is not among pgrx's headers; the symbol is exported by every server.
@@ -56,7 +57,7 @@ pub(crate) enum Inserted {
 }
 
 /// Runs `sql`, which is INSERT … SELECT into `table`, in bulk.
-pub(crate) fn insert(sql: &str, table: u32, shared: Shared) -> Result<Inserted> {
+pub(crate) fn insert(sql: &str, table: RelationId, shared: Shared) -> Result<Inserted> {
     let text = executor::text(sql)?;
     // SAFETY: inside a transaction. What is opened here is closed here, or by the abort when an error
     // unwinds: the frames between own nothing but memory. Snapshot, relation and executor state are
@@ -77,7 +78,7 @@ pub(crate) fn insert(sql: &str, table: u32, shared: Shared) -> Result<Inserted> 
 unsafe fn run(
     statement: *mut pg_sys::PlannedStmt,
     text: &CStr,
-    table: u32,
+    table: RelationId,
     shared: Shared,
 ) -> Inserted {
     // SAFETY: see `insert`. The plan is a ModifyTable for this table, ours alone, and changed before
@@ -177,13 +178,14 @@ pub(crate) struct Receiver {
     entries: Option<Entries>,
     /// Of the rows that are held.
     needs: Needs,
-    slots: [*mut pg_sys::TupleTableSlot; MOST_ROWS],
+    slots: [*mut pg_sys::TupleTableSlot; MAX_ROWS],
     held: usize,
     bytes: usize,
     rows: u64,
 }
 
 impl Receiver {
+    // Long: a line for each field.
     pub(crate) unsafe fn new(
         relation: pg_sys::Relation,
         moved: Moved,
@@ -222,7 +224,7 @@ impl Receiver {
                     pg_sys::CurrentMemoryContext,
                     c"rows to write".as_ptr(),
                     pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-                    4 * MOST_BYTES,
+                    4 * MAX_BYTES,
                     pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
                 ),
                 bulk: buffer_strategy::for_writing(),
@@ -240,7 +242,7 @@ impl Receiver {
                 moved,
                 entries,
                 needs: Needs::default(),
-                slots: [std::ptr::null_mut(); MOST_ROWS],
+                slots: [std::ptr::null_mut(); MAX_ROWS],
                 held: 0,
                 bytes: 0,
                 rows: 0,
@@ -288,7 +290,7 @@ impl Receiver {
             pg_sys::ExecStoreHeapTuple(tuple, self.slots[self.held], true);
             self.held += 1;
             self.bytes += (*tuple).t_len as usize;
-            if self.held == MOST_ROWS || self.bytes >= MOST_BYTES {
+            if self.held == MAX_ROWS || self.bytes >= MAX_BYTES {
                 self.flush();
             }
         }

@@ -21,7 +21,8 @@ use crate::error::{Error, Result};
 use crate::heap::row::attribute;
 use crate::heap::row::attributes;
 use crate::ident::Ident;
-use crate::pg::xact::{self, Caught};
+use crate::oid::RelationId;
+use crate::pg::xact::{self, SubtransactionError};
 
 /// How often a statement is run that lost its columns to an invalidation.
 const TRIES: u32 = 20;
@@ -80,10 +81,10 @@ unsafe fn columns_of(tree: *mut pg_sys::Node) -> Vec<i16> {
 ///
 /// Locks: ROW EXCLUSIVE on the table, as its statements take it.
 pub(crate) fn written<T>(
-    table: u32,
+    table: RelationId,
     columns: &[&Ident],
     mut work: impl FnMut() -> Result<T>,
-) -> std::result::Result<T, Caught> {
+) -> std::result::Result<T, SubtransactionError> {
     if columns.is_empty() {
         return xact::subtransaction(work);
     }
@@ -101,7 +102,7 @@ pub(crate) fn written<T>(
         }
         if tries == TRIES {
             let error = lost_error();
-            return Err(done.err().unwrap_or(Caught { error }));
+            return Err(done.err().unwrap_or(SubtransactionError { error }));
         }
         tries += 1;
     }
@@ -126,7 +127,7 @@ struct Passing<'l> {
 }
 
 impl<'l> Passing<'l> {
-    fn open(table: u32, columns: &[&Ident], lost: &'l Cell<bool>) -> Result<Self> {
+    fn open(table: RelationId, columns: &[&Ident], lost: &'l Cell<bool>) -> Result<Self> {
         // SAFETY: inside a subtransaction, whose abort closes the relation.
         unsafe {
             let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;

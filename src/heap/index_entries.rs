@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 use crate::pg::tid::{Place, place_of};
 
 /// As many columns as an index has at most.
-const MOST_COLUMNS: usize = pg_sys::INDEX_MAX_KEYS as usize;
+const MAX_COLUMNS: usize = pg_sys::INDEX_MAX_KEYS as usize;
 
 /// The index entries of rows that are written, and the places of the rows.
 #[derive(Default)]
@@ -88,8 +88,8 @@ unsafe fn insert_entry(
                 return;
             }
         }
-        let mut values = [pg_sys::Datum::from(0); MOST_COLUMNS];
-        let mut nulls = [true; MOST_COLUMNS];
+        let mut values = [pg_sys::Datum::from(0); MAX_COLUMNS];
+        let mut nulls = [true; MAX_COLUMNS];
         pg_sys::FormIndexDatum(info, slot, estate, values.as_mut_ptr(), nulls.as_mut_ptr());
         pg_sys::index_insert(
             index,

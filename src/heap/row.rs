@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-use crate::heap::toast_compare::Beside;
+use crate::heap::toast_compare::ToastComparer;
 use crate::pg::tid::Place;
 
 /// A column of a row: where it stands in it, and how its values are kept.
@@ -125,7 +125,7 @@ impl<'r> Row<'r> {
     }
 
     /// Whether [`Row::image`] of both would be the same; `beside` reads what both tables keep elsewhere.
-    pub(crate) fn equals(&self, other: &Row<'_>, beside: &mut Beside<'_>) -> bool {
+    pub(crate) fn equals(&self, other: &Row<'_>, beside: &mut ToastComparer<'_>) -> bool {
         beside.next_rows();
         // SAFETY: the values live as long as the rows, and may be fetched as those of any row that was
         // read under a snapshot that is still registered; what is fetched lives as long as the row's memory.

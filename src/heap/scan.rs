@@ -12,6 +12,7 @@ use crate::heap::row::Column;
 use crate::heap::row::Row;
 use crate::heap::row::attributes;
 use crate::ident::Ident;
+use crate::oid::{BlockNumber, RelationId};
 use crate::pg::buffer_strategy;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::tid::{self, Place};
@@ -42,11 +43,11 @@ pub(crate) enum Met {
 impl Scan {
     /// Reads from `from` on, up to block `to`. Of a row the `columns` count.
     pub(crate) fn open(
-        table: u32,
+        table: RelationId,
         columns: &[Ident],
         snapshot: &Snapshot,
         from: Place,
-        to: u32,
+        to: BlockNumber,
     ) -> Result<Self> {
         // SAFETY: inside a transaction; what is opened is closed in `drop`, or by the abort when an
         // error unwinds. The access method's functions are those of the open relation.

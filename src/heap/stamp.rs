@@ -19,14 +19,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgrx::pg_sys;
 
 use crate::heap::versions::Begun;
-use crate::heap::versions::Ended;
+use crate::heap::versions::{Ended, Xid};
+use crate::oid::{BlockNumber, RelationId};
 use crate::pg::tid::{Place, pointer};
 
 /// What is written into a row of our own transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stamp {
-    /// Nobody is to see it, in no snapshot: it is there in other versions.
-    Never,
+    /// Nobody is to see it, in no snapshot: it is there in other versions. With the transaction that made it,
+    /// where it may be gone already, and another row in its place.
+    Never(Option<Xid>),
     /// It is seen by those who see that it was begun, and not that it was ended.
     Seen {
         /// Who made it.
@@ -43,38 +45,41 @@ pub(crate) enum Stamp {
 }
 
 /// As many pages as a generic record has at most.
-const MOST_PAGES: usize = pg_sys::MAX_GENERIC_XLOG_PAGES as usize;
+const MAX_PAGES: usize = pg_sys::MAX_GENERIC_XLOG_PAGES as usize;
 
 /// Rows of a table that are stamped at once, by their blocks.
-type Pages = BTreeMap<u32, Vec<(u16, Stamp)>>;
+type Pages = BTreeMap<BlockNumber, Vec<(u16, Stamp)>>;
 
 /// Stamps rows of a table, which the caller has locked against all others. The rows' pages are not marked
 /// all-visible: our transaction has written to each of them.
-pub(crate) fn stamp(table: u32, rows: impl IntoIterator<Item = (Place, Stamp)>) {
+pub(crate) fn stamp(table: RelationId, rows: impl IntoIterator<Item = (Place, Stamp)>) {
     stamp_together(table, rows.into_iter().map(|row| vec![row]));
 }
 
 /// The same for groups of rows, each of which is stamped by one record, unless it has more pages than that
 /// can have: then what nobody is to see goes first, so that a row may be missing if the server crashes in
 /// between, and none is there twice.
-pub(crate) fn stamp_together(table: u32, groups: impl IntoIterator<Item = Vec<(Place, Stamp)>>) {
+pub(crate) fn stamp_together(
+    table: RelationId,
+    groups: impl IntoIterator<Item = Vec<(Place, Stamp)>>,
+) {
     let mut pages = Pages::new();
     let mut records: Vec<Pages> = Vec::new();
     // Neighbours share records: by the block that was written last, which has more of the rows.
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_cached_key(|group| group.iter().map(|((block, _), _)| *block).max());
     for group in groups {
-        let blocks: BTreeSet<u32> = group.iter().map(|((block, _), _)| *block).collect();
+        let blocks: BTreeSet<BlockNumber> = group.iter().map(|((block, _), _)| *block).collect();
         let new = blocks.iter().filter(|block| !pages.contains_key(block)).count();
-        if pages.len() + new > MOST_PAGES {
+        if pages.len() + new > MAX_PAGES {
             records.push(std::mem::take(&mut pages));
         }
-        if blocks.len() <= MOST_PAGES {
+        if blocks.len() <= MAX_PAGES {
             add(&mut pages, group);
             continue;
         }
         let (first, then): (Vec<_>, Vec<_>) =
-            group.into_iter().partition(|(_, stamp)| *stamp == Stamp::Never);
+            group.into_iter().partition(|(_, stamp)| matches!(stamp, Stamp::Never(_)));
         for rows in [first, then] {
             let mut each = Pages::new();
             add(&mut each, rows);
@@ -94,7 +99,7 @@ fn add(pages: &mut Pages, rows: Vec<(Place, Stamp)>) {
     }
 }
 
-fn write_records(table: u32, records: Vec<Pages>) {
+fn write_records(table: RelationId, records: Vec<Pages>) {
     let mode = pg_sys::NoLock as pg_sys::LOCKMODE;
     // SAFETY: the table is locked, and no page is changed by anybody else. Buffers are locked in the order
     // of their blocks while their copies are changed, and given back; errors on the way unwind to the abort,
@@ -135,6 +140,9 @@ unsafe fn write(page: pg_sys::Page, line: u16, stamp: Stamp, command: pg_sys::Co
         }
         let header: pg_sys::HeapTupleHeader =
             page.cast::<u8>().add((*item).lp_off() as usize).cast();
+        if matches!(stamp, Stamp::Never(Some(by)) if by != (*header).t_choice.t_heap.t_xmin) {
+            return;
+        }
         write_header(&mut *header, stamp, command);
         if let Stamp::Seen { ended: Ended::By(xid), .. } = stamp {
             let known = &raw mut (*page.cast::<pg_sys::PageHeaderData>()).pd_prune_xid;

@@ -17,7 +17,7 @@ use crate::heap::toast_compare::pointer;
 /// Shorter rows without values beside the table stay as they are.
 const LONG_ROW: u32 = pg_sys::BLCKSZ / 8;
 /// As many columns as a mask has bits.
-const MOST_COLUMNS: usize = u64::BITS as usize;
+const MAX_COLUMNS: usize = u64::BITS as usize;
 
 /// What rows ask of their columns, a bit each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Moved {
                     && comes_from(statement, (*entry).expr)
                         .is_some_and(|from| from == ((*to).attstorage, (*to).attcompression))
             });
-            Self(moved.map(|number| number as usize).take(MOST_COLUMNS).collect())
+            Self(moved.map(|number| number as usize).take(MAX_COLUMNS).collect())
         }
     }
 

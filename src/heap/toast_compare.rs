@@ -24,7 +24,7 @@ const SLOW: Duration = Duration::from_millis(1);
 /// Locks: ACCESS SHARE on the TOAST tables and their indexes, while it lives. A scan keeps a page of its
 /// index pinned, on which a VACUUM would have to wait: so it goes from value to value only while these
 /// follow soon.
-pub(crate) struct Beside<'s> {
+pub(crate) struct ToastComparer<'s> {
     left: Pieces,
     right: Pieces,
     /// Those of the rows at hand that are to be compared.
@@ -43,7 +43,7 @@ struct Pair {
     right: pg_sys::varatt_external,
 }
 
-impl<'s> Beside<'s> {
+impl<'s> ToastComparer<'s> {
     /// Nothing is opened before a value asks for it.
     pub(crate) fn new(snapshot: &'s Snapshot) -> Self {
         let pieces = || Pieces {
@@ -81,7 +81,7 @@ impl<'s> Beside<'s> {
     }
 
     /// Two values of the rows at hand, of which at least one is kept elsewhere: false where they surely
-    /// differ, true where [`Beside::same`] is to say it. None: they do not both lie beside their tables.
+    /// differ, true where [`ToastComparer::same`] is to say it. None: they do not both lie beside their tables.
     ///
     /// # Safety
     /// Values without fixed length that may be fetched now, which stay where they are until the next rows.

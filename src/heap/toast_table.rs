@@ -10,6 +10,7 @@
 use pgrx::pg_sys;
 
 use crate::heap::row::attribute;
+use crate::oid::RelationId;
 
 unsafe extern "C-unwind" {
     // catalog/toasting.h is not among pgrx's headers; the symbol is exported by every server.
@@ -37,7 +38,7 @@ impl Drop for Passing {
 /// Makes one, unless there is one or the table has no columns.
 ///
 /// Locks: the caller holds ACCESS EXCLUSIVE on the table, which its transaction has made.
-pub(crate) fn make(table: u32) {
+pub(crate) fn make(table: RelationId) {
     // SAFETY: the relation is open while its descriptor is changed; the server's function does not read
     // values by it.
     unsafe {

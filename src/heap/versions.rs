@@ -1,9 +1,10 @@
 //! The versions of a row: all that a table still has under a key, with the transactions that made and
 //! ended them.
 //!
-//! Read through the key's index without a snapshot, as CLUSTER reads a table. Only while nobody else can
-//! have a transaction open that wrote to the table: each transaction that a version names has then ended,
-//! or is our own.
+//! Read through the key's index as CLUSTER reads a table: without a snapshot, so that versions are found
+//! which nobody here sees any more. What has happened is judged by a snapshot all the same: a transaction
+//! that it does not see the end of has done nothing yet. Others may write to the table meanwhile; a version
+//! that some snapshot sees stays where it is, because ours is as old as theirs or older than the version's end.
 //!
 //! Sources: `heapam_handler.c` (`heapam_relation_copy_for_cluster`: an index scan that gives all versions),
 //! `heapam_visibility.c` (what the bits of a tuple's header mean).
@@ -15,6 +16,8 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::heap::row::attributes;
 use crate::heap::toast_compare::pointer as pointer_to;
+use crate::oid::{RelationId, TransactionId};
+use crate::pg::snapshot::Snapshot;
 use crate::pg::tid::{Place, place_of, pointer};
 
 /// The number of a transaction or subtransaction.
@@ -49,7 +52,7 @@ pub(crate) fn is_older(xid: Xid, than: Xid) -> bool {
 }
 
 /// Whether a transaction is ours.
-pub(crate) fn is_ours(xid: u32) -> bool {
+pub(crate) fn is_ours(xid: TransactionId) -> bool {
     // SAFETY: asks for a transaction of this process.
     unsafe { pg_sys::TransactionIdIsCurrentTransactionId(Xid::from_inner(xid)) }
 }
@@ -65,6 +68,8 @@ pub(crate) struct Version {
     pub ended: Ended,
     /// Who ended it has deleted the row or changed its key.
     pub changes_key: bool,
+    /// The number of who made it as it stands in the table, also where it no longer counts.
+    pub number: Xid,
     /// A copy in the memory context in which it was read.
     tuple: pg_sys::HeapTuple,
 }
@@ -77,8 +82,20 @@ impl Version {
     }
 }
 
+/// Who may work on a table's long values meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// No VACUUM: it must neither take pieces away nor freeze while they are read and written.
+    VacuumKeptOut,
+    /// A VACUUM too. Pieces of versions that somebody sees stay; of others they may be gone.
+    Vacuum,
+}
+
 /// A table whose rows are looked up by a unique key, version by version.
-pub(crate) struct Versions {
+pub(crate) struct Versions<'s> {
+    snapshot: &'s Snapshot,
+    horizon: Xid,
+    passed_over: Option<Xid>,
     relation: pg_sys::Relation,
     index: pg_sys::Relation,
     scan: pg_sys::IndexScanDesc,
@@ -86,19 +103,24 @@ pub(crate) struct Versions {
     keys: Vec<pg_sys::ScanKeyData>,
 }
 
-impl Versions {
-    /// Opens the table and the index of its key, by its name. The caller holds ACCESS EXCLUSIVE on the table.
+impl<'s> Versions<'s> {
+    /// Opens the table and the index of its key, by its name. `snapshot` says what has happened. The caller has
+    /// locked the table, at least for reading.
     ///
-    /// Locks: SHARE UPDATE EXCLUSIVE on its TOAST table, which a VACUUM of that table alone would have: it
-    /// must neither take pieces away nor freeze while they are read and written here.
-    pub(crate) fn open(table: u32, index: &str) -> Result<Self> {
+    /// Locks: ACCESS SHARE on the index; SHARE UPDATE EXCLUSIVE on the TOAST table, to keep VACUUM out.
+    pub(crate) fn open(
+        table: RelationId,
+        index: &str,
+        snapshot: &'s Snapshot,
+        beside: Beside,
+    ) -> Result<Self> {
         let mode = pg_sys::NoLock as pg_sys::LOCKMODE;
         // SAFETY: the table and so its indexes are locked; what is opened is closed in `drop` or by the
         // abort. The snapshot is a constant of the server.
         unsafe {
             let relation = pg_sys::table_open(pg_sys::Oid::from(table), mode);
             let toast = (*(*relation).rd_rel).reltoastrelid;
-            if toast != pg_sys::InvalidOid {
+            if toast != pg_sys::InvalidOid && beside == Beside::VacuumKeptOut {
                 let vacuum = pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE;
                 pg_sys::LockRelationOid(toast, vacuum);
             }
@@ -112,9 +134,10 @@ impl Versions {
             pg_sys::list_free(indexes);
             let Some(oid) = named else {
                 pg_sys::table_close(relation, mode);
-                return Err(Error::state(format!("the index {index} of a key is missing")));
+                return Err(Error::state(format!("index {index} of the key does not exist"))
+                    .hint("Make it again, or end the deployment with SELECT bg_abort(table), after a swap with SELECT bg_finish(table)."));
             };
-            let index = pg_sys::index_open(oid, mode);
+            let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
             let keys = equal_keys(index);
             let any = (&raw mut pg_sys::SnapshotAnyData).cast();
             let count = keys.len() as i32;
@@ -126,13 +149,20 @@ impl Versions {
             // Entries that nobody here needs any more: somebody on a standby may.
             (*scan).ignore_killed_tuples = false;
             let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
-            Ok(Self { relation, index, scan, slot, keys })
+            let horizon = pg_sys::GetOldestNonRemovableTransactionId(relation);
+            Ok(Self { snapshot, horizon, passed_over: None, relation, index, scan, slot, keys })
         }
     }
 
     /// The versions that the table has under a key, those of our own transaction too; without those that
-    /// were rolled back.
-    pub(crate) fn under(&mut self, key: &[pg_sys::Datum]) -> Result<Vec<Version>> {
+    /// were rolled back, and, beyond the first `all`, without those whose end every snapshot of this server sees
+    /// ([`Versions::passed_over`]). None: there are more than `most`.
+    pub(crate) fn under(
+        &mut self,
+        key: &[pg_sys::Datum],
+        all: usize,
+        most: usize,
+    ) -> Option<Vec<Version>> {
         let mut found = Vec::new();
         // SAFETY: the key has the values of the index's columns, whose types are its own or stored alike.
         // The tuples are copied, in the current memory context.
@@ -144,15 +174,25 @@ impl Versions {
             pg_sys::index_rescan(self.scan, self.keys.as_mut_ptr(), count, std::ptr::null_mut(), 0);
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
             while pg_sys::index_getnext_slot(self.scan, forward, self.slot) {
-                let held: *mut pg_sys::HeapTupleTableSlot = self.slot.cast();
-                let header = (*(*held).tuple).t_data;
-                let Some(begun) = begun(header)? else { continue };
-                let ended = ended(header)?;
-                let tuple = pg_sys::heap_copytuple((*held).tuple);
-                found.push(version(tuple, begun, ended));
+                pgrx::check_for_interrupts!();
+                let held: *mut pg_sys::BufferHeapTupleTableSlot = self.slot.cast();
+                // Others may be writing to the header: what is judged is a copy.
+                pg_sys::LockBuffer((*held).buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+                let tuple = pg_sys::heap_copytuple((*held).base.tuple);
+                pg_sys::LockBuffer((*held).buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
+                match self.judged(tuple) {
+                    Some(version) if found.len() >= all && self.passes_over(&version) => {
+                        pg_sys::heap_freetuple(tuple);
+                    }
+                    Some(version) => found.push(version),
+                    None => pg_sys::heap_freetuple(tuple),
+                }
+                if found.len() > most {
+                    return None;
+                }
             }
         }
-        Ok(found)
+        Some(found)
     }
 
     /// The values of a version, as the table's columns are now; those of dropped columns are None.
@@ -170,7 +210,7 @@ impl Versions {
     }
 
     /// The version at a place, whoever may see it.
-    pub(crate) fn at(&self, place: Place) -> Result<Option<Version>> {
+    pub(crate) fn at(&self, place: Place) -> Option<Version> {
         // SAFETY: the buffer is locked while the tuple is copied, in the current memory context; an error
         // releases it.
         unsafe {
@@ -186,8 +226,38 @@ impl Versions {
             };
             let tuple = pg_sys::heap_copytuple(&mut held);
             pg_sys::UnlockReleaseBuffer(buffer);
-            let ended = ended((*tuple).t_data)?;
-            Ok(begun((*tuple).t_data)?.map(|begun| version(tuple, begun, ended)))
+            self.judged(tuple)
+        }
+    }
+
+    /// Whether nobody on this server sees a version, which is noted then.
+    fn passes_over(&mut self, version: &Version) -> bool {
+        match version.ended {
+            Ended::By(xid) if is_older(xid, self.horizon) => {
+                if self.passed_over.is_none_or(|last| is_older(last, xid)) {
+                    self.passed_over = Some(xid);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The newest transaction that ended a version which was not given.
+    pub(crate) fn passed_over(&self) -> Option<Xid> {
+        self.passed_over
+    }
+
+    /// A version, of a copy of its tuple; None: it was rolled back, or is not there yet.
+    unsafe fn judged(&self, tuple: pg_sys::HeapTuple) -> Option<Version> {
+        // SAFETY: the tuple is a copy of the table's.
+        unsafe {
+            let header = (*tuple).t_data;
+            let (begun, ended) = (begun(header, self.snapshot)?, ended(header, self.snapshot));
+            let bits = u32::from((*header).t_infomask2);
+            let changes_key = bits & pg_sys::HEAP_KEYS_UPDATED != 0;
+            let (place, number) = (place_of(&(*tuple).t_self), (*header).t_choice.t_heap.t_xmin);
+            Some(Version { place, begun, ended, changes_key, number, tuple })
         }
     }
 
@@ -226,19 +296,18 @@ impl Versions {
     }
 
     /// The TOAST table, 0 if there is none.
-    pub(crate) fn toast_table(&self) -> u32 {
+    pub(crate) fn toast_table(&self) -> RelationId {
         // SAFETY: an open relation.
-        unsafe { (*(*self.relation).rd_rel).reltoastrelid.to_u32() }
+        unsafe { (*(*self.relation).rd_rel).reltoastrelid.into() }
     }
 
     /// From here on a transaction may not be seen by every snapshot of this server.
     pub(crate) fn horizon(&self) -> Xid {
-        // SAFETY: an open relation.
-        unsafe { pg_sys::GetOldestNonRemovableTransactionId(self.relation) }
+        self.horizon
     }
 }
 
-impl Drop for Versions {
+impl Drop for Versions<'_> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             let mode = pg_sys::NoLock as pg_sys::LOCKMODE;
@@ -250,16 +319,6 @@ impl Drop for Versions {
                 pg_sys::table_close(self.relation, mode);
             }
         }
-    }
-}
-
-/// A version, of a copy of its tuple.
-unsafe fn version(tuple: pg_sys::HeapTuple, begun: Begun, ended: Ended) -> Version {
-    // SAFETY: the tuple is a table's.
-    unsafe {
-        let bits = u32::from((*(*tuple).t_data).t_infomask2);
-        let changes_key = bits & pg_sys::HEAP_KEYS_UPDATED != 0;
-        Version { place: place_of(&(*tuple).t_self), begun, ended, changes_key, tuple }
     }
 }
 
@@ -346,45 +405,45 @@ unsafe fn equal_keys(index: pg_sys::Relation) -> Vec<pg_sys::ScanKeyData> {
     }
 }
 
-/// Who made a tuple; None: it was rolled back.
-unsafe fn begun(header: pg_sys::HeapTupleHeader) -> Result<Option<Begun>> {
-    // SAFETY: the header of a tuple on a page that is pinned.
+/// Who made a tuple; None: it was rolled back, or is not there yet.
+unsafe fn begun(header: pg_sys::HeapTupleHeader, snapshot: &Snapshot) -> Option<Begun> {
+    // SAFETY: the header of a copy of a tuple.
     unsafe {
         let bits = u32::from((*header).t_infomask);
         let xid = (*header).t_choice.t_heap.t_xmin;
         if bits & pg_sys::HEAP_XMIN_FROZEN == pg_sys::HEAP_XMIN_FROZEN {
-            return Ok(Some(Begun::Frozen));
+            return Some(Begun::Frozen);
         }
         if bits & pg_sys::HEAP_XMIN_INVALID != 0 {
-            return Ok(None);
+            return None;
         }
-        Ok(match fate(xid)? {
+        match fate(xid, snapshot) {
             Fate::Ours => Some(Begun::Ours),
             Fate::Committed => Some(Begun::By(xid)),
             Fate::Permanent => Some(Begun::Frozen),
             Fate::None => None,
-        })
+        }
     }
 }
 
 /// Who ended a tuple.
-unsafe fn ended(header: pg_sys::HeapTupleHeader) -> Result<Ended> {
+unsafe fn ended(header: pg_sys::HeapTupleHeader, snapshot: &Snapshot) -> Ended {
     // SAFETY: as in `begun`; the number of a multixact that has an update is looked up.
     unsafe {
         let bits = u32::from((*header).t_infomask);
         if bits & pg_sys::HEAP_XMAX_INVALID != 0 || is_locked_only(bits) {
-            return Ok(Ended::Never);
+            return Ended::Never;
         }
         let xid = if bits & pg_sys::HEAP_XMAX_IS_MULTI != 0 {
             pg_sys::HeapTupleGetUpdateXid(header)
         } else {
             (*header).t_choice.t_heap.t_xmax
         };
-        Ok(match fate(xid)? {
+        match fate(xid, snapshot) {
             Fate::Ours => Ended::Ours,
             Fate::Committed => Ended::By(xid),
             Fate::Permanent | Fate::None => Ended::Never,
-        })
+        }
     }
 }
 
@@ -397,7 +456,7 @@ fn is_locked_only(bits: u32) -> bool {
 }
 
 enum Fate {
-    /// No transaction, or one that was rolled back.
+    /// No transaction, or one that was rolled back, or that has not ended yet.
     None,
     Ours,
     Committed,
@@ -405,25 +464,25 @@ enum Fate {
     Permanent,
 }
 
-/// What became of a transaction that wrote to a table which is locked against all others.
-fn fate(xid: Xid) -> Result<Fate> {
+/// What became of a transaction, as a snapshot sees it.
+fn fate(xid: Xid, snapshot: &Snapshot) -> Fate {
     let number = xid.into_inner();
     if number == pg_sys::InvalidTransactionId.into_inner() {
-        return Ok(Fate::None);
+        return Fate::None;
     }
     if number < pg_sys::FirstNormalTransactionId.into_inner() {
-        return Ok(Fate::Permanent);
+        return Fate::Permanent;
     }
     // SAFETY: questions to the server about a transaction's number.
     unsafe {
         if pg_sys::TransactionIdIsCurrentTransactionId(xid) {
-            return Ok(Fate::Ours);
+            return Fate::Ours;
         }
-        if pg_sys::TransactionIdIsInProgress(xid) {
-            return Err(Error::internal(format!(
-                "transaction {number} is writing to a table that is locked"
-            )));
+        // In this order: one that ends in between has not ended for the snapshot.
+        if snapshot.sees_the_end_of(xid) && pg_sys::TransactionIdDidCommit(xid) {
+            Fate::Committed
+        } else {
+            Fate::None
         }
-        Ok(if pg_sys::TransactionIdDidCommit(xid) { Fate::Committed } else { Fate::None })
     }
 }

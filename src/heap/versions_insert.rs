@@ -16,13 +16,14 @@ use crate::heap::bulk;
 use crate::heap::bulk::Receiver;
 use crate::heap::index_entries::Entries;
 use crate::heap::toast::Moved;
+use crate::oid::RelationId;
 use crate::pg::executor;
 use crate::pg::tid::Place;
 use crate::pg::transient_relation::Work;
 
 /// Runs `sql`, an INSERT … SELECT into `table` whose rows are one for each of `work`, in their order, and
 /// returns their places. The caller holds ACCESS EXCLUSIVE on the table.
-pub(crate) fn insert(sql: &str, work: &Work, table: u32) -> Result<Vec<Place>> {
+pub(crate) fn insert(sql: &str, work: &Work, table: RelationId) -> Result<Vec<Place>> {
     let text = executor::text(sql)?;
     // SAFETY: `work` outlives the statement. The snapshot is pushed and popped in pairs, or popped by the
     // abort; what is opened is closed, or so by the abort.
@@ -47,7 +48,7 @@ unsafe fn write(
     plan: *mut pg_sys::PlannedStmt,
     text: &CStr,
     names: *mut pg_sys::QueryEnvironment,
-    table: u32,
+    table: RelationId,
 ) -> Vec<Place> {
     let mode = pg_sys::NoLock as pg_sys::LOCKMODE;
     // SAFETY: see `insert`; the plan is ours alone.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::ident::{Ident, QualifiedName};
+use crate::oid::{ObjectAddress, ObjectId, RelationId};
 
 /// Everything that hangs on the table and goes with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,9 +14,9 @@ pub(crate) struct Dependents {
     /// The schemas that views and functions of the table live in, the table's own first.
     pub schemas: Vec<Ident>,
     /// What is made a second time over the shadow, in the order in which it can be made.
-    pub copies: Vec<Copy>,
+    pub copies: Vec<Replica>,
     /// What other objects say about the table, said again in the swap.
-    pub moves: Vec<Move>,
+    pub moves: Vec<ReattachedObject>,
     /// Marks of the shadow that need its indexes.
     pub marks: Vec<String>,
 }
@@ -23,7 +24,7 @@ pub(crate) struct Dependents {
 /// Kinds of objects that are made a second time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum CopyKind {
+pub(crate) enum DependentKind {
     /// A function with the table's row type in its signature, or with a parsed body.
     Function,
     /// A view.
@@ -38,9 +39,9 @@ pub(crate) enum CopyKind {
     Policy,
 }
 
-impl CopyKind {
-    /// It lives in a schema and is exchanged with its copy by SET SCHEMA.
-    pub(crate) fn is_twin(self) -> bool {
+impl DependentKind {
+    /// It lives in a schema and is swapped with its copy by SET SCHEMA.
+    pub(crate) fn lives_in_schema(self) -> bool {
         matches!(self, Self::Function | Self::View | Self::MaterializedView)
     }
 
@@ -57,25 +58,25 @@ impl CopyKind {
     }
 }
 
-/// What a definition depends on: catalogs and OIDs. Views and functions of the table, and the table,
-/// stand there with the OIDs of the origin's side.
-pub(crate) type Uses = BTreeSet<(u32, u32)>;
+/// What a definition depends on. Views and functions of the table, and the table, stand there with the OIDs
+/// of the origin's side.
+pub(crate) type Uses = BTreeSet<ObjectAddress>;
 
 /// An object that is made a second time over the shadow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Copy {
+pub(crate) struct Replica {
     /// What it is.
-    pub kind: CopyKind,
+    pub kind: DependentKind,
     /// Its name.
     pub name: Ident,
     /// The name in messages.
     pub title: String,
     /// The schema of a twin; none for a part of a relation.
     pub schema: Option<Ident>,
-    /// OID of the original, the origin's.
-    pub origin: u32,
+    /// The original, the origin's.
+    pub origin: ObjectId,
     /// The relation that a trigger, rule or policy is a part of, on the origin's side.
-    pub parent: u32,
+    pub parent: RelationId,
     /// `tgenabled` or `ev_enabled`.
     pub enabled: char,
     /// A materialized view that has data.
@@ -97,19 +98,19 @@ pub(crate) struct Copy {
 /// What another object says about the table: taken off before the tables change places, put on
 /// after it, with the names of the live table in both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Move {
+pub(crate) struct ReattachedObject {
     /// What it is, for messages: `foreign key orders_user_id_fkey of public.orders`.
     pub title: String,
     /// The other table, which the swap locks.
     pub table: Option<QualifiedName>,
     /// While the origin is live.
-    pub origin: Said,
+    pub origin: DetachAttach,
     /// While the shadow is live; none where the changes drop it with CASCADE.
-    pub shadow: Option<Said>,
+    pub shadow: Option<DetachAttach>,
     /// The table whose constraint is to be validated once it is on again.
     pub validate: Option<QualifiedName>,
     /// The policy or rule that is made or changed: its kind, the table that has it.
-    pub part: Option<(CopyKind, QualifiedName)>,
+    pub part: Option<(DependentKind, QualifiedName)>,
     /// The object's names: while the origin is live, while the shadow is.
     pub names: (Ident, Option<Ident>),
     /// Schemas that are searched last when it is said: those of operators that its text does not name.
@@ -119,7 +120,7 @@ pub(crate) struct Move {
 
 /// The two halves of a move.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Said {
+pub(crate) struct DetachAttach {
     /// Takes it off.
     pub off: Vec<String>,
     /// Puts it on.
@@ -131,11 +132,11 @@ pub(crate) struct Said {
     pub tree: Option<String>,
 }
 
-/// A twin that was made: OIDs of both sides.
+/// A twin that was made, on both sides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Twin {
+pub(crate) struct ReplicaPair {
     /// What it is.
-    pub kind: CopyKind,
+    pub kind: DependentKind,
     /// Its name.
     pub name: Ident,
     /// Its live schema.
@@ -143,9 +144,9 @@ pub(crate) struct Twin {
     /// Its blue schema.
     pub blue_schema: Ident,
     /// The origin's.
-    pub origin: u32,
+    pub origin: ObjectId,
     /// The shadow's; none where the changes drop it.
-    pub shadow: Option<u32>,
+    pub shadow: Option<ObjectId>,
     /// A materialized view whose copy has still to be filled.
     pub to_fill: bool,
 }

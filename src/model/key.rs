@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ident::Ident;
+use crate::oid::{CollationId, OperatorId, TypeId};
 
 /// A column of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,10 +14,10 @@ pub(crate) struct KeyColumn {
     pub attnum: i16,
     /// Its type, as SQL, qualified; domains are resolved to their base type.
     pub type_sql: String,
-    /// OID of that base type.
-    pub type_oid: u32,
-    /// OID of the column's collation, 0 if it has none.
-    pub collation: u32,
+    /// That base type.
+    pub type_oid: TypeId,
+    /// The column's collation, 0 if it has none.
+    pub collation: CollationId,
     /// The collation as SQL, qualified.
     pub collation_sql: Option<String>,
     /// The equality operator of the key's index, as `OPERATOR(schema.=)`.
@@ -29,10 +30,10 @@ pub(crate) struct KeyColumn {
 /// What an index takes for equal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Equality {
-    /// OID of the operator.
-    pub operator: u32,
-    /// OID of the index's collation, 0 for none.
-    pub collation: u32,
+    /// The operator.
+    pub operator: OperatorId,
+    /// The index's collation, 0 for none.
+    pub collation: CollationId,
     /// Equal values are the same bits.
     pub bitwise: bool,
     /// Comparisons by the column's own collation mean the same.
@@ -47,7 +48,7 @@ impl Equality {
 }
 
 /// A unique key of a table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Key {
     /// The index that enforces it.
     pub index: String,

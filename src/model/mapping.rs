@@ -27,7 +27,7 @@ pub(crate) struct MappedColumn {
 }
 
 /// One direction of a deployment: read from one side, written to the other.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mapping {
     /// Every written column that has a value on the read side. Generated columns are left out where they
     /// are computed anew.

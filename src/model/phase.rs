@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Where a deployment stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a deployment stands; the later one is the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Phase {
     /// Blue exists, capture runs, nothing is copied.
@@ -39,9 +39,9 @@ pub(crate) enum Event {
     InStep,
     /// Blue was brought up to date with green's definition, and has to be completed.
     Updated,
-    /// The roles were exchanged, origin to shadow.
+    /// The roles were swapped, origin to shadow.
     Swapped,
-    /// The roles were exchanged back.
+    /// The roles were swapped back.
     Reverted,
     /// The new table stays.
     Finished,
@@ -128,16 +128,6 @@ impl Phase {
             Phase::Finished | Phase::Aborted => {
                 "Begin a new deployment with SELECT bg_prepare(table, changes)."
             }
-        }
-    }
-
-    /// The next call that leads towards the end, for bg_status.
-    pub(crate) fn next_step(self) -> &'static str {
-        match self {
-            Phase::Prepared | Phase::Copying | Phase::Indexing => "CALL bg_run",
-            Phase::Ready => "SELECT bg_swap",
-            Phase::Swapped => "SELECT bg_finish or SELECT bg_revert",
-            Phase::Finished | Phase::Aborted => "none",
         }
     }
 }

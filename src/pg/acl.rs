@@ -3,16 +3,17 @@
 use pgrx::pg_sys;
 
 use crate::error::Result;
+use crate::oid::{FunctionId, RelationId, RoleId};
 use crate::pg::{spi, spi::Arg};
 
 /// Plans what [`replace`] will run, so that it takes no time under a lock.
 pub(crate) fn prepare(source: &str, args: &[Arg<'_>]) -> Result<()> {
-    let (sql, args) = statement(0, source, args);
+    let (sql, args) = statement(RelationId::INVALID, source, args);
     spi::prepare(&sql, &args)
 }
 
 /// The statement; the table is the argument after those of `source`.
-fn statement<'a>(table: u32, source: &str, args: &[Arg<'a>]) -> (String, Vec<Arg<'a>>) {
+fn statement<'a>(table: RelationId, source: &str, args: &[Arg<'a>]) -> (String, Vec<Arg<'a>>) {
     let n = args.len() + 1;
     let sql = format!(
         "WITH want AS ({source}),
@@ -31,7 +32,7 @@ fn statement<'a>(table: u32, source: &str, args: &[Arg<'a>]) -> (String, Vec<Arg
           RETURNING a.attnum, old.attacl AS before, a.attacl AS after)
          SELECT * FROM tables UNION ALL SELECT * FROM columns"
     );
-    (sql, args.iter().cloned().chain([Arg::Oid(table)]).collect())
+    (sql, args.iter().cloned().chain([Arg::oid(table)]).collect())
 }
 
 /// Writes what `pg_class.relacl` and `pg_attribute.attacl` say, for one table, from SQL: `source`
@@ -42,7 +43,12 @@ fn statement<'a>(table: u32, source: &str, args: &[Arg<'a>]) -> (String, Vec<Arg
 /// ALTER TABLE OWNER writes them, and the dependencies of roles with them.
 ///
 /// Locks: the caller holds ACCESS EXCLUSIVE on the table.
-pub(crate) fn replace(table: u32, owner: u32, source: &str, args: &[Arg<'_>]) -> Result<()> {
+pub(crate) fn replace(
+    table: RelationId,
+    owner: RoleId,
+    source: &str,
+    args: &[Arg<'_>],
+) -> Result<()> {
     let (sql, args) = statement(table, source, args);
     let options = spi::Options { keep_plan: true, ..spi::Options::default() };
     spi::with_rows(&sql, &args, options, |rows, _| {
@@ -51,7 +57,7 @@ pub(crate) fn replace(table: u32, owner: u32, source: &str, args: &[Arg<'_>]) ->
             let (before, after) = (rows.datum(row, 2), rows.datum(row, 3));
             depend(
                 pg_sys::RelationRelationId,
-                table,
+                table.get(),
                 attnum,
                 pg_sys::Oid::from(owner),
                 before,
@@ -69,6 +75,7 @@ pub(crate) fn replace(table: u32, owner: u32, source: &str, args: &[Arg<'_>]) ->
 }
 
 /// Writes which roles an object depends on, as GRANT and REVOKE do.
+// Parameters: those of the server's function.
 fn depend(
     class: pg_sys::Oid,
     object: u32,
@@ -89,18 +96,18 @@ fn depend(
 }
 
 /// Gives a function exactly the rights of another one of the same owner.
-pub(crate) fn copy_function(from: u32, to: u32) -> Result<()> {
+pub(crate) fn copy_function(from: FunctionId, to: FunctionId) -> Result<()> {
     let sql = "UPDATE pg_catalog.pg_proc p SET proacl = f.proacl
                  FROM pg_catalog.pg_proc f, pg_catalog.pg_proc old
                 WHERE p.oid = $2 AND f.oid = $1 AND old.oid = p.oid
                   AND p.proacl IS DISTINCT FROM f.proacl
             RETURNING p.proowner, old.proacl, p.proacl";
     let options = spi::Options::default();
-    spi::with_rows(sql, &[Arg::Oid(from), Arg::Oid(to)], options, |rows, _| {
+    spi::with_rows(sql, &[Arg::oid(from), Arg::oid(to)], options, |rows, _| {
         for row in 0..rows.len() {
             let owner = rows.get::<pg_sys::Oid>(row, 1).unwrap_or(pg_sys::InvalidOid);
             let (before, after) = (rows.datum(row, 2), rows.datum(row, 3));
-            depend(pg_sys::ProcedureRelationId, to, 0, owner, before, after);
+            depend(pg_sys::ProcedureRelationId, to.get(), 0, owner, before, after);
         }
         Ok(())
     })?;

@@ -2,14 +2,15 @@
 
 use std::sync::OnceLock;
 
+use crate::oid::RelationId;
 use pgrx::{pg_guard, pg_sys};
 
-static ON_CHANGE: OnceLock<fn(Option<u32>)> = OnceLock::new();
+static ON_CHANGE: OnceLock<fn(Option<RelationId>)> = OnceLock::new();
 static AT_END: OnceLock<fn()> = OnceLock::new();
 
 /// Registers what is done when the definition of a relation changes (None: perhaps of all of them), and at
 /// each end of a transaction or subtransaction's phase. Called once per backend; neither may raise an error.
-pub(crate) fn init(on_change: fn(Option<u32>), at_end: fn()) {
+pub(crate) fn init(on_change: fn(Option<RelationId>), at_end: fn()) {
     ON_CHANGE.get_or_init(|| on_change);
     AT_END.get_or_init(|| at_end);
     // SAFETY: the callbacks are plain functions that live as long as the backend.
@@ -22,7 +23,7 @@ pub(crate) fn init(on_change: fn(Option<u32>), at_end: fn()) {
 #[pg_guard]
 unsafe extern "C-unwind" fn changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
     if let Some(on_change) = ON_CHANGE.get() {
-        on_change((relation != pg_sys::InvalidOid).then(|| relation.to_u32()));
+        on_change((relation != pg_sys::InvalidOid).then(|| relation.into()));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::ffi::CStr;
 
+use crate::oid::RelationId;
 use pgrx::{FromDatum, pg_sys};
 
 /// A row of the table.
@@ -40,7 +41,7 @@ impl Row {
 }
 
 /// Calls `each` for every row of a table.
-pub(crate) fn each(table: u32, mut each: impl FnMut(&Row)) {
+pub(crate) fn each(table: RelationId, mut each: impl FnMut(&Row)) {
     // SAFETY: everything that is opened is closed before we leave, or by the abort; a row is used only while
     // the scan stands on it.
     unsafe {

@@ -8,6 +8,7 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::oid::RelationId;
 use crate::pg::buffer_strategy;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::transient_relation::Work;
@@ -52,7 +53,7 @@ pub(crate) unsafe fn plan(
 pub(crate) unsafe fn plan_of_write(
     text: &CStr,
     names: *mut pg_sys::QueryEnvironment,
-    table: u32,
+    table: RelationId,
     command: pg_sys::CmdType::Type,
 ) -> Option<*mut pg_sys::PlannedStmt> {
     // SAFETY: as in `plan`; a ModifyTable of a plan has at least one table, by its place in the list.
@@ -67,7 +68,7 @@ pub(crate) unsafe fn plan_of_write(
         let entry: *mut pg_sys::RangeTblEntry =
             pg_sys::list_nth((*statement).rtable, index - 1).cast();
         let alone = pg_sys::list_length((*modify).resultRelations) == 1;
-        (alone && (*entry).relid.to_u32() == table).then_some(statement)
+        (alone && (*entry).relid == pg_sys::Oid::from(table)).then_some(statement)
     }
 }
 
@@ -131,7 +132,7 @@ pub(crate) unsafe fn query(
 
 /// Runs a DELETE from `table` that can read `work` by its name, under a new snapshot; the number of
 /// rows. None: a rule makes something else of it, and nothing was done.
-pub(crate) fn delete(sql: &str, table: u32, work: &Work) -> Result<Option<u64>> {
+pub(crate) fn delete(sql: &str, table: RelationId, work: &Work) -> Result<Option<u64>> {
     let text = text(sql)?;
     // SAFETY: `work` outlives the statement, and so do the names, which are forgotten with the memory
     // context. The snapshot is pushed and popped in pairs, or popped by the abort.

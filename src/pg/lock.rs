@@ -5,14 +5,17 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 
 use crate::error::Result;
+use crate::oid::{FunctionId, RelationId};
 use crate::pg::security::{self, SettingsLevel};
-use crate::pg::xact::{self, Caught};
+use crate::pg::xact::{self, SubtransactionError};
 
 /// Modes that we use; the server's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Reading.
     AccessShare,
+    /// VACUUM, ANALYZE: keeps them out, and lets everyone read and write.
+    ShareUpdateExclusive,
     /// CREATE TRIGGER: keeps writers out.
     ShareRowExclusive,
     /// SET SCHEMA, DROP: keeps everyone out.
@@ -23,6 +26,7 @@ impl Mode {
     fn raw(self) -> pg_sys::LOCKMODE {
         (match self {
             Mode::AccessShare => pg_sys::AccessShareLock,
+            Mode::ShareUpdateExclusive => pg_sys::ShareUpdateExclusiveLock,
             Mode::ShareRowExclusive => pg_sys::ShareRowExclusiveLock,
             Mode::AccessExclusive => pg_sys::AccessExclusiveLock,
         }) as pg_sys::LOCKMODE
@@ -30,13 +34,18 @@ impl Mode {
 }
 
 /// Locks a relation (also a sequence) until the end of the transaction; waits as lock_timeout says.
-pub(crate) fn relation(oid: u32, mode: Mode) {
+pub(crate) fn relation(oid: RelationId, mode: Mode) {
     // SAFETY: takes a lock; the OID need not exist.
     unsafe { pg_sys::LockRelationOid(pg_sys::Oid::from(oid), mode.raw()) };
 }
 
+/// Locks relations one after the other.
+pub(crate) fn relations(relations: impl IntoIterator<Item = RelationId>, mode: Mode) {
+    relations.into_iter().for_each(|oid| relation(oid, mode));
+}
+
 /// Locks a function against ALTER, DROP and COMMENT until the end of the transaction.
-pub(crate) fn function(oid: u32) {
+pub(crate) fn function(oid: FunctionId) {
     // SAFETY: takes a lock; the OID need not exist.
     unsafe {
         pg_sys::LockDatabaseObject(
@@ -49,7 +58,7 @@ pub(crate) fn function(oid: u32) {
 }
 
 /// Locks a relation if nobody stands in the way.
-pub(crate) fn relation_at_once(oid: u32, mode: Mode) -> bool {
+pub(crate) fn relation_at_once(oid: RelationId, mode: Mode) -> bool {
     // SAFETY: takes a lock or not; the OID need not exist.
     unsafe { pg_sys::ConditionalLockRelationOid(pg_sys::Oid::from(oid), mode.raw()) }
 }
@@ -62,13 +71,13 @@ pub(crate) fn limited(limit: Duration) -> Result<SettingsLevel> {
     Ok(level)
 }
 
-/// The tag of an object lock, filled as SET_LOCKTAG_OBJECT does. `table` is the OID of a table whose object
-/// locks nobody else uses; `part` keeps purposes apart.
-pub(crate) fn tag(table: u32, number: u32, part: u16) -> pg_sys::LOCKTAG {
+/// The tag of an object lock, filled as SET_LOCKTAG_OBJECT does. `table` is one whose object locks nobody
+/// else uses; `part` keeps purposes apart.
+pub(crate) fn tag(table: RelationId, number: u32, part: u16) -> pg_sys::LOCKTAG {
     pg_sys::LOCKTAG {
         // SAFETY: reads a global.
         locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: table,
+        locktag_field2: table.get(),
         locktag_field3: number,
         locktag_field4: part,
         locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
@@ -98,7 +107,7 @@ pub(crate) fn object(tag: &pg_sys::LOCKTAG, mode: ObjectMode) {
 /// Locks all of `relations` in their order, within `limit` for the whole set. Runs in the caller's
 /// subtransaction. deadlock_timeout is set below the limit, or autovacuum would never give way.
 /// Returns when the first of them was had: from then on others wait for us.
-pub(crate) fn all_within(relations: &[(u32, Mode)], limit: Duration) -> Result<Instant> {
+pub(crate) fn all_within(relations: &[(RelationId, Mode)], limit: Duration) -> Result<Instant> {
     let end = Instant::now() + limit;
     let _level = limited(limit)?;
     let mut first = None;
@@ -127,7 +136,7 @@ unsafe extern "C-unwind" {
 
 /// Whether a SERIALIZABLE transaction has read a table or one of its indexes. It may have committed: what it
 /// read counts as long as transactions run that overlap with it. The caller keeps new readers out.
-pub(crate) fn was_read_serializably(table: u32) -> bool {
+pub(crate) fn was_read_serializably(table: RelationId) -> bool {
     // SAFETY: the list of indexes is a copy; what the server gives is allocated in the current memory
     // context, with as many targets as it says.
     unsafe {
@@ -139,7 +148,7 @@ pub(crate) fn was_read_serializably(table: u32) -> bool {
         let mode = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
         let relation = pg_sys::table_open(pg_sys::Oid::from(table), mode);
         let indexes = pg_sys::RelationGetIndexList(relation);
-        let mut relations = vec![table];
+        let mut relations = vec![table.get()];
         for number in 0..pg_sys::list_length(indexes) {
             relations.push(pg_sys::list_nth_oid(indexes, number).to_u32());
         }
@@ -158,7 +167,7 @@ pub(crate) fn retry<T>(
     longest: Duration,
     until: Instant,
     mut attempt: impl FnMut(Duration) -> Result<T>,
-) -> std::result::Result<T, Caught> {
+) -> std::result::Result<T, SubtransactionError> {
     let mut limit = Duration::from_millis(10).min(longest);
     let mut rest = Duration::from_millis(5);
     loop {

@@ -16,6 +16,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{pg_guard, pg_sys};
 
 use crate::error::Result;
+use crate::oid::RelationId;
 use crate::pg::security::{self, SettingsLevel};
 use crate::product;
 
@@ -44,7 +45,7 @@ const BY_HASH: &[(&str, &str)] = &[
 
 /// A table and the columns of its key.
 struct Keyed {
-    table: u32,
+    table: RelationId,
     key: Vec<i16>,
 }
 
@@ -61,13 +62,13 @@ pub(crate) struct Planned {
 
 impl Planned {
     /// Each key of these tables is looked up by its index.
-    pub(crate) fn by_key(tables: &[(u32, Vec<i16>)]) -> Result<Self> {
+    pub(crate) fn by_key(tables: &[(RelationId, Vec<i16>)]) -> Result<Self> {
         let keyed = tables.iter().map(|(table, key)| Keyed { table: *table, key: key.clone() });
         Self::with(keyed.collect(), BY_KEY)
     }
 
     /// Blocks of the table are gone through once, and its rows looked for in a hash table of our rows.
-    pub(crate) fn by_hash(table: u32) -> Result<Self> {
+    pub(crate) fn by_hash(table: RelationId) -> Result<Self> {
         Self::with(vec![Keyed { table, key: Vec::new() }], BY_HASH)
     }
 
@@ -114,7 +115,7 @@ unsafe extern "C-unwind" fn tell(
             pg_guard_ffi_boundary(|| before(root, relation, inherited, info));
         }
         TABLES.with_borrow(|tables| {
-            let keyed = tables.iter().find(|keyed| keyed.table == relation.to_u32());
+            let keyed = tables.iter().find(|keyed| pg_sys::Oid::from(keyed.table) == relation);
             if let Some(keyed) = keyed
                 && is_ours(root)
             {

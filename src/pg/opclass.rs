@@ -1,5 +1,6 @@
 //! What an index takes for equal.
 
+use crate::oid::{CollationId, OperatorClassId};
 use pgrx::pg_sys;
 
 /// Number of the support function of a btree operator class that says so (BTEQUALIMAGE_PROC).
@@ -7,7 +8,7 @@ const EQUAL_IMAGE: i16 = 4;
 
 /// Whether values that the operator class takes for equal, under this collation (0 for none), are the same
 /// bits. One that cannot tell is taken for one that does not.
-pub(crate) fn is_bitwise(operator_class: u32, collation: u32) -> bool {
+pub(crate) fn is_bitwise(operator_class: OperatorClassId, collation: CollationId) -> bool {
     // SAFETY: catalog cache look-ups; the support function takes the OID of the class' input type, and
     // whoever made the class (a superuser) has registered it for that.
     unsafe {

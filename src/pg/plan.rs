@@ -4,6 +4,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::NodeTag;
 
 use crate::error::Result;
+use crate::oid::{FunctionId, RelationId};
 use crate::pg::executor::{plan, text};
 
 /// A plan that does not scan the table that was asked for.
@@ -12,14 +13,14 @@ pub(crate) struct Elsewhere {
     /// What it does instead, as far as a node of a plan has a name.
     pub node: String,
     /// Relations that it reads.
-    pub relations: Vec<u32>,
+    pub relations: Vec<RelationId>,
     /// Functions that it calls for rows.
-    pub functions: Vec<u32>,
+    pub functions: Vec<FunctionId>,
 }
 
 /// Plans a query that reads one table, with every hook that this session has. None: it is a scan of that
 /// very table. Nothing is run.
-pub(crate) fn elsewhere(sql: &str, table: u32) -> Result<Option<Elsewhere>> {
+pub(crate) fn elsewhere(sql: &str, table: RelationId) -> Result<Option<Elsewhere>> {
     let text = text(sql)?;
     // SAFETY: the plan lives in the current memory context, and is only read; each node is what its tag
     // says, and a scan's number is that of an entry of its plan.
@@ -41,7 +42,7 @@ pub(crate) fn elsewhere(sql: &str, table: u32) -> Result<Option<Elsewhere>> {
         if is_scan {
             let number = (*top.cast::<pg_sys::Scan>()).scanrelid as usize;
             let entry = number.checked_sub(1).and_then(|at| entries.get(at));
-            if entry.is_some_and(|entry| (**entry).relid.to_u32() == table) {
+            if entry.is_some_and(|entry| (**entry).relid == pg_sys::Oid::from(table)) {
                 return Ok(None);
             }
         }
@@ -52,8 +53,10 @@ pub(crate) fn elsewhere(sql: &str, table: u32) -> Result<Option<Elsewhere>> {
         } else {
             format!("{tag:?}").trim_start_matches("T_").to_owned()
         };
-        let relations =
-            entries.iter().map(|entry| (**entry).relid.to_u32()).filter(|oid| *oid != 0);
+        let relations = entries
+            .iter()
+            .map(|entry| RelationId::from((**entry).relid))
+            .filter(|oid| *oid != RelationId::INVALID);
         let functions = entries.iter().flat_map(|entry| functions(*entry)).collect();
         Ok(Some(Elsewhere { node, relations: relations.collect(), functions }))
     }
@@ -70,7 +73,7 @@ unsafe fn entries(statement: *const pg_sys::PlannedStmt) -> Vec<*const pg_sys::R
 }
 
 /// The functions of an entry.
-unsafe fn functions(entry: *const pg_sys::RangeTblEntry) -> Vec<u32> {
+unsafe fn functions(entry: *const pg_sys::RangeTblEntry) -> Vec<FunctionId> {
     // SAFETY: a list of RangeTblFunction, or null, whose expressions are what their tags say.
     unsafe {
         let list = (*entry).functions;
@@ -79,7 +82,7 @@ unsafe fn functions(entry: *const pg_sys::RangeTblEntry) -> Vec<u32> {
                 let function: *const pg_sys::RangeTblFunction = pg_sys::list_nth(list, at).cast();
                 let call = (*function).funcexpr;
                 ((*call).type_ == NodeTag::T_FuncExpr)
-                    .then(|| (*call.cast::<pg_sys::FuncExpr>()).funcid.to_u32())
+                    .then(|| (*call.cast::<pg_sys::FuncExpr>()).funcid.into())
             })
             .collect()
     }

@@ -5,10 +5,11 @@ use std::ffi::CString;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::oid::{RelationId, SchemaId};
 
 /// Refuses with PostgreSQL's own error (55006) when a statement of this session is using the table
 /// or has trigger events pending on it. Locks: ACCESS SHARE for the moment.
-pub(crate) fn check_not_in_use(table: u32, statement: &str) -> Result<()> {
+pub(crate) fn check_not_in_use(table: RelationId, statement: &str) -> Result<()> {
     let statement =
         CString::new(statement).map_err(|_| Error::internal("a name contains a NUL byte"))?;
     // SAFETY: the relation is locked; an error unwinds and the abort closes it.
@@ -32,7 +33,7 @@ pub(crate) enum Sent {
 
 /// Raises PostgreSQL's own error where no such statement on the table would be let through, because a
 /// publication sends it and the replica identity does not do. Locks: ACCESS SHARE for the moment.
-pub(crate) fn check_replica_identity(table: u32, sent: Sent) -> Result<()> {
+pub(crate) fn check_replica_identity(table: RelationId, sent: Sent) -> Result<()> {
     let command = match sent {
         Sent::Updates => pg_sys::CmdType::CMD_UPDATE,
         Sent::Deletions => pg_sys::CmdType::CMD_DELETE,
@@ -51,7 +52,7 @@ pub(crate) fn check_replica_identity(table: u32, sent: Sent) -> Result<()> {
 /// The server's own function: the owner may lack CREATE, and no event trigger can veto half a swap.
 ///
 /// Locks: the caller holds ACCESS EXCLUSIVE on the table.
-pub(crate) fn set_schema(table: u32, from: u32, to: u32) {
+pub(crate) fn set_schema(table: RelationId, from: SchemaId, to: SchemaId) {
     // SAFETY: the relation is locked; the list of moved objects is freed before we leave.
     unsafe {
         // As CREATE in a schema does, so that nobody drops it meanwhile.
@@ -77,7 +78,7 @@ pub(crate) fn set_schema(table: u32, from: u32, to: u32) {
 }
 
 /// Takes the ownership record off a sequence, of either kind (identity, serial).
-pub(crate) fn release_sequence(sequence: u32) {
+pub(crate) fn release_sequence(sequence: RelationId) {
     let class = pg_sys::RelationRelationId;
     // SAFETY: deletes rows of pg_depend; the caller has locked both tables.
     unsafe {
@@ -96,7 +97,7 @@ pub(crate) fn release_sequence(sequence: u32) {
 }
 
 /// Makes a column the owner of a sequence: `i` as its identity sequence, `a` as a serial's.
-pub(crate) fn own_sequence(sequence: u32, table: u32, column: i16, kind: char) {
+pub(crate) fn own_sequence(sequence: RelationId, table: RelationId, column: i16, kind: char) {
     let class = pg_sys::RelationRelationId;
     let behavior = if kind == 'i' {
         pg_sys::DependencyType::DEPENDENCY_INTERNAL

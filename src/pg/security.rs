@@ -13,6 +13,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::ident::Ident;
+use crate::oid::RoleId;
 use crate::product::{self, SCHEMA};
 
 thread_local! {
@@ -54,13 +55,13 @@ pub(crate) struct Identity {
 }
 
 /// The role that the statement outside of us runs as.
-pub(crate) fn current_user() -> u32 {
+pub(crate) fn current_user() -> RoleId {
     // SAFETY: reads a global.
-    unsafe { pg_sys::GetUserId() }.to_u32()
+    unsafe { pg_sys::GetUserId() }.into()
 }
 
 /// Whether a role is a superuser.
-pub(crate) fn is_superuser(role: u32) -> bool {
+pub(crate) fn is_superuser(role: RoleId) -> bool {
     // SAFETY: a catalog cache look-up.
     unsafe { pg_sys::superuser_arg(pg_sys::Oid::from(role)) }
 }
@@ -76,7 +77,7 @@ pub(crate) fn reset() {
 }
 
 /// The owner of schema `bluegreen`, who is the extension's owner.
-fn extension_owner() -> Result<u32> {
+fn extension_owner() -> Result<RoleId> {
     // SAFETY: catalog cache look-ups; the tuple is released before we leave.
     unsafe {
         let oid = pg_sys::get_namespace_oid(product::SCHEMA_C.as_ptr(), true);
@@ -98,7 +99,7 @@ fn extension_owner() -> Result<u32> {
             )
             .hint("Give the schema back to the role that created the extension."));
         }
-        Ok(owner.to_u32())
+        Ok(owner.into())
     }
 }
 
@@ -111,14 +112,14 @@ impl Identity {
 
     /// An ordinary write to a live table that its owner makes, as the server does for ON DELETE: its
     /// triggers fire, now or at the end of the transaction. `session` are the caller's settings.
-    pub(crate) fn acting_owner(owner: u32, session: &BTreeMap<String, String>) -> Result<Self> {
+    pub(crate) fn acting_owner(owner: RoleId, session: &BTreeMap<String, String>) -> Result<Self> {
         let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS;
         Self::enter(owner, flags as i32, session, false)
     }
 
     /// Code that users wrote: `owner` is the table's owner, `session` the settings of prepare that
     /// expressions depend on.
-    pub(crate) fn table_owner(owner: u32, session: &BTreeMap<String, String>) -> Result<Self> {
+    pub(crate) fn table_owner(owner: RoleId, session: &BTreeMap<String, String>) -> Result<Self> {
         // NOFORCE_RLS as for the server's own foreign key checks: the owner's row security, when it is
         // forced, must not hide rows from the copy.
         let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE
@@ -128,7 +129,7 @@ impl Identity {
     }
 
     fn enter(
-        user: u32,
+        user: RoleId,
         flags: i32,
         session: &BTreeMap<String, String>,
         writing: bool,

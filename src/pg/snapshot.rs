@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use pgrx::pg_sys;
 
+use crate::oid::RelationId;
 use crate::pg::lock;
 
 /// A registered snapshot: what one round of sync sees.
@@ -23,6 +24,12 @@ impl Snapshot {
     pub(crate) fn as_ptr(&self) -> pg_sys::Snapshot {
         self.0
     }
+
+    /// Whether another transaction had ended when the snapshot was taken, by commit or not.
+    pub(crate) fn sees_the_end_of(&self, xid: pg_sys::TransactionId) -> bool {
+        // SAFETY: a registered MVCC snapshot.
+        !unsafe { pg_sys::XidInMVCCSnapshot(xid, self.0) }
+    }
 }
 
 impl Drop for Snapshot {
@@ -39,7 +46,7 @@ impl Drop for Snapshot {
 /// Like CREATE INDEX CONCURRENTLY it leaves out vacuum and other databases, with them the walsenders of
 /// standbys. The one that makes the first copy of a subscription is of this database, and counts. Those
 /// that [`announce`] it do not: two of them would wait for each other.
-pub(crate) fn holders_older_than(class: u32, xid: u64) -> Vec<Holder> {
+pub(crate) fn holders_older_than(class: RelationId, xid: u64) -> Vec<Holder> {
     if xid == 0 {
         return Vec::new();
     }
@@ -174,8 +181,8 @@ fn holder(transaction: &pg_sys::VirtualTransactionId) -> Holder {
     (backend, transaction.localTransactionId)
 }
 
-/// The lock by which [`announce`] is seen. `class` is the OID of a table whose object locks nobody else uses.
-fn tag(class: u32) -> pg_sys::LOCKTAG {
+/// The lock by which [`announce`] is seen. `class` is a table whose object locks nobody else uses.
+fn tag(class: RelationId) -> pg_sys::LOCKTAG {
     // Beside the class's other object locks, whose part is 0. blockers.sql looks for it too.
     const ANNOUNCEMENT: u16 = 1;
     lock::tag(class, 0, ANNOUNCEMENT)
@@ -188,8 +195,8 @@ fn tag(class: u32) -> pg_sys::LOCKTAG {
 /// [`statement::is_one_call`]: crate::pg::statement::is_one_call
 pub(crate) struct Announcement(pg_sys::LOCKTAG);
 
-/// Makes it; `class` is the OID of a table whose object locks nobody else uses.
-pub(crate) fn announce(class: u32) -> Announcement {
+/// Makes it; `class` is a table whose object locks nobody else uses.
+pub(crate) fn announce(class: RelationId) -> Announcement {
     let tag = tag(class);
     // SAFETY: takes a lock that nobody ever has in another mode.
     unsafe { pg_sys::LockAcquire(&tag, pg_sys::ShareLock as pg_sys::LOCKMODE, false, false) };
@@ -207,7 +214,7 @@ impl Drop for Announcement {
     }
 }
 
-fn announced(class: u32) -> HashSet<Holder> {
+fn announced(class: RelationId) -> HashSet<Holder> {
     let mut count = 0;
     // SAFETY: returns a palloc'd array of `count` entries, without our own.
     unsafe {

@@ -12,6 +12,7 @@ use pgrx::{FromDatum, IntoDatum, pg_sys};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::oid::Oid;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::transient_relation::Work;
 
@@ -24,8 +25,8 @@ pub(crate) enum Arg<'a> {
     OptText(Option<&'a str>),
     /// bigint
     Int(i64),
-    /// oid
-    Oid(u32),
+    /// oid, by [`Arg::oid`]
+    Oid(pg_sys::Oid),
     /// boolean
     Bool(bool),
     /// double precision
@@ -37,12 +38,17 @@ pub(crate) enum Arg<'a> {
 }
 
 impl Arg<'_> {
+    /// oid
+    pub(crate) fn oid(oid: impl Oid) -> Self {
+        Self::Oid(oid.into())
+    }
+
     fn datum(&self) -> (pg_sys::Oid, Option<pg_sys::Datum>) {
         match self {
             Arg::Text(v) => (pg_sys::TEXTOID, v.into_datum()),
             Arg::OptText(v) => (pg_sys::TEXTOID, v.into_datum()),
             Arg::Int(v) => (pg_sys::INT8OID, v.into_datum()),
-            Arg::Oid(v) => (pg_sys::OIDOID, pg_sys::Oid::from(*v).into_datum()),
+            Arg::Oid(v) => (pg_sys::OIDOID, v.into_datum()),
             Arg::Bool(v) => (pg_sys::BOOLOID, v.into_datum()),
             Arg::Float(v) => (pg_sys::FLOAT8OID, v.into_datum()),
             Arg::Ints(v) => (pg_sys::INT8ARRAYOID, v.to_vec().into_datum()),

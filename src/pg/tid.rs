@@ -1,9 +1,10 @@
 //! Tuple identifiers.
 
+use crate::oid::BlockNumber;
 use pgrx::pg_sys;
 
 /// The physical place of a row: block and line pointer.
-pub(crate) type Place = (u32, u16);
+pub(crate) type Place = (BlockNumber, u16);
 
 /// The place that a `ctid` holds.
 pub(crate) fn place(ctid: pg_sys::Datum) -> Place {

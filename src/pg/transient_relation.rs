@@ -9,15 +9,16 @@ use std::ffi::CString;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::oid::{CollationId, TypeId};
 
 /// A column of the rows.
 pub(crate) struct Column {
     /// Its name.
     pub name: String,
-    /// OID of its type.
-    pub type_oid: u32,
-    /// OID of its collation, 0 for none.
-    pub collation: u32,
+    /// Its type.
+    pub type_oid: TypeId,
+    /// Its collation, 0 for none.
+    pub collation: CollationId,
 }
 
 /// The rows.
@@ -41,7 +42,7 @@ impl Work {
                 let name = CString::new(column.name.as_str()).map_err(nul)?;
                 let type_oid = pg_sys::Oid::from(column.type_oid);
                 pg_sys::TupleDescInitEntry(descriptor, attribute, name.as_ptr(), type_oid, -1, 0);
-                if column.collation != 0 {
+                if column.collation != CollationId::INVALID {
                     let collation = pg_sys::Oid::from(column.collation);
                     pg_sys::TupleDescInitEntryCollation(descriptor, attribute, collation);
                 }
@@ -196,7 +197,7 @@ impl Drop for Work {
 }
 
 /// The bytes of a value: equal bytes are the same value, whatever its equality operator says.
-pub(crate) fn image(datum: pg_sys::Datum, type_oid: u32) -> Vec<u8> {
+pub(crate) fn image(datum: pg_sys::Datum, type_oid: TypeId) -> Vec<u8> {
     // SAFETY: the datum is of that type, as the descriptor of the log says; a toasted value is
     // detoasted into the current memory context.
     unsafe {

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use pgrx::{pg_guard, pg_sys};
 
 use crate::error::Result;
+use crate::oid::RelationId;
 
 /// What a trigger function does. An error is raised as the statement's.
 pub(crate) type Handler = fn(&Firing<'_>) -> Result<()>;
@@ -37,10 +38,10 @@ pub(crate) enum Event {
 pub(crate) struct Firing<'a>(&'a pg_sys::TriggerData);
 
 impl Firing<'_> {
-    /// OID of the table.
-    pub(crate) fn relation(&self) -> u32 {
+    /// The table.
+    pub(crate) fn relation(&self) -> RelationId {
         // SAFETY: the relation is open and locked by the statement that fires the trigger.
-        unsafe { (*self.0.tg_relation).rd_id.to_u32() }
+        unsafe { (*self.0.tg_relation).rd_id.into() }
     }
 
     /// What fires it.

@@ -6,15 +6,15 @@ use std::panic::AssertUnwindSafe;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What ended a subtransaction.
-pub(crate) struct Caught {
+pub(crate) struct SubtransactionError {
     /// The error: PostgreSQL's with its SQLSTATE, message, detail and hint, or ours.
     pub error: Error,
 }
 
-impl Caught {
+impl SubtransactionError {
     /// Turns the caught error back into an error of ours.
     pub(crate) fn raise<T>(self) -> Result<T> {
         Err(self.error)
@@ -34,6 +34,23 @@ impl Caught {
             || (code == "XX000" && !self.is_lock_failure())
     }
 
+    /// A function, a table or a column is not there, or must not be used: a statement's, or a row's whose
+    /// values lead to it.
+    pub(crate) fn is_undefined(&self) -> bool {
+        let code = sqlstate(self.error.code);
+        &code[..2] == "42" || code == "3F000"
+    }
+
+    /// A row may be at fault: its data, or what its values lead to.
+    pub(crate) fn may_be_a_rows(&self) -> bool {
+        self.is_data_error() || self.is_undefined()
+    }
+
+    /// A page of a table or of an index is damaged.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(sqlstate(self.error.code).as_str(), "XX001" | "XX002")
+    }
+
     /// A row collides with another one on a unique or exclusion constraint.
     pub(crate) fn is_collision(&self) -> bool {
         use PgSqlErrorCode as C;
@@ -49,8 +66,7 @@ impl Caught {
     pub(crate) fn is_lock_failure(&self) -> bool {
         use PgSqlErrorCode as C;
         matches!(self.error.code, C::ERRCODE_LOCK_NOT_AVAILABLE | C::ERRCODE_T_R_DEADLOCK_DETECTED)
-            || self.error.message == "tuple concurrently updated"
-            || self.error.message == "tuple concurrently deleted"
+            || self.error.kind == ErrorKind::ConcurrentCatalogChange
     }
 }
 
@@ -64,7 +80,7 @@ pub(crate) fn sqlstate(code: PgSqlErrorCode) -> String {
 /// it returns an error or PostgreSQL raises one.
 pub(crate) fn subtransaction<T>(
     work: impl FnOnce() -> Result<T>,
-) -> std::result::Result<T, Caught> {
+) -> std::result::Result<T, SubtransactionError> {
     // SAFETY: the pattern of PL/pgSQL's exception blocks: the memory context and resource owner of
     // outside are put back in both endings; pgrx has already cleared the error's state when a
     // caught error reaches us, and destructors of our guards do nothing while it unwinds.
@@ -75,7 +91,7 @@ pub(crate) fn subtransaction<T>(
         pg_sys::MemoryContextSwitchTo(context);
         let result = PgTryBuilder::new(AssertUnwindSafe(|| match work() {
             Ok(value) => Ok(value),
-            Err(error) => Err(Caught { error }),
+            Err(error) => Err(SubtransactionError { error }),
         }))
         .catch_others(|cause| Err(caught(cause)))
         .catch_rust_panic(|cause| cause.rethrow())
@@ -113,24 +129,38 @@ pub(crate) fn amending<T>(
     }
 }
 
+/// Whether the server is a standby, or recovers.
+pub(crate) fn is_in_recovery() -> bool {
+    // SAFETY: reads a flag in shared memory.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
 /// Runs `work`, which only looks, and gives back the locks that it took: whoever holds a lock while
 /// waiting for another one stands in somebody's way.
-pub(crate) fn looking<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    const DONE: &str = "a look was taken back";
+pub(crate) fn rolled_back<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    trial(work).or_else(SubtransactionError::raise)
+}
+
+/// Runs `work` in a subtransaction that is rolled back in any case, and returns what it found.
+pub(crate) fn trial<T>(
+    work: impl FnOnce() -> Result<T>,
+) -> std::result::Result<T, SubtransactionError> {
     let mut found = None;
-    let looked: std::result::Result<(), Caught> = subtransaction(|| {
+    let tried: std::result::Result<(), SubtransactionError> = subtransaction(|| {
         found = Some(work()?);
-        Err(Error::internal(DONE))
+        Err(Error::signal(ErrorKind::Trial))
     });
-    match (looked, found) {
-        (Err(caught), Some(value)) if caught.error.message == DONE => Ok(value),
-        (Err(caught), _) => caught.raise(),
-        (Ok(()), _) => Err(Error::internal("a look was not taken back")),
+    match (tried, found) {
+        (Err(caught), Some(value)) if caught.error.kind == ErrorKind::Trial => Ok(value),
+        (Err(caught), _) => Err(caught),
+        (Ok(()), _) => {
+            Err(SubtransactionError { error: Error::internal("a trial was not rolled back") })
+        }
     }
 }
 
-fn caught(cause: CaughtError) -> Caught {
-    Caught { error: of(&cause) }
+fn caught(cause: CaughtError) -> SubtransactionError {
+    SubtransactionError { error: of(&cause) }
 }
 
 fn of(cause: &CaughtError) -> Error {
@@ -139,8 +169,16 @@ fn of(cause: &CaughtError) -> Error {
         | CaughtError::ErrorReport(report)
         | CaughtError::RustPanic { ereport: report, .. } => report,
     };
+    // By elog, with no code of their own, and never translated. Source: `heapam.c` (`simple_heap_update`).
+    let kind = match report.message() {
+        "tuple concurrently updated" | "tuple concurrently deleted" => {
+            ErrorKind::ConcurrentCatalogChange
+        }
+        _ => ErrorKind::Other,
+    };
     Error {
         code: report.sql_error_code(),
+        kind,
         message: report.message().to_owned(),
         detail: report.detail().map(str::to_owned),
         hint: report.hint().map(str::to_owned),

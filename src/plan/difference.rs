@@ -11,6 +11,9 @@ pub(crate) const ROW_TYPE: &str = "use of its row type by ";
 /// What a column is marked with whose values of old rows stand in the catalog.
 const MISSING: &str = "missing";
 
+/// What the names of parts begin with that are plurals.
+const PLURAL: &[&str] = &["grants", "settings of ", "storage parameters"];
+
 /// What happened to a part of a definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {
@@ -38,7 +41,8 @@ impl std::fmt::Display for Difference {
             How::Changed => "changed",
             How::Removed => "removed",
         };
-        write!(f, "{} was {how}", self.part)
+        let be = if PLURAL.iter().any(|part| self.part.starts_with(part)) { "were" } else { "was" };
+        write!(f, "{} {be} {how}", self.part)
     }
 }
 
@@ -101,11 +105,16 @@ mod tests {
 
     #[test]
     fn what_was_added_removed_and_changed_is_named() {
-        let before = json!({"column a": "int", "index i": "x", "owner": "app"});
-        let after = json!({"column a": "bigint", "owner": "app", "trigger t": "1"});
+        let before = json!({"column a": "int", "grants": "", "index i": "x", "owner": "app"});
+        let after = json!({"column a": "bigint", "grants": "x", "owner": "app", "trigger t": "1"});
         assert_eq!(
             differences(&before, &after),
-            vec!["column a was changed", "index i was removed", "trigger t was added"]
+            vec![
+                "column a was changed",
+                "grants were changed",
+                "index i was removed",
+                "trigger t was added"
+            ]
         );
         assert!(differences(&before, &before).is_empty());
     }

@@ -27,7 +27,7 @@ pub(crate) enum Step<'a> {
         replica_identity: bool,
     },
     /// The tables change places. Names of the foreign keys, which move.
-    Exchanged(&'a [&'a str]),
+    Swapped(&'a [&'a str]),
     /// The offline table follows what was changed on the live one.
     Followed,
 }
@@ -103,7 +103,7 @@ impl Step<'_> {
                     || is_of_another(part)
                     || part.starts_with("use of its row type by ")
             }
-            Self::Exchanged(keys) => {
+            Self::Swapped(keys) => {
                 // They move with the swap, or are other tables'.
                 let moves = ["rule ", "publication ", "foreign key ", "use of its row type by "];
                 is_of_another(part)
@@ -239,7 +239,7 @@ mod tests {
         let now = json!({"rule r": "1", "policy p of public.t": "1", "trigger late": "1"});
 
         assert_eq!(
-            words(&before, &now, &Step::Exchanged(&["fk"])),
+            words(&before, &now, &Step::Swapped(&["fk"])),
             vec!["trigger audit was removed", "trigger late was added"]
         );
     }

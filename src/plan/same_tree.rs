@@ -5,6 +5,7 @@
 //! those are given back, for the caller to ask whether they are the same thing for the new type.
 
 use crate::model::tree::{Class, Item, Part};
+use crate::oid::ObjectId;
 
 /// What stands in the place of what, because of a column's new type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,9 +13,9 @@ pub(crate) struct Swap {
     /// What they are.
     pub class: Class,
     /// The original's.
-    pub from: u32,
+    pub from: ObjectId,
     /// The copy's.
-    pub to: u32,
+    pub to: ObjectId,
 }
 
 /// The first difference.
@@ -168,9 +169,11 @@ fn differing(original: &Item, copy: &Item) -> String {
 mod tests {
     use super::*;
     use crate::model::tree::Counterparts;
+    use crate::oid::RelationId;
 
     fn tree(stored: &str) -> Item {
-        Item::read(stored, 1, &Counterparts::default()).unwrap_or_else(|e| unreachable!("{e}"))
+        Item::read(stored, RelationId::new(1), &Counterparts::default())
+            .unwrap_or_else(|e| unreachable!("{e}"))
     }
 
     fn var(number: i16, type_oid: u32) -> String {
@@ -192,6 +195,10 @@ mod tests {
         format!("{{FUNCEXPR :funcid {function} :funcresulttype {to} :funcformat 2 :args ({arg})}}")
     }
 
+    fn swap(from: u32, to: u32) -> Swap {
+        Swap { class: Class::Operator, from: ObjectId::new(from), to: ObjectId::new(to) }
+    }
+
     #[test]
     fn another_operator_over_the_same_columns_is_found() {
         let one = tree(&operator("DISTINCTEXPR", 900, &[var(1, 500), constant(500)]));
@@ -201,7 +208,7 @@ mod tests {
         let args = [relabelled(var(1, 500)), relabelled(constant(500))];
         let other = tree(&operator("DISTINCTEXPR", 98, &args));
 
-        let swap = Swap { class: Class::Operator, from: 900, to: 98 };
+        let swap = swap(900, 98);
         assert_eq!(compare_trees(&one, &other, false), Err(Difference::Called(swap)));
         assert_eq!(compare_trees(&one, &one, false), Ok(vec![]));
     }
@@ -210,7 +217,7 @@ mod tests {
     fn a_new_type_brings_its_operator_and_takes_casts_away() {
         let one = tree(&operator("OPEXPR", 521, &[var(1, 23), constant(23)]));
         let other = tree(&operator("OPEXPR", 419, &[var(1, 20), constant(23)]));
-        let swap = Swap { class: Class::Operator, from: 521, to: 419 };
+        let swap = swap(521, 419);
         assert_eq!(compare_trees(&one, &other, false), Ok(vec![swap]));
 
         let one = tree(&operator("OPEXPR", 410, &[cast(481, 20, &var(1, 23)), var(2, 20)]));
@@ -225,7 +232,7 @@ mod tests {
             let other = operator("OPEXPR", 96, &[var(2, type_oid), var(2, type_oid)]);
             tree(&format!("{{BOOLEXPR :boolop and :args ({one} {other})}}"))
         };
-        let swap = Swap { class: Class::Operator, from: 900, to: 98 };
+        let swap = swap(900, 98);
         assert_eq!(
             compare_trees(&both(900, 23), &both(98, 20), true),
             Err(Difference::Called(swap))

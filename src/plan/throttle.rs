@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::model::pressure::{Obstacle, Pressure};
+use crate::model::server_load::{ServerLoad, ThrottleReason};
 use crate::model::settings::Settings;
 
 /// Positions of the WAL that are remembered, one a look.
-const MOST_MARKS: usize = 600;
+const MAX_MARKS: usize = 600;
 
 /// When the WAL was where: a standby that says nothing is as far behind as the first position that it
 /// has not replayed.
@@ -18,7 +18,7 @@ impl Marks {
     /// Remembers a position. `now` is the time since any fixed point.
     pub(crate) fn add(&mut self, now: Duration, position: i64) {
         if self.0.back().is_none_or(|(_, last)| *last < position) {
-            if self.0.len() == MOST_MARKS {
+            if self.0.len() == MAX_MARKS {
                 // Every other one does as well over the double time.
                 let mut keep = false;
                 self.0.retain(|_| {
@@ -47,21 +47,21 @@ pub(crate) fn has_limits(settings: &Settings) -> bool {
 /// What is over its limit, in words; nothing when the work may go on.
 pub(crate) fn obstacle(
     settings: &Settings,
-    pressure: &Pressure,
+    server_load: &ServerLoad,
     marks: &Marks,
     now: Duration,
-) -> Option<Obstacle> {
-    let stop = |what: String, why: String| Some(Obstacle { what, why });
+) -> Option<ThrottleReason> {
+    let stop = |what: String, why: String| Some(ThrottleReason { what, why });
     let limit = settings.max_replica_lag;
     if !limit.is_zero() {
         for name in &settings.replicas {
-            if !pressure.replicas.iter().any(|r| r.name == *name) {
+            if !server_load.replicas.iter().any(|r| r.name == *name) {
                 let why = format!("standby {name} is not connected (bluegreen.replicas)");
                 return stop(format!("standby {name}"), why);
             }
         }
-        for replica in &pressure.replicas {
-            let caught_up = replica.replayed >= pressure.position;
+        for replica in &server_load.replicas {
+            let caught_up = replica.replayed >= server_load.position;
             let said = replica.lag.filter(|_| !caught_up).unwrap_or(0.0).max(0.0);
             let lag = Duration::from_secs_f64(said).max(marks.behind(now, replica.replayed));
             if lag > limit {
@@ -76,7 +76,7 @@ pub(crate) fn obstacle(
         }
     }
     if settings.max_slot_lag > 0
-        && let Some(slot) = pressure.slots.iter().find(|s| s.behind > settings.max_slot_lag)
+        && let Some(slot) = server_load.slots.iter().find(|s| s.behind > settings.max_slot_lag)
     {
         let why = format!(
             "replication slot {} keeps {} MB of WAL, more than bluegreen.max_slot_lag of {} MB",
@@ -86,10 +86,10 @@ pub(crate) fn obstacle(
         );
         return stop(format!("slot {}", slot.name), why);
     }
-    if settings.max_active_backends > 0 && pressure.active > settings.max_active_backends {
+    if settings.max_active_backends > 0 && server_load.active > settings.max_active_backends {
         let why = format!(
             "{} client sessions are active, more than bluegreen.max_active_backends of {}",
-            pressure.active, settings.max_active_backends
+            server_load.active, settings.max_active_backends
         );
         return stop("sessions".to_owned(), why);
     }
@@ -120,13 +120,13 @@ pub(crate) fn rest(settings: &Settings, effort: Effort) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::pressure::{Replica, Slot};
+    use crate::model::server_load::{Replica, Slot};
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn replica(replayed: i64, lag: Option<f64>) -> Pressure {
+    fn replica(replayed: i64, lag: Option<f64>) -> ServerLoad {
         let replica = Replica { name: "s1".into(), replayed, lag };
-        Pressure { position: 100, replicas: vec![replica], ..Pressure::default() }
+        ServerLoad { position: 100, replicas: vec![replica], ..ServerLoad::default() }
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
         let mut marks = Marks::default();
         marks.add(SECOND, 50);
         marks.add(SECOND * 2, 100);
-        let stop = |pressure| obstacle(&settings, &pressure, &marks, SECOND * 3);
+        let stop = |server_load| obstacle(&settings, &server_load, &marks, SECOND * 3);
         assert!(stop(replica(40, None)).is_some_and(|o| o.why.contains("s1 is 2.0 s behind")));
         assert_eq!(stop(replica(60, None)), None);
         assert_eq!(stop(replica(100, Some(9.0))), None);
@@ -162,12 +162,12 @@ mod tests {
         let settings =
             Settings { max_slot_lag: 1 << 20, max_active_backends: 3, ..Settings::default() };
         let slots = vec![Slot { name: "a".into(), behind: 2 << 20 }];
-        let full = Pressure { slots, ..Pressure::default() };
+        let full = ServerLoad { slots, ..ServerLoad::default() };
         let why = obstacle(&settings, &full, &Marks::default(), SECOND);
         assert!(why.is_some_and(|o| o.why.contains("slot a keeps 2 MB")));
-        let busy = Pressure { active: 4, ..Pressure::default() };
+        let busy = ServerLoad { active: 4, ..ServerLoad::default() };
         assert!(obstacle(&settings, &busy, &Marks::default(), SECOND).is_some());
-        let calm = Pressure { active: 3, ..Pressure::default() };
+        let calm = ServerLoad { active: 3, ..ServerLoad::default() };
         assert_eq!(obstacle(&settings, &calm, &Marks::default(), SECOND), None);
     }
 
@@ -189,7 +189,7 @@ mod tests {
         for i in 0..2000u32 {
             marks.add(SECOND * i, i.into());
         }
-        assert!(marks.0.len() <= MOST_MARKS);
+        assert!(marks.0.len() <= MAX_MARKS);
         assert_eq!(marks.behind(SECOND * 2000, -1), SECOND * 2000);
     }
 }

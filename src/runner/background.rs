@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::pg::{security, worker as process, xact};
-use crate::runner::worker::{self, Helper, Job, Next};
+use crate::runner::worker::{self, CopyWorker, Job, Next};
 
 /// What a worker does, from its beginning to its end.
 pub(crate) fn main(job: &str) -> Result<()> {
@@ -17,7 +17,7 @@ pub(crate) fn main(job: &str) -> Result<()> {
 fn help(id: i64) -> Result<()> {
     // A batch that a crash loses is copied again.
     security::set_for_session("synchronous_commit", "off")?;
-    let mut helper = Helper::new(id);
+    let mut helper = CopyWorker::new(id);
     while let Next::Rest(time) = process::transaction(|| helper.batch())? {
         xact::sleep(time);
     }

@@ -8,7 +8,7 @@ use crate::failpoint;
 use crate::guard::fingerprint;
 use crate::guard::lock as guard_lock;
 use crate::ident::{Ident, QualifiedName};
-use crate::model::deployment::Deployment;
+use crate::model::member::Member;
 use crate::model::settings::Settings;
 use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
@@ -16,10 +16,10 @@ use crate::pg::xact;
 use crate::plan::intrusion::Step;
 use crate::plan::properties;
 use crate::shadow::{create, schema};
-use crate::state::store;
+use crate::state::store::{self, LockedDeployment, LockedMember};
 
 /// Makes the copies over the filled blue table. Locks: ACCESS EXCLUSIVE on blue, in short tries.
-pub(crate) fn take_along(d: &mut Deployment, settings: &Settings) -> Result<()> {
+pub(crate) fn take_along(member: &mut LockedMember, settings: &Settings) -> Result<()> {
     let class = guard_lock::lock_table()?;
     let until = Instant::now() + settings.retry_for;
     let blue_of = |live: &Ident| -> Result<Ident> {
@@ -29,34 +29,38 @@ pub(crate) fn take_along(d: &mut Deployment, settings: &Settings) -> Result<()> 
     };
     let made = lock::retry(settings.lock_timeout, until, |limit| {
         let _us = Identity::extension()?;
-        lock::all_within(&[(d.blue(), Mode::AccessExclusive)], limit)?;
+        lock::all_within(&[(member.blue(), Mode::AccessExclusive)], limit)?;
         failpoint::reach("dependents_locked");
-        let twins = dependent::take_along(d, blue_of)?;
-        require_as_meant(d)?;
+        let twins = dependent::take_along(member, blue_of)?;
+        require_as_meant(member)?;
         Ok(twins)
     });
-    d.progress.twins = match made {
+    member.progress.twins = match made {
         Ok(twins) => twins,
         Err(caught) => return caught.raise(),
     };
-    d.progress.dependents_made = true;
-    d.progress.drain_xid = xact::current_xid();
-    let plan = d.plan.dependents.clone();
-    let own = plan.copies.iter().filter(|c| !c.kind.is_twin() && c.parent == d.origin);
+    member.progress.dependents_made = true;
+    member.progress.drain_xid = xact::current_xid();
+    let plan = member.plan.dependents.clone();
+    let own =
+        plan.copies.iter().filter(|c| !c.kind.lives_in_schema() && c.parent == member.origin.root);
     let names: Vec<_> = own.map(|c| c.name.as_str()).collect();
     let replica_identity = plan.marks.iter().any(|mark| mark.contains(" REPLICA IDENTITY "));
-    fingerprint::take_blue_fingerprint(d, &Step::TakenAlong { names: &names, replica_identity })
+    fingerprint::take_blue_fingerprint(
+        member,
+        &Step::TakenAlong { names: &names, replica_identity },
+    )
 }
 
 /// The new table is finished: whatever its catalog rows have is what was meant.
-fn require_as_meant(d: &Deployment) -> Result<()> {
-    if d.plan.meant.is_null() {
+fn require_as_meant(member: &Member) -> Result<()> {
+    if member.plan.meant.is_null() {
         return Ok(());
     }
-    let found = create::properties_of(d.shadow)?;
-    let lost = properties::lost(&d.plan.meant, &found);
+    let found = create::properties_of(member.shadow.root)?;
+    let lost = properties::lost(&member.plan.meant, &found);
     let Some((first, others)) = lost.split_first() else { return Ok(()) };
-    let name = d.blue_name().plain();
+    let name = member.blue_name().plain();
     let error = Error::state(format!("{name} has not become what it was meant to be: {first}"))
         .hint("Something has changed it meanwhile. Undo that and call again, or run SELECT bg_abort(table) and begin again.");
     let others: Vec<_> = others.iter().map(ToString::to_string).collect();
@@ -66,33 +70,43 @@ fn require_as_meant(d: &Deployment) -> Result<()> {
 const NOTHING: Step<'_> = Step::TakenAlong { names: &[], replica_identity: false };
 
 /// Fills the next materialized view over blue; its name.
-pub(crate) fn refresh(d: &mut Deployment) -> Result<Option<String>> {
+pub(crate) fn refresh(member: &mut LockedMember) -> Result<Option<String>> {
     let filled = {
         let _us = Identity::extension()?;
-        dependent::refresh(&mut d.progress.twins)?
+        dependent::refresh(&mut member.progress.twins)?
     };
     if filled.is_some() {
-        d.progress.drain_xid = xact::current_xid();
-        fingerprint::take_blue_fingerprint(d, &NOTHING)?;
+        member.progress.drain_xid = xact::current_xid();
+        fingerprint::take_blue_fingerprint(member, &NOTHING)?;
     }
     Ok(filled)
 }
 
 /// Constraints that the last swap left NOT VALID.
-pub(crate) fn not_valid(d: &Deployment) -> Result<Vec<(QualifiedName, Ident)>> {
+pub(crate) fn not_valid(member: &Member) -> Result<Vec<(QualifiedName, Ident)>> {
     let _us = Identity::extension()?;
-    dependent::not_valid(d)
+    dependent::not_valid(member)
+}
+
+/// Validates one of them in any member; its name.
+pub(crate) fn validate_next_of(d: &LockedDeployment) -> Result<Option<String>> {
+    for member in d.members() {
+        if let Some(name) = validate_next(member)? {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Validates one of them; its name. None when nothing is left to validate.
-pub(crate) fn validate_next(d: &Deployment) -> Result<Option<String>> {
-    let Some((table, name)) = not_valid(d)?.into_iter().next() else { return Ok(None) };
+pub(crate) fn validate_next(member: &Member) -> Result<Option<String>> {
+    let Some((table, name)) = not_valid(member)?.into_iter().next() else { return Ok(None) };
     let began = Instant::now();
-    dependent::validate(d, &table, &name)?;
+    dependent::validate(member, &table, &name)?;
     failpoint::reach("validate_done");
     let title = format!("{} of {}", crate::ident::plain(name.as_str()), table.plain());
     store::record(
-        d,
+        member,
         &store::Step {
             name: "validate",
             seconds: began.elapsed().as_secs_f64(),

@@ -7,30 +7,34 @@ use pgrx::PgSqlErrorCode;
 
 use crate::error::{Error, Result};
 use crate::guard::intrusion;
-use crate::model::deployment::Deployment;
 use crate::model::hold::Hold;
+use crate::model::member::Member;
 use crate::model::settings::Settings;
+use crate::pg::lock;
 use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
 use crate::pg::witness::Witness;
-use crate::pg::xact::{self, Caught, Procedure};
+use crate::pg::xact::{self, Procedure, SubtransactionError};
 use crate::runner::begin::{self, Checked};
-use crate::state::store;
+use crate::state::store::{self, LockedDeployment};
 
 /// How often progress is told. Something is sent at least that often, so that the server notices a
 /// client that is gone.
 pub(crate) const NOTICE_EVERY: Duration = Duration::from_secs(1);
 
+/// How long an error waits for somebody who has written the state and not committed.
+const WRITE_WAIT: Duration = Duration::from_secs(2);
+
 /// Whether a commit waits until it is on disk. A batch that a crash loses is done again, so nobody
 /// has to wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flush {
+pub(crate) enum Durability {
     /// As the session's synchronous_commit says.
-    Now,
+    Session,
     /// It does not wait.
-    Later,
+    Async,
     /// It waits, with everything that was committed before it, whatever the session says.
-    Everything,
+    FlushAll,
 }
 
 /// A session in `CALL bg_run`.
@@ -67,18 +71,20 @@ impl<'a> Session<'a> {
     /// Writes down that this backend drives the deployment; another one that lives is an error.
     pub(crate) fn claim(&mut self) -> Result<()> {
         let me = me()?;
-        let done = self.transaction(Flush::Later, |d, settings| {
-            if let Some((pid, since)) = &d.progress.runner
-                && d.progress.runner.as_ref() != Some(&me)
-                && is_alive(*pid, since)?
-            {
-                return Ok(Err(*pid));
+        let done = self.transaction(Durability::Async, |d, settings| {
+            for member in d.members_mut() {
+                if let Some((pid, since)) = &member.progress.runner
+                    && member.progress.runner.as_ref() != Some(&me)
+                    && is_alive(*pid, since)?
+                {
+                    return Ok(Err(*pid));
+                }
+                member.progress.runner = Some(me.clone());
+                member.progress.settings = Some(settings.clone());
+                member.progress.waiting = None;
+                member.progress.copy_mark = None;
+                store::save_claim(member)?;
             }
-            d.progress.runner = Some(me);
-            d.progress.settings = Some(settings.clone());
-            d.progress.waiting = None;
-            d.progress.copy_mark = None;
-            store::save(d)?;
             Ok(Ok(()))
         })?;
         done.map_err(|pid| {
@@ -94,9 +100,11 @@ impl<'a> Session<'a> {
 
     /// Takes the claim back.
     pub(crate) fn release(&mut self) -> Result<()> {
-        self.transaction(Flush::Later, |d, _| {
-            d.progress.runner = None;
-            store::save(d)
+        self.transaction(Durability::Async, |d, _| {
+            d.members_mut().try_for_each(|member| {
+                member.progress.runner = None;
+                store::save_claim(member)
+            })
         })
     }
 
@@ -104,8 +112,8 @@ impl<'a> Session<'a> {
     /// and raised.
     pub(crate) fn transaction<T>(
         &mut self,
-        flush: Flush,
-        work: impl FnOnce(&mut Deployment, &Settings) -> Result<T>,
+        flush: Durability,
+        work: impl FnOnce(&mut LockedDeployment, &Settings) -> Result<T>,
     ) -> Result<T> {
         self.transaction_as(Hold::Alone, flush, work)
     }
@@ -114,8 +122,8 @@ impl<'a> Session<'a> {
     pub(crate) fn transaction_as<T>(
         &mut self,
         hold: Hold,
-        flush: Flush,
-        work: impl FnOnce(&mut Deployment, &Settings) -> Result<T>,
+        flush: Durability,
+        work: impl FnOnce(&mut LockedDeployment, &Settings) -> Result<T>,
     ) -> Result<T> {
         let witness = Witness::stand();
         let done = xact::with_memory(|| {
@@ -127,16 +135,16 @@ impl<'a> Session<'a> {
         match done {
             Ok(value) => {
                 match flush {
-                    Flush::Now => {}
-                    Flush::Later => security::set_local("synchronous_commit", "off")?,
-                    Flush::Everything => security::set_local("synchronous_commit", "local")?,
+                    Durability::Session => {}
+                    Durability::Async => security::set_local("synchronous_commit", "off")?,
+                    Durability::FlushAll => security::set_local("synchronous_commit", "local")?,
                 }
                 self.procedure.commit();
                 Ok(value)
             }
             Err(caught) => {
                 let error = intrusion::blame_caught(caught.error, &witness);
-                self.or_give_up(Err(Caught { error }))
+                self.or_give_up(Err(SubtransactionError { error }))
             }
         }
     }
@@ -177,18 +185,22 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// What was done; an error is written to the deployment, which is given back, and raised.
-    fn or_give_up<T>(&self, done: std::result::Result<T, Caught>) -> Result<T> {
+    /// Returns what was done. On an error: writes it as last_error, ends this session's claim, and returns it.
+    fn or_give_up<T>(&self, done: std::result::Result<T, SubtransactionError>) -> Result<T> {
         let caught = match done {
             Ok(value) => return Ok(value),
             Err(caught) => caught,
         };
-        store::save_error(self.id, &caught.error)?;
-        if let Ok(d) = store::load(self.id) {
+        // In vain where somebody has written the state and not committed, or another cancel comes: the client
+        // gets the error all the same.
+        let _written = xact::subtransaction(|| {
+            let _limited = lock::limited(WRITE_WAIT)?;
+            store::save_error(self.id, &caught.error)?;
+            let member = store::load(self.id)?;
             let error = Some(caught.error.message.clone());
             let step = store::Step { name: "run", seconds: 0.0, count: None, detail: None, error };
-            store::record(&d, &step)?;
-        }
+            store::record(&member, &step)
+        });
         self.procedure.commit();
         Err(resumable(caught.error))
     }
@@ -206,8 +218,8 @@ fn me() -> Result<(i32, String)> {
 }
 
 /// Whether this session drives the deployment, and so commits each batch at once.
-pub(crate) fn is_run_of_ours(d: &Deployment) -> bool {
-    d.progress.runner.as_ref().is_some_and(|(pid, _)| *pid == xact::my_pid())
+pub(crate) fn is_run_of_ours(member: &Member) -> bool {
+    member.progress.runner.as_ref().is_some_and(|(pid, _)| *pid == xact::my_pid())
 }
 
 /// Whether the backend with this number that began then still lives.
@@ -218,6 +230,20 @@ pub(crate) fn is_alive(pid: i32, since: &str) -> Result<bool> {
     Ok(spi::one::<bool>(sql, &[Arg::Int(pid.into()), Arg::Text(since)])?.unwrap_or(false))
 }
 
+/// Forgets the sessions that drove it and are gone. The caller has its lock alone.
+pub(crate) fn forget_dead(d: &mut LockedDeployment) -> Result<()> {
+    for member in d.members_mut() {
+        if let Some((pid, since)) = &member.progress.runner
+            && !is_alive(*pid, since)?
+        {
+            member.progress.runner = None;
+            member.progress.waiting = None;
+            store::save_claim(member)?;
+        }
+    }
+    Ok(())
+}
+
 /// Says how to go on after a time limit, a cancel, or rows that break a constraint.
 fn resumable(error: Error) -> Error {
     if error.hint.is_some() {
@@ -225,6 +251,8 @@ fn resumable(error: Error) -> Error {
     }
     if matches!(&xact::sqlstate(error.code)[..2], "22" | "23" | "54") {
         error.hint("Correct the rows in the live table and CALL bg_run again: it goes on where it was. SELECT bg_abort(table) ends the deployment.")
+    } else if matches!(&xact::sqlstate(error.code)[..2], "3F" | "42") {
+        error.hint("Make what is missing, or let the function that calls it find it: ALTER FUNCTION … SET search_path. Then CALL bg_run again: it goes on where it was.")
     } else if error.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED {
         error.hint("Committed batches stay: CALL bg_run again with the same arguments and it goes on. statement_timeout counts for the whole CALL; SET statement_timeout = 0 for it.")
     } else {

@@ -8,17 +8,18 @@ use crate::backfill::index::{self, Built};
 use crate::backfill::purge;
 use crate::error::Result;
 use crate::failpoint;
-use crate::model::deployment::Deployment;
+use crate::guard::lock as guard_lock;
 use crate::model::hold::Hold;
+use crate::model::member::Member;
 use crate::model::phase::{self, Event, Phase};
 use crate::model::settings::Settings;
 use crate::pg::clock;
 use crate::pg::xact;
-use crate::plan::anew::MOST_TIMES;
+use crate::plan::anew::MAX_TIMES;
 use crate::runner::dependents;
 use crate::runner::session;
 use crate::state::chunks;
-use crate::state::store;
+use crate::state::store::{self, LockedDeployment, LockedMember};
 use crate::sync;
 
 /// What a batch did.
@@ -37,28 +38,72 @@ pub(crate) struct Batch {
 impl Batch {
     /// A batch that changed something.
     const WORKED: Self = Self { in_step: false, worked: true, alone: false, throttled: true };
+    /// What the batch of no member did.
+    const NONE: Self = Self { in_step: true, worked: false, alone: false, throttled: false };
+
+    /// Those of several members.
+    fn and(self, other: Self) -> Self {
+        Self {
+            in_step: self.in_step && other.in_step,
+            worked: self.worked || other.worked,
+            alone: self.alone || other.alone,
+            throttled: [self, other].iter().any(|batch| batch.throttled && batch.worked),
+        }
+    }
 }
 
-/// Does the next batch and writes the state; the caller commits.
-pub(crate) fn next(d: &mut Deployment, settings: &Settings, hold: Hold) -> Result<Batch> {
+/// When the transaction of a batch ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Commit {
+    /// With the batch: what it locks is locked for a moment.
+    AtOnce,
+    /// When the caller of a function commits.
+    ByCaller,
+}
+
+/// Does the next batch of each member and writes their states; the caller commits.
+pub(crate) fn next(
+    d: &mut LockedDeployment,
+    settings: &Settings,
+    hold: Hold,
+    commit: Commit,
+) -> Result<Batch> {
+    let mut all = Batch::NONE;
+    for member in d.members_mut() {
+        all = all.and(next_of(member, settings, hold, commit)?);
+    }
+    Ok(all)
+}
+
+fn next_of(
+    member: &mut LockedMember,
+    settings: &Settings,
+    hold: Hold,
+    commit: Commit,
+) -> Result<Batch> {
     let began = Instant::now();
     let mut batch = Batch::WORKED;
     // What several processes may do at the same time.
-    let shared = d.phase == Phase::Copying || (d.phase == Phase::Indexing && d.progress.purged);
+    let shared = member.phase == Phase::Copying
+        || (member.phase == Phase::Indexing && member.progress.purged);
     if hold == Hold::Shared && !shared {
         return Ok(Batch { worked: false, alone: true, ..batch });
     }
-    match d.phase {
-        Phase::Prepared | Phase::Copying => batch = copy_batch(d, settings, hold, began)?,
-        Phase::Indexing => batch = index_batch(d, settings, hold, began)?,
+    match member.phase {
+        Phase::Prepared | Phase::Copying => batch = copy_batch(member, settings, hold, began)?,
+        Phase::Indexing => batch = index_batch(member, settings, hold, began)?,
         Phase::Ready | Phase::Swapped => {
-            let round = sync::step(d, settings)?;
+            let keep_for = match commit {
+                Commit::AtOnce => Some(guard_lock::lock_table()?),
+                Commit::ByCaller => None,
+            };
+            let round = sync::step(member, settings, keep_for)?;
             batch.in_step = round.in_step;
             batch.worked = round.read > 0 || round.wrote;
             if batch.in_step {
-                sync::shorten_log(d, settings)?;
+                sync::shorten_log(member, settings)?;
             }
-            note_synced(d, &batch);
+            note_synced(member, &batch);
             failpoint::reach("sync_done");
         }
         Phase::Finished | Phase::Aborted => {
@@ -66,56 +111,62 @@ pub(crate) fn next(d: &mut Deployment, settings: &Settings, hold: Hold) -> Resul
         }
     }
     if batch.worked {
-        d.progress.work_xid = xact::current_xid();
-    } else if matches!(d.phase, Phase::Copying | Phase::Indexing) {
+        member.progress.work_xid = xact::current_xid();
+    } else if matches!(member.phase, Phase::Copying | Phase::Indexing) {
         // Others are at work: asked again and again, this must leave nothing behind.
         return Ok(batch);
     }
-    store::save(d)?;
+    store::save(member)?;
     Ok(batch)
 }
 
-fn note_synced(d: &mut Deployment, batch: &Batch) {
+fn note_synced(member: &mut Member, batch: &Batch) {
     if batch.in_step {
-        d.progress.synced_at = Some(clock::now());
+        member.progress.synced_at = Some(clock::now());
     }
 }
 
 fn copy_batch(
-    d: &mut Deployment,
+    member: &mut Member,
     settings: &Settings,
     hold: Hold,
     began: Instant,
 ) -> Result<Batch> {
-    if d.phase == Phase::Prepared {
-        copy::begin(d, session::is_run_of_ours(d))?;
-        d.phase = phase::next(d.phase, Event::CopyStarted)?;
+    if member.phase == Phase::Prepared {
+        copy::begin(member, session::is_run_of_ours(member))?;
+        member.phase = phase::next(member.phase, Event::CopyStarted)?;
         return Ok(Batch::WORKED);
     }
     let mut batch = Batch::WORKED;
-    let copied = copy::step(d, settings, hold)?;
+    let copied = copy::step(member, settings, hold)?;
     // Rests between the batches count, pauses between runs do not.
-    let (mark, end) = (d.progress.copy_mark, clock::now());
-    d.progress.copy_seconds +=
+    let (mark, end) = (member.progress.copy_mark, clock::now());
+    member.progress.copy_seconds +=
         mark.map_or_else(|| began.elapsed().as_secs_f64(), |mark| (end - mark).max(0.0));
-    d.progress.copy_mark = Some(end);
+    member.progress.copy_mark = Some(end);
     match copied {
         Copied::Batch => {}
         Copied::Others => batch.worked = false,
-        Copied::Done if renews(d, settings, hold, began, &mut batch)? => {}
+        Copied::Done if renews(member, settings, hold, began, &mut batch)? => {}
         Copied::Done => {
-            chunks::forget(d.id)?;
-            d.phase = phase::next(d.phase, Event::CopyDone)?;
-            let how = Some(d.progress.copier.clone());
-            record(d, "copy", d.progress.copy_seconds, Some(d.progress.rows_copied), how)?;
+            chunks::forget(member.id)?;
+            member.phase = phase::next(member.phase, Event::CopyDone)?;
+            let how = Some(member.progress.copier.clone());
+            record(
+                member,
+                "copy",
+                member.progress.copy_seconds,
+                Some(member.progress.rows_copied),
+                how,
+            )?;
             failpoint::reach("copy_done");
         }
         Copied::Rewritten if hold == Hold::Shared => batch.alone = true,
         Copied::Rewritten => {
-            copy::start_again(d, settings)?;
-            d.phase = phase::next(d.phase, Event::CopyAgain)?;
+            copy::start_again(member, settings)?;
+            member.phase = phase::next(member.phase, Event::CopyAgain)?;
             let why = "the table was rewritten (VACUUM FULL, CLUSTER, TRUNCATE …)".to_owned();
-            record(d, "copy again", began.elapsed().as_secs_f64(), None, Some(why))?;
+            record(member, "copy again", began.elapsed().as_secs_f64(), None, Some(why))?;
         }
     }
     Ok(batch)
@@ -124,61 +175,67 @@ fn copy_batch(
 /// Begins the copy anew where most rows have changed while it ran; whether it does, or has to be left to
 /// who works alone.
 fn renews(
-    d: &mut Deployment,
+    member: &mut Member,
     settings: &Settings,
     hold: Hold,
     began: Instant,
     batch: &mut Batch,
 ) -> Result<bool> {
-    let Some(changed) = anew::many_changed(d)? else { return Ok(false) };
-    let copied = d.progress.rows_copied;
+    let Some(changed) = anew::many_changed(member)? else { return Ok(false) };
+    let copied = member.progress.rows_copied;
     let what = format!("about {changed} rows changed while {copied} were copied");
-    if d.progress.renewals >= MOST_TIMES {
+    if member.progress.renewals >= MAX_TIMES {
         let detail = Some(format!("{what}, once more: they are brought in one by one"));
-        record(d, "changed", began.elapsed().as_secs_f64(), Some(changed), detail)?;
+        record(member, "changed", began.elapsed().as_secs_f64(), Some(changed), detail)?;
         return Ok(false);
     }
     if hold == Hold::Shared {
         batch.alone = true;
         return Ok(true);
     }
-    copy::start_again(d, settings)?;
-    d.progress.renewals += 1;
-    d.phase = phase::next(d.phase, Event::CopyAgain)?;
+    copy::start_again(member, settings)?;
+    member.progress.renewals += 1;
+    member.phase = phase::next(member.phase, Event::CopyAgain)?;
     let detail =
-        Some(format!("{what}: the copy begins anew ({} of {MOST_TIMES})", d.progress.renewals));
-    record(d, "copy again", began.elapsed().as_secs_f64(), Some(changed), detail)?;
+        Some(format!("{what}: the copy begins anew ({} of {MAX_TIMES})", member.progress.renewals));
+    record(member, "copy again", began.elapsed().as_secs_f64(), Some(changed), detail)?;
     Ok(true)
 }
 
 /// True once only the replay of the log remains in this phase.
-pub(crate) fn syncs(d: &Deployment) -> bool {
-    match d.phase {
-        Phase::Indexing => d.progress.dependents_made,
+pub(crate) fn syncs(member: &Member) -> bool {
+    match member.phase {
+        Phase::Indexing => member.progress.dependents_made,
         Phase::Ready | Phase::Swapped => true,
         Phase::Prepared | Phase::Copying | Phase::Finished | Phase::Aborted => false,
     }
 }
 
-/// Purge, indexes, ANALYZE, first sync.
+/// Purge, indexes, what hangs on the table, first sync.
 fn index_batch(
-    d: &mut Deployment,
+    member: &mut LockedMember,
     settings: &Settings,
     hold: Hold,
     began: Instant,
 ) -> Result<Batch> {
     let built = Batch { throttled: false, ..Batch::WORKED };
-    if !d.progress.purged {
-        if purge::step(d, settings)? {
-            index::lay_out(d)?;
+    if !member.progress.purged {
+        if purge::step(member, settings)? {
+            index::lay_out(member)?;
             failpoint::reach("purge_done");
-            record(d, "purge", d.progress.purge_seconds, Some(d.progress.rows_purged), None)?;
+            record(
+                member,
+                "purge",
+                member.progress.purge_seconds,
+                Some(member.progress.rows_purged),
+                None,
+            )?;
         }
         return Ok(Batch::WORKED);
     }
-    match index::step(d, settings, hold)? {
+    match index::step(member, settings, hold)? {
         Built::Done(what) => {
-            record(d, &what, began.elapsed().as_secs_f64(), None, None)?;
+            record(member, &what, began.elapsed().as_secs_f64(), None, None)?;
             return Ok(built);
         }
         Built::Others => return Ok(Batch { worked: false, ..built }),
@@ -188,42 +245,48 @@ fn index_batch(
     if hold == Hold::Shared {
         return Ok(Batch { worked: false, alone: true, ..built });
     }
-    if !d.progress.dependents_made {
-        dependents::take_along(d, settings)?;
-        record(d, "dependents", began.elapsed().as_secs_f64(), None, None)?;
+    if !member.progress.dependents_made {
+        dependents::take_along(member, settings)?;
+        record(member, "dependents", began.elapsed().as_secs_f64(), None, None)?;
         failpoint::reach("dependents_made");
         return Ok(built);
     }
-    let round = sync::step(d, settings)?;
+    first_sync(member, settings, began)
+}
+
+/// Brings in what was written meanwhile, ANALYZE and the materialized views in between.
+fn first_sync(member: &mut LockedMember, settings: &Settings, began: Instant) -> Result<Batch> {
+    let built = Batch { throttled: false, ..Batch::WORKED };
+    let round = sync::step(member, settings, None)?;
     failpoint::reach("first_sync_round");
     // As soon as the log was read to its end: writers are chased from there.
-    if round.complete && index::analyze_again(d)? {
-        record(d, "analyze", began.elapsed().as_secs_f64(), None, None)?;
+    if round.complete && index::analyze_again(member)? {
+        record(member, "analyze", began.elapsed().as_secs_f64(), None, None)?;
         return Ok(built);
     }
     if !round.in_step {
         return Ok(Batch::WORKED);
     }
-    if let Some(name) = dependents::refresh(d)? {
-        record(d, "refresh", began.elapsed().as_secs_f64(), None, Some(name))?;
+    if let Some(name) = dependents::refresh(member)? {
+        record(member, "refresh", began.elapsed().as_secs_f64(), None, Some(name))?;
         failpoint::reach("dependents_refreshed");
         return Ok(built);
     }
-    d.phase = phase::next(d.phase, Event::InStep)?;
+    member.phase = phase::next(member.phase, Event::InStep)?;
     let batch = Batch { in_step: true, ..Batch::WORKED };
-    note_synced(d, &batch);
-    record(d, "first sync complete", began.elapsed().as_secs_f64(), Some(round.read), None)?;
+    note_synced(member, &batch);
+    record(member, "first sync complete", began.elapsed().as_secs_f64(), Some(round.read), None)?;
     failpoint::reach("first_sync_done");
     Ok(batch)
 }
 
 /// Builds an index as a worker does, beside its runner; whether there was one to build.
-pub(crate) fn build_index(d: &Deployment, settings: &Settings) -> Result<bool> {
+pub(crate) fn build_index(member: &Member, settings: &Settings) -> Result<bool> {
     let began = Instant::now();
-    match index::build(d, settings, Hold::Shared)? {
+    match index::build(member, settings, Hold::Shared)? {
         Some(Ok(what)) => {
             let by = Some("by a background worker".to_owned());
-            record(d, &what, began.elapsed().as_secs_f64(), None, by)?;
+            record(member, &what, began.elapsed().as_secs_f64(), None, by)?;
             Ok(true)
         }
         Some(Err(caught)) => caught.raise(),
@@ -232,11 +295,11 @@ pub(crate) fn build_index(d: &Deployment, settings: &Settings) -> Result<bool> {
 }
 
 fn record(
-    d: &Deployment,
+    member: &Member,
     name: &str,
     seconds: f64,
     count: Option<i64>,
     detail: Option<String>,
 ) -> Result<()> {
-    store::record(d, &store::Step { name, seconds, count, detail, error: None })
+    store::record(member, &store::Step { name, seconds, count, detail, error: None })
 }

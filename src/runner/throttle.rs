@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::model::pressure::Obstacle;
+use crate::model::server_load::ThrottleReason;
 use crate::model::settings::Settings;
 use crate::pg::security::Identity;
 use crate::pg::xact;
 use crate::plan::throttle::{self, Effort, Marks};
-use crate::state::pressure;
+use crate::state::server_load;
 
 /// How often one looks again while something is over its limit.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -34,16 +34,16 @@ impl Throttle {
     }
 
     /// What is over its limit now.
-    pub(crate) fn obstacle(&mut self, settings: &Settings) -> Result<Option<Obstacle>> {
+    pub(crate) fn obstacle(&mut self, settings: &Settings) -> Result<Option<ThrottleReason>> {
         if !throttle::has_limits(settings) {
             return Ok(None);
         }
-        let pressure = {
+        let server_load = {
             let _us = Identity::extension()?;
-            pressure::look(&settings.replicas)?
+            server_load::look(&settings.replicas)?
         };
         let now = self.began.elapsed();
-        self.marks.add(now, pressure.position);
-        Ok(throttle::obstacle(settings, &pressure, &self.marks, now))
+        self.marks.add(now, server_load.position);
+        Ok(throttle::obstacle(settings, &server_load, &self.marks, now))
     }
 }

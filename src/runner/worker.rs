@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::backfill::copy::{self, Copied};
 use crate::ddl::shadow;
 use crate::error::{Error, Result};
-use crate::model::deployment::Deployment;
 use crate::model::hold::Hold;
+use crate::model::member::Member;
 use crate::model::phase::Phase;
 use crate::model::settings::Settings;
+use crate::oid::BlockNumber;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 use crate::pg::worker::{self, Handle};
@@ -28,7 +29,7 @@ use crate::state::store;
 /// How long a worker waits for something to do.
 const SHORT_REST: Duration = Duration::from_millis(10);
 
-/// What a worker is there for; the number is the deployment's.
+/// What a worker is there for; the number is the member's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Job {
     /// Copies and builds indexes with its runner.
@@ -69,14 +70,14 @@ pub(crate) enum Next {
 }
 
 /// A helping worker's state between its batches.
-pub(crate) struct Helper {
+pub(crate) struct CopyWorker {
     id: i64,
-    blocks: u32,
+    blocks: BlockNumber,
     throttle: Throttle,
     checked: Checked,
 }
 
-impl Helper {
+impl CopyWorker {
     /// Begins.
     pub(crate) fn new(id: i64) -> Self {
         Self { id, blocks: 0, throttle: Throttle::begin(), checked: Checked::default() }
@@ -85,38 +86,41 @@ impl Helper {
     /// One batch. The caller commits.
     pub(crate) fn batch(&mut self) -> Result<Next> {
         let d = begin::begin_as(self.id, Hold::Shared, &mut self.checked)?;
-        let driven = match &d.progress.runner {
+        let member = d.first();
+        let driven = match &member.progress.runner {
             Some((pid, since)) => session::is_alive(*pid, since)?,
             None => false,
         };
-        if d.paused || !driven {
+        if member.paused || !driven {
             return Ok(Next::End);
         }
-        let settings = d.progress.settings.clone().unwrap_or_default();
-        match d.phase {
-            Phase::Copying => self.copy(&d, &settings),
-            Phase::Indexing if d.progress.indexes_laid_out && step::build_index(&d, &settings)? => {
+        let settings = member.progress.settings.clone().unwrap_or_default();
+        match member.phase {
+            Phase::Copying => self.copy(member, &settings),
+            Phase::Indexing
+                if member.progress.indexes_laid_out && step::build_index(member, &settings)? =>
+            {
                 Ok(Next::Rest(Duration::ZERO))
             }
             _ => Ok(Next::End),
         }
     }
 
-    fn copy(&mut self, d: &Deployment, settings: &Settings) -> Result<Next> {
+    fn copy(&mut self, member: &Member, settings: &Settings) -> Result<Next> {
         if self.throttle.obstacle(settings)?.is_some() {
             return Ok(Next::Rest(LOOK_EVERY));
         }
         if self.blocks == 0 {
-            self.blocks = d.progress.batch_blocks;
+            self.blocks = member.progress.batch_blocks;
         }
         let began = Instant::now();
-        match copy::batch(d, settings, Hold::Shared, &mut self.blocks, &mut None)? {
+        match copy::batch(member, settings, Hold::Shared, &mut self.blocks, &mut None)? {
             Copied::Batch => {
                 let (took, processes) = (began.elapsed(), settings.copy_workers);
                 Ok(Next::Rest(self.throttle.rest(settings, took, processes)))
             }
             // The runner lays out more.
-            Copied::Others if d.progress.laid_out < d.progress.end_block => {
+            Copied::Others if member.progress.laid_out < member.progress.end_block => {
                 Ok(Next::Rest(SHORT_REST))
             }
             Copied::Others | Copied::Done | Copied::Rewritten => Ok(Next::End),
@@ -126,18 +130,20 @@ impl Helper {
 
 /// The statement that vacuums blue, and the settings of who asked for it; None when blue is gone.
 pub(crate) fn vacuum(id: i64) -> Result<Option<(String, Settings)>> {
-    let d = store::load(id)?;
-    if !d.phase.is_open() {
+    let member = store::load(id)?;
+    if !member.phase.is_open() {
         return Ok(None);
     }
-    let settings = d.progress.settings.clone().unwrap_or_default();
-    Ok(Some((shadow::vacuum(&d.blue_name()), settings)))
+    let settings = member.progress.settings.clone().unwrap_or_default();
+    Ok(Some((shadow::vacuum(&member.blue_name()), settings)))
 }
 
 /// What a vacuum has achieved, in words.
-pub(crate) fn vacuumed(d: &Deployment) -> Result<String> {
+pub(crate) fn vacuumed(member: &Member) -> Result<String> {
     let _us = Identity::extension()?;
-    let sql = "SELECT pg_catalog.format('%s of %s pages all-visible', relallvisible, relpages)
-                 FROM pg_catalog.pg_class WHERE oid = $1";
-    Ok(spi::one(sql, &[Arg::Oid(d.blue())])?.unwrap_or_default())
+    let sql =
+        "SELECT pg_catalog.format('%s of %s pages all-visible', sum(relallvisible), sum(relpages))
+                 FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])";
+    let leaves: Vec<i64> = member.blue_leaves().iter().map(|leaf| i64::from(*leaf)).collect();
+    Ok(spi::one(sql, &[Arg::Ints(&leaves)])?.unwrap_or_default())
 }

@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::model::deployment::Deployment;
 use crate::model::hold::Hold;
+use crate::model::member::Member;
 use crate::model::phase::Phase;
+use crate::model::settings::Settings;
+use crate::oid::BlockNumber;
 use crate::pg::worker::Handle;
-use crate::runner::session::Flush;
+use crate::runner::session::Durability;
 use crate::runner::session::Session;
 use crate::runner::worker;
 use crate::runner::worker::Job;
@@ -17,14 +20,14 @@ use crate::state::store;
 const VACUUM_LOOK: Duration = Duration::from_millis(10);
 
 /// Blocks that are left to copy from which on workers are started.
-const WORTH_A_WORKER: u32 = 2048;
+const WORTH_A_WORKER: BlockNumber = 2048;
 /// How often workers are started in a phase, at most: one that dies at once must not be started for
 /// ever.
-const MOST_STARTS: u32 = 3;
+const MAX_STARTS: u32 = 3;
 
 /// The workers of a run.
 #[derive(Default)]
-pub(crate) struct Crew {
+pub(crate) struct WorkerPool {
     workers: Vec<Handle>,
     /// How often workers were started in this phase.
     starts: u32,
@@ -32,7 +35,7 @@ pub(crate) struct Crew {
     no_slots: bool,
 }
 
-impl Drop for Crew {
+impl Drop for WorkerPool {
     fn drop(&mut self) {
         // Whoever gives up does not leave an index build of an hour behind.
         if !std::thread::panicking() {
@@ -41,7 +44,7 @@ impl Drop for Crew {
     }
 }
 
-impl Crew {
+impl WorkerPool {
     /// Forgets the workers that have ended.
     pub(crate) fn forget_ended(&mut self) {
         self.workers.retain(Handle::is_alive);
@@ -70,28 +73,17 @@ impl Crew {
 
     /// Starts the workers that copy and build indexes with the session, where there is enough to do.
     pub(crate) fn start(&mut self, session: &mut Session<'_>, d: &Deployment) -> Result<()> {
-        let p = &d.progress;
-        let settings = session.settings();
-        let processes = match d.phase {
-            Phase::Copying if p.end_block.saturating_sub(p.copied_blocks) >= WORTH_A_WORKER => {
-                settings.copy_workers
-            }
-            Phase::Indexing if p.indexes_laid_out && p.end_block >= WORTH_A_WORKER => {
-                let left = d.plan.indexes.len().saturating_sub(p.indexes_made as usize);
-                settings.index_builders().min(u32::try_from(left).unwrap_or(u32::MAX))
-            }
-            _ => 1,
-        };
-        let wanted = processes.saturating_sub(1);
-        if self.starts >= MOST_STARTS || !self.is_empty() || wanted == 0 {
+        let jobs = helped(d, session.settings());
+        if self.starts >= MAX_STARTS || !self.is_empty() || jobs.is_empty() {
             return Ok(());
         }
         self.starts += 1;
-        for number in 0..wanted {
-            match worker::start(Job::Help(session.id()))? {
+        let wanted = jobs.len();
+        for (number, id) in jobs.into_iter().enumerate() {
+            match worker::start(Job::Help(id))? {
                 Some(worker) => self.workers.push(worker),
                 None => {
-                    self.starts = MOST_STARTS;
+                    self.starts = MAX_STARTS;
                     let line = format!(
                         "working with {number} of {wanted} background workers: max_worker_processes leaves no more"
                     );
@@ -103,14 +95,16 @@ impl Crew {
         Ok(())
     }
 
-    /// Has blue vacuumed and frozen, before its indexes are built.
-    pub(crate) fn vacuum(&mut self, session: &mut Session<'_>) -> Result<()> {
+    /// Has a member's blue vacuumed and frozen, before its indexes are built.
+    pub(crate) fn vacuum(&mut self, session: &mut Session<'_>, id: i64) -> Result<()> {
         let began = Instant::now();
         let mut detail = None;
         if session.settings().vacuum {
             // Rows of a commit that is not on disk yet cannot be marked.
-            session.transaction(Flush::Everything, |d, _| store::save(d))?;
-            match worker::start(Job::Vacuum(session.id()))? {
+            session.transaction(Durability::FlushAll, |d, _| {
+                d.members_mut().try_for_each(|member| store::save(member))
+            })?;
+            match worker::start(Job::Vacuum(id))? {
                 Some(worker) => {
                     // With the others, so that it ends with us.
                     self.workers.push(worker);
@@ -129,18 +123,21 @@ impl Crew {
             }
         }
         let (wanted, seconds) = (session.settings().vacuum, began.elapsed().as_secs_f64());
-        session.transaction(Flush::Later, |d, _| {
-            d.progress.vacuumed = true;
+        session.transaction(Durability::Async, |d, _| {
+            let Some(member) = d.members_mut().find(|member| member.id == id) else {
+                return Ok(());
+            };
+            member.progress.vacuumed = true;
             if wanted {
                 let detail = match detail {
-                    None => Some(worker::vacuumed(d)?),
+                    None => Some(worker::vacuumed(member)?),
                     why => why,
                 };
                 let step =
                     store::Step { name: "vacuum", seconds, count: None, detail, error: None };
-                store::record(d, &step)?;
+                store::record(member, &step)?;
             }
-            store::save(d)
+            store::save(member)
         })
     }
 
@@ -151,4 +148,28 @@ impl Crew {
             session.tell(line);
         }
     }
+}
+
+/// The members that workers are to help with, once for each worker; no more of them than one member asks for.
+fn helped(d: &Deployment, settings: &Settings) -> Vec<i64> {
+    let wanted: Vec<_> = d.members().map(|member| (member.id, helpers(member, settings))).collect();
+    let most = wanted.iter().map(|(_, helpers)| *helpers).max().unwrap_or(0);
+    let each = wanted.into_iter().flat_map(|(id, helpers)| std::iter::repeat_n(id, helpers));
+    each.take(most).collect()
+}
+
+/// The workers that there is enough to do for, beside the session.
+fn helpers(member: &Member, settings: &Settings) -> usize {
+    let p = &member.progress;
+    let processes = match member.phase {
+        Phase::Copying if p.end_block.saturating_sub(p.copied_blocks) >= WORTH_A_WORKER => {
+            settings.copy_workers
+        }
+        Phase::Indexing if p.indexes_laid_out && p.end_block >= WORTH_A_WORKER => {
+            let left = member.plan.indexes.len().saturating_sub(p.indexes_made as usize);
+            settings.index_builders().min(u32::try_from(left).unwrap_or(u32::MAX))
+        }
+        _ => 1,
+    };
+    processes.saturating_sub(1) as usize
 }

@@ -9,22 +9,23 @@ use crate::error::{Error, Result};
 use crate::heap::toast_table;
 use crate::ident::{Ident, QualifiedName, plain};
 use crate::model::changes::Change;
-use crate::model::deployment::{RecordedConstraint, RecordedIndex};
+use crate::model::plan::{RecordedConstraint, RecordedIndex};
 use crate::model::tree::{require, written};
+use crate::oid::{RelationId, RoleId};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
 use crate::plan::properties;
 use crate::shadow::meaning;
 
-/// Makes an empty copy of `green` in `schema`; returns its OID. Runs as the extension, but for CREATE
+/// Makes an empty copy of `green` in `schema` and returns it. Runs as the extension, but for CREATE
 /// TABLE itself: it evaluates index predicates of the user's. `settle` sees to it that nothing else was
 /// put on it when it is there.
 pub(crate) fn like(
     green: &Table,
     schema: &Ident,
-    settle: impl FnOnce(u32, &QualifiedName) -> Result<()>,
-) -> Result<u32> {
+    settle: impl FnOnce(RelationId, &QualifiedName) -> Result<()>,
+) -> Result<RelationId> {
     let table = QualifiedName { schema: schema.clone(), name: green.name.clone() };
     let sql = ddl::table::create_like(&table, green);
     {
@@ -61,7 +62,11 @@ pub(crate) fn like(
     Ok(shadow)
 }
 
-fn add_what_like_leaves_out(green: &Table, shadow: u32, table: &QualifiedName) -> Result<()> {
+fn add_what_like_leaves_out(
+    green: &Table,
+    shadow: RelationId,
+    table: &QualifiedName,
+) -> Result<()> {
     if let Some(comment) = &green.comment {
         spi::run(&ddl::object::comment("TABLE", table, Some(comment)), &[])?;
     }
@@ -76,7 +81,7 @@ fn add_what_like_leaves_out(green: &Table, shadow: u32, table: &QualifiedName) -
                 "UPDATE pg_catalog.pg_attribute SET attndims = $3
                   WHERE attrelid = $1 AND attname = $2 AND attndims <> $3",
                 &[
-                    Arg::Oid(shadow),
+                    Arg::oid(shadow),
                     Arg::Text(column.name.as_str()),
                     Arg::Int(column.dimensions.into()),
                 ],
@@ -94,7 +99,7 @@ fn add_what_like_leaves_out(green: &Table, shadow: u32, table: &QualifiedName) -
 }
 
 /// Comments on key constraints, statistics targets of index columns and of statistics objects. The names are green's by now.
-fn add_what_like_leaves_out_of_indexes(green: u32, table: &QualifiedName) -> Result<()> {
+fn add_what_like_leaves_out_of_indexes(green: RelationId, table: &QualifiedName) -> Result<()> {
     for index in catalog::indexes(green)? {
         let recorded = index.recorded;
         let name = QualifiedName { schema: table.schema.clone(), name: recorded.name };
@@ -118,19 +123,19 @@ fn add_what_like_leaves_out_of_indexes(green: u32, table: &QualifiedName) -> Res
 
 /// Refuses a copy that lacks a property of its original, or has one too many. Right after LIKE, what it
 /// leaves out, and the marks; before the changes.
-pub(crate) fn require_same(green: &Table, shadow: u32) -> Result<()> {
+pub(crate) fn require_same(green: &Table, shadow: RelationId) -> Result<()> {
     let (meant, found) = (properties_of(green.oid)?, properties_of(shadow)?);
     let lost = properties::lost(&meant, &found);
     properties::refusal(&green.qualified().plain(), &lost).map_or(Ok(()), Err)
 }
 
 /// The properties of a table but for those that we change ourselves while it is offline.
-pub(crate) fn properties_of(table: u32) -> Result<serde_json::Value> {
-    catalog::properties("pg_catalog.pg_class", table).map(properties::without_ours)
+pub(crate) fn properties_of(table: RelationId) -> Result<serde_json::Value> {
+    catalog::properties("pg_catalog.pg_class", table.into()).map(properties::without_ours)
 }
 
 /// LIKE makes default names; the copies come in the order of their originals.
-fn rename_parts(green: &Table, shadow: u32, schema: &Ident) -> Result<()> {
+fn rename_parts(green: &Table, shadow: RelationId, schema: &Ident) -> Result<()> {
     let kinds: [(&str, &str); 3] = [
         (
             "INDEX",
@@ -160,8 +165,8 @@ fn rename_parts(green: &Table, shadow: u32, schema: &Ident) -> Result<()> {
         name: Ident,
     }
     for (kind, sql) in kinds {
-        let wanted: Vec<Named> = spi::rows(sql, &[Arg::Oid(green.oid)])?;
-        let made: Vec<Named> = spi::rows(sql, &[Arg::Oid(shadow)])?;
+        let wanted: Vec<Named> = spi::rows(sql, &[Arg::oid(green.oid)])?;
+        let made: Vec<Named> = spi::rows(sql, &[Arg::oid(shadow)])?;
         if wanted.len() != made.len() {
             return Err(Error::unsupported(format!(
                 "{} has {} of kind {}, its copy has {}",
@@ -233,7 +238,7 @@ pub(crate) fn steps(table: &QualifiedName, changes: &[Change], skip: &[usize]) -
 }
 
 /// Runs a step as the table's owner, names resolved as the caller sees them.
-pub(crate) fn apply(step: &Step, owner: u32, session: &BTreeMap<String, String>) -> Result<()> {
+pub(crate) fn apply(step: &Step, owner: RoleId, session: &BTreeMap<String, String>) -> Result<()> {
     let _owner = Identity::table_owner(owner, session)?;
     step.statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
 }
@@ -241,7 +246,7 @@ pub(crate) fn apply(step: &Step, owner: u32, session: &BTreeMap<String, String>)
 /// Constraints of the shadow that are NOT VALID: those that were on green, those that the changes add
 /// so. They are taken off (rows of old may break them) and come back at the end.
 pub(crate) fn take_off_not_valid(
-    shadow: u32,
+    shadow: RelationId,
     table: &QualifiedName,
 ) -> Result<Vec<RecordedConstraint>> {
     let mut recorded = Vec::new();
@@ -252,12 +257,12 @@ pub(crate) fn take_off_not_valid(
 }
 
 /// LIKE copies a constraint that is NOT VALID as valid.
-fn unvalidate(green: u32, shadow: u32, table: &QualifiedName) -> Result<()> {
+fn unvalidate(green: RelationId, shadow: RelationId, table: &QualifiedName) -> Result<()> {
     let not_valid: Vec<_> = catalog::checks(green)?.into_iter().filter(|c| !c.valid).collect();
     if not_valid.is_empty() {
         return Ok(());
     }
-    let copies = HashMap::from([(green, shadow)]);
+    let copies = HashMap::from([(green.into(), shadow.into())]);
     let known = tree::counterparts(&copies, [(shadow, tree::columns_in_order(green)?)])?;
     for check in not_valid {
         let original = meaning::read_check(check)?;
@@ -265,7 +270,7 @@ fn unvalidate(green: u32, shadow: u32, table: &QualifiedName) -> Result<()> {
         meaning::add_check(table, &original)?;
         let made = catalog::checks(shadow)?;
         if let Some(copy) = made.iter().find(|c| c.recorded.name == original.name) {
-            let found = written(&tree::parts(tree::CONSTRAINT, copy.oid, &known)?);
+            let found = written(&tree::parts(tree::CONSTRAINT, copy.oid.into(), &known)?);
             let title = format!("constraint {}", plain(original.name.as_str()));
             require(&title, original.meaning.tree.as_deref().unwrap_or_default(), &found)?;
         }
@@ -274,7 +279,10 @@ fn unvalidate(green: u32, shadow: u32, table: &QualifiedName) -> Result<()> {
 }
 
 /// Records the shadow's indexes as the server deparses them, and drops them for the copy.
-pub(crate) fn take_off_indexes(shadow: u32, table: &QualifiedName) -> Result<Vec<RecordedIndex>> {
+pub(crate) fn take_off_indexes(
+    shadow: RelationId,
+    table: &QualifiedName,
+) -> Result<Vec<RecordedIndex>> {
     let mut indexes: Vec<_> =
         catalog::indexes(shadow)?.into_iter().map(|index| index.recorded).collect();
     for index in &mut indexes {
@@ -317,7 +325,7 @@ pub(crate) fn check_target(green: &Table, target: &Table) -> Result<()> {
         None
     };
     match fact {
-        None if target.blocks > 0 && has_rows(target)? => {
+        None if catalog::blocks(target.oid)? > 0 && has_rows(target)? => {
             Err(Error::state(format!("target {name} is not empty"))
                 .hint("TRUNCATE it first: its rows come from the table that it replaces."))
         }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::ident::plain;
 use crate::model::key::{Key, KeyColumn};
 use crate::pg::parse::{self, Search, Way};
-use crate::shadow::mapped::{Half, How, Mapped, Sides, target};
+use crate::shadow::mapped::{How, Mapped, OneWay, Sides, target};
 
 /// Which way is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +24,13 @@ enum To {
 }
 
 /// Refuses a pair of keys by which two rows might become one.
-pub(super) fn require(shadow: &Key, forward: &Half, origin: &Key, reverse: &Half) -> Result<()> {
-    let both_given = |half: &Half, key: &Key| {
+pub(super) fn require(
+    shadow: &Key,
+    forward: &OneWay,
+    origin: &Key,
+    reverse: &OneWay,
+) -> Result<()> {
+    let both_given = |half: &OneWay, key: &Key| {
         key.columns.iter().all(|k| mapped(half, k).is_some_and(|m| m.how == How::Given))
     };
     let trusted = both_given(forward, shadow) && both_given(reverse, origin);
@@ -59,7 +64,7 @@ pub(super) fn require(shadow: &Key, forward: &Half, origin: &Key, reverse: &Half
     Ok(())
 }
 
-fn mapped<'h>(half: &'h Half, k: &KeyColumn) -> Option<&'h Mapped> {
+fn mapped<'h>(half: &'h OneWay, k: &KeyColumn) -> Option<&'h Mapped> {
     half.mapped.iter().find(|m| m.column.attnum == k.attnum)
 }
 
@@ -103,7 +108,7 @@ fn coarser(to: To, key: &Key, k: &KeyColumn, from: &KeyColumn, cut: Option<i32>)
 /// Makes the way back to these columns raise where it would cut blanks off.
 pub(super) fn raise_where_cut(
     sides: &Sides<'_>,
-    reverse: &mut Half,
+    reverse: &mut OneWay,
     (origin, shadow): (&Key, &Key),
     search: Search<'_>,
 ) -> Result<()> {

@@ -8,6 +8,7 @@ use crate::catalog::{self, Column};
 use crate::error::Result;
 use crate::heap::generated;
 use crate::ident::Ident;
+use crate::oid::RelationId;
 
 /// Two stored generated columns with the same expression.
 pub(super) struct Alike {
@@ -20,7 +21,11 @@ pub(super) struct Alike {
 }
 
 /// Those among the columns that correspond (origin, shadow).
-pub(super) fn alike(origin: u32, shadow: u32, pairs: &[(&Column, &Column)]) -> Result<Vec<Alike>> {
+pub(super) fn alike(
+    origin: RelationId,
+    shadow: RelationId,
+    pairs: &[(&Column, &Column)],
+) -> Result<Vec<Alike>> {
     let stored = |c: &Column| c.generated == "s";
     let both = pairs.iter().filter(|(o, s)| {
         stored(o)

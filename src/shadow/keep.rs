@@ -5,14 +5,15 @@ use crate::catalog;
 use crate::ddl::object;
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
+use crate::oid::RelationId;
 use crate::pg::spi;
 
 /// What a name may have, in bytes.
-const MOST_BYTES: usize = 63;
+const MAX_BYTES: usize = 63;
 
 /// Names the table, and what has a name in its schema because of it, after the deployment too: the next
 /// one of a table of that name makes all of it anew. Returns the table's new name.
-pub(crate) fn rename(table: u32, deployment: i64) -> Result<QualifiedName> {
+pub(crate) fn rename(table: RelationId, deployment: i64) -> Result<QualifiedName> {
     let own = catalog::existing_table(table)?.qualified();
     for index in catalog::indexes(table)? {
         let name = QualifiedName { schema: own.schema.clone(), name: index.recorded.name };
@@ -57,7 +58,7 @@ pub(crate) fn free(name: &QualifiedName, deployment: i64) -> Result<Ident> {
 
 /// The name cut before the suffix where both are too long, and not within a character.
 fn with_suffix(name: &str, suffix: &str) -> String {
-    let mut end = name.len().min(MOST_BYTES.saturating_sub(suffix.len()));
+    let mut end = name.len().min(MAX_BYTES.saturating_sub(suffix.len()));
     while !name.is_char_boundary(end) {
         end -= 1;
     }

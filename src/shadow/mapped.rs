@@ -4,16 +4,17 @@ use serde_json::{Map, Value};
 
 use crate::catalog::Column;
 use crate::model::changes::Change;
+use crate::oid::RelationId;
 use crate::pg::parse::{Expression, Target};
 
 /// The two sides with what the user said about them.
 pub(crate) struct Sides<'a> {
     /// The table's name, for messages.
     pub name: &'a str,
-    /// OID of the origin.
-    pub origin: u32,
-    /// OID of the shadow.
-    pub shadow: u32,
+    /// The origin.
+    pub origin: RelationId,
+    /// The shadow.
+    pub shadow: RelationId,
     /// The changes, in their order.
     pub changes: &'a [Change],
     /// The shadow was made by hand: columns correspond by name, not by position.
@@ -45,7 +46,7 @@ pub(super) struct Mapped {
 }
 
 /// One direction.
-pub(super) struct Half {
+pub(super) struct OneWay {
     pub mapped: Vec<Mapped>,
     pub(super) side_only: Vec<Column>,
 }

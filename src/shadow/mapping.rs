@@ -8,10 +8,11 @@ use crate::ident::{Ident, plain};
 use crate::model::changes::{Action, Change};
 use crate::model::key::Key;
 use crate::model::mapping::{MappedColumn, Mapping};
+use crate::oid::{OperatorId, RelationId};
 use crate::pg::parse::{self, Expression, Search, Volatility, Way};
 use crate::pg::security::Identity;
 use crate::pg::xact;
-use crate::shadow::mapped::{Half, How, Mapped, Sides, target};
+use crate::shadow::mapped::{How, Mapped, OneWay, Sides, target};
 use crate::shadow::{exact, generated};
 
 /// Both mappings and the columns that are the same.
@@ -87,7 +88,7 @@ pub(crate) fn decide(sides: &Sides<'_>) -> Result<Mappings> {
 }
 
 /// The written column is the read one and nothing else.
-fn as_it_is(half: &Half, written: i16, read: i16) -> bool {
+fn as_it_is(half: &OneWay, written: i16, read: i16) -> bool {
     let mut mapped = half.mapped.iter();
     mapped.any(|m| m.column.attnum == written && m.expression.is_column == Some(read))
 }
@@ -110,7 +111,7 @@ fn halves(
     pairs: &[(&Column, &Column)],
     (origin, shadow): (&[Column], &[Column]),
     search: Search<'_>,
-) -> Result<(Half, Half)> {
+) -> Result<(OneWay, OneWay)> {
     let forward = half(shadow, sides.origin, sides.forward, search, |target| {
         let from = pairs.iter().find(|(_, s)| s.attnum == target.attnum).map(|(o, _)| *o);
         match from {
@@ -131,15 +132,15 @@ fn halves(
 }
 
 /// The schemas of operators that the texts of the expressions do not name.
-fn unnamed_schemas((forward, reverse): &(Half, Half)) -> Result<Vec<Ident>> {
+fn unnamed_schemas((forward, reverse): &(OneWay, OneWay)) -> Result<Vec<Ident>> {
     let all = forward.mapped.iter().chain(&reverse.mapped);
-    let operators: Vec<u32> = all.flat_map(|m| m.expression.unnamed.clone()).collect();
+    let operators: Vec<OperatorId> = all.flat_map(|m| m.expression.unnamed.clone()).collect();
     let _us = Identity::extension()?;
     tree::schemas_of(&operators)
 }
 
 /// ON CONFLICT means every unique index on the key's columns, also one that takes more for equal.
-fn is_only_arbiter(table: u32, key: &Key) -> Result<bool> {
+fn is_only_arbiter(table: RelationId, key: &Key) -> Result<bool> {
     let same = |other: &Key| {
         other.columns.len() == key.columns.len()
             && key.columns.iter().all(|k| other.columns.iter().any(|o| o.attnum == k.attnum))
@@ -155,7 +156,7 @@ fn is_only_arbiter(table: u32, key: &Key) -> Result<bool> {
 }
 
 /// Deferrable constraints with an index: name, and whether INITIALLY DEFERRED.
-fn deferrable(table: u32) -> Result<Vec<(Ident, bool)>> {
+fn deferrable(table: RelationId) -> Result<Vec<(Ident, bool)>> {
     Ok(catalog::indexes(table)?
         .into_iter()
         .filter_map(|i| i.recorded.constraint)
@@ -195,7 +196,7 @@ fn check_names(given: &Map<String, Value>, columns: &[Column], argument: &str) -
                 pgrx::PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
                 format!("{argument} names column {}, which the {side} table does not have", plain(name)),
             )
-            .hint(format!("The keys of {argument} are columns of the {side} table, its values expressions over the other one's.")));
+            .hint(format!("Use columns of the {side} table as the keys of {argument}, and expressions over the other one's columns as its values.")));
         };
         if !column.generated.is_empty() {
             return Err(Error::argument(format!(
@@ -217,12 +218,12 @@ fn check_names(given: &Map<String, Value>, columns: &[Column], argument: &str) -
 
 fn half(
     columns: &[Column],
-    read: u32,
+    read: RelationId,
     given: &Map<String, Value>,
     search: Search<'_>,
     default: impl Fn(&Column) -> Result<Option<(Expression, How)>>,
-) -> Result<Half> {
-    let mut half = Half { mapped: Vec::new(), side_only: Vec::new() };
+) -> Result<OneWay> {
+    let mut half = OneWay { mapped: Vec::new(), side_only: Vec::new() };
     for column in columns {
         if !column.generated.is_empty() {
             continue;
@@ -347,8 +348,8 @@ fn reverse_default(
 
 /// A value that was computed on the way there and would only be cast on the way back: a revert would
 /// put something else into the old column.
-fn refuse_lossy(pairs: &[(&Column, &Column)], forward: &Half, reverse: &Half) -> Result<()> {
-    let how = |half: &Half, column: &Column| {
+fn refuse_lossy(pairs: &[(&Column, &Column)], forward: &OneWay, reverse: &OneWay) -> Result<()> {
+    let how = |half: &OneWay, column: &Column| {
         half.mapped.iter().find(|m| m.column.attnum == column.attnum).map(|m| m.how)
     };
     for (origin, shadow) in pairs {
@@ -366,7 +367,7 @@ fn refuse_lossy(pairs: &[(&Column, &Column)], forward: &Half, reverse: &Half) ->
 }
 
 /// A key of the origin and one of the shadow, each of which follows from the other alone.
-fn keys(sides: &Sides<'_>, forward: &Half, reverse: &Half) -> Result<(Key, Key)> {
+fn keys(sides: &Sides<'_>, forward: &OneWay, reverse: &OneWay) -> Result<(Key, Key)> {
     let (mut origin_keys, mut shadow_keys) = {
         let _us = Identity::extension()?;
         (catalog::keys(sides.origin)?, catalog::keys(sides.shadow)?)
@@ -424,7 +425,7 @@ fn no_key(sides: &Sides<'_>) -> Error {
 }
 
 /// Every column of `key` is computed from the columns of `from` alone, and always to the same value.
-fn follows(key: &Key, from: &Key, half: &Half) -> bool {
+fn follows(key: &Key, from: &Key, half: &OneWay) -> bool {
     key.columns.iter().all(|k| {
         half.mapped.iter().any(|m| {
             let read = &m.expression.columns;
@@ -438,7 +439,7 @@ fn follows(key: &Key, from: &Key, half: &Half) -> bool {
 
 /// `searches`: other schemas than pg_catalog are searched when the expressions are run.
 fn finish(
-    half: Half,
+    half: OneWay,
     read: &[Column],
     (from, to): (&Key, &Key),
     deferrable: &[(Ident, bool)],

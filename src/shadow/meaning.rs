@@ -8,9 +8,10 @@ use crate::catalog::{self, tree};
 use crate::ddl;
 use crate::error::Result;
 use crate::ident::{QualifiedName, plain};
-use crate::model::deployment::{Meaning, RecordedConstraint, RecordedIndex};
 use crate::model::mapping::Mapping;
+use crate::model::plan::{Meaning, RecordedConstraint, RecordedIndex};
 use crate::model::tree::{another, require};
+use crate::oid::RelationId;
 use crate::pg::parse;
 use crate::pg::security;
 use crate::pg::spi::{self, Arg};
@@ -20,19 +21,19 @@ use crate::pg::xact;
 pub(crate) fn take_off_index(table: &QualifiedName, index: &mut RecordedIndex) -> Result<()> {
     let name = QualifiedName { schema: table.schema.clone(), name: index.name.clone() };
     let Some(oid) = catalog::relation_oid(&name)? else { return Ok(()) };
-    index.meaning = tree::meaning(tree::INDEX, oid)?;
+    index.meaning = tree::meaning(tree::INDEX, oid.into())?;
     if !index.meaning.path.is_empty() {
         // Printed as it will be read.
         let _path = security::search(&index.meaning.path)?;
         let definition = "SELECT pg_catalog.pg_get_indexdef($1)";
-        if let Some(text) = spi::one(definition, &[Arg::Oid(oid)])? {
+        if let Some(text) = spi::one(definition, &[Arg::oid(oid)])? {
             index.definition = text;
         }
         let definition =
             "SELECT pg_catalog.pg_get_constraintdef(k.oid) FROM pg_catalog.pg_constraint k
                            WHERE k.conindid = $1 AND k.contype = 'x'";
         if let Some(constraint) = &mut index.constraint
-            && let Some(text) = spi::one(definition, &[Arg::Oid(oid)])?
+            && let Some(text) = spi::one(definition, &[Arg::oid(oid)])?
         {
             constraint.definition = text;
         }
@@ -73,11 +74,11 @@ pub(crate) fn take_off_check(
 /// A CHECK constraint as text, with what it means.
 pub(crate) fn read_check(check: catalog::Check) -> Result<RecordedConstraint> {
     let catalog::Check { oid, mut recorded, .. } = check;
-    recorded.meaning = tree::meaning(tree::CONSTRAINT, oid)?;
+    recorded.meaning = tree::meaning(tree::CONSTRAINT, oid.into())?;
     if !recorded.meaning.path.is_empty() {
         let _path = security::search(&recorded.meaning.path)?;
         let definition = "SELECT pg_catalog.pg_get_constraintdef($1)";
-        if let Some(text) = spi::one(definition, &[Arg::Oid(oid)])? {
+        if let Some(text) = spi::one(definition, &[Arg::oid(oid)])? {
             recorded.definition = text;
         }
     }
@@ -93,7 +94,7 @@ pub(crate) fn add_check(table: &QualifiedName, check: &RecordedConstraint) -> Re
 
 /// Refuses expressions that would not be read as they were, because something of the same name has come
 /// to a schema that is searched. The caller is the table's owner with the deployment's settings.
-pub(crate) fn require_mapping(mapping: &Mapping, relation: u32) -> Result<()> {
+pub(crate) fn require_mapping(mapping: &Mapping, relation: RelationId) -> Result<()> {
     for column in &mapping.columns {
         if let Some(tree) = &column.tree {
             let what = format!("mapping for column {}", column.column);

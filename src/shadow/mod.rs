@@ -16,6 +16,7 @@ pub(crate) mod keep;
 pub(crate) mod mapped;
 pub(crate) mod mapping;
 pub(crate) mod meaning;
+pub(crate) mod obstacle;
 pub(crate) mod remove;
 pub(crate) mod schema;
 pub(crate) mod sequences;

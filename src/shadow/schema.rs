@@ -9,6 +9,7 @@ use crate::ddl;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName, plain};
 use crate::model::hold::Hold;
+use crate::oid::{RelationId, SchemaId};
 use crate::pg::spi::{self, Arg};
 use crate::state::lock as state_lock;
 
@@ -35,7 +36,7 @@ pub(crate) fn check_blue(blue: &Ident) -> Result<bool> {
                       AND pg_catalog.obj_description(n.oid, 'pg_namespace') = $2
                  FROM pg_catalog.pg_namespace n, pg_catalog.pg_namespace u
                 WHERE n.oid = $1 AND u.nspname = 'bluegreen'";
-    if spi::one::<bool>(sql, &[Arg::Oid(oid), Arg::Text(MARK)])? == Some(true) {
+    if spi::one::<bool>(sql, &[Arg::oid(oid), Arg::Text(MARK)])? == Some(true) {
         return Ok(true);
     }
     Err(Error::new(
@@ -49,7 +50,7 @@ pub(crate) fn check_blue(blue: &Ident) -> Result<bool> {
 
 /// Refuses a name in the blue schema that something has already, other than the target itself: mostly the
 /// offline table of a deployment that was forgotten with its extension.
-pub(crate) fn require_free(blue: &Ident, name: &Ident, target: Option<u32>) -> Result<()> {
+pub(crate) fn require_free(blue: &Ident, name: &Ident, target: Option<RelationId>) -> Result<()> {
     let name = QualifiedName { schema: blue.clone(), name: name.clone() };
     let there = catalog::relation_oid(&name)?;
     if there.is_none() || there == target {
@@ -67,9 +68,9 @@ pub(crate) fn require_free(blue: &Ident, name: &Ident, target: Option<u32>) -> R
 pub(crate) fn ensure_blue(
     blue: &Ident,
     source: &Ident,
-    lock_table: u32,
+    lock_table: RelationId,
     wait: Duration,
-) -> Result<u32> {
+) -> Result<SchemaId> {
     if !check_blue(blue)? {
         // One at a time: two would collide on the name.
         if !state_lock::deployment(lock_table, 0, Hold::Alone, wait)? {
@@ -93,7 +94,7 @@ pub(crate) fn ensure_blue(
 /// Refuses when the deployment's own schema holds anything but the shadow and what belongs to it: the
 /// owner, who may create in it while the changes are applied, may have put something there that would
 /// be found before other objects of its name.
-pub(crate) fn require_own(crossing: &Ident, shadow: u32) -> Result<()> {
+pub(crate) fn require_own(staging: &Ident, shadow: RelationId) -> Result<()> {
     let sql = "SELECT pg_catalog.pg_describe_object(d.classid, d.objid, 0)
                  FROM pg_catalog.pg_depend d
                  JOIN pg_catalog.pg_namespace n ON n.oid = d.refobjid AND n.nspname = $1
@@ -106,7 +107,7 @@ pub(crate) fn require_own(crossing: &Ident, shadow: u32) -> Result<()> {
                   AND NOT (d.classid = 'pg_catalog.pg_statistic_ext'::regclass AND d.objid IN (
                       SELECT s.oid FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = $2))
                 LIMIT 1";
-    match spi::one::<String>(sql, &[Arg::Text(crossing.as_str()), Arg::Oid(shadow)])? {
+    match spi::one::<String>(sql, &[Arg::Text(staging.as_str()), Arg::oid(shadow)])? {
         None => Ok(()),
         Some(what) => Err(Error::unsupported(format!(
             "the changes made {what} in the deployment's own schema"
@@ -159,14 +160,14 @@ fn copy_usage(blue: &Ident, source: &Ident) -> Result<()> {
 }
 
 /// Drops the blue schema when nothing is left in it.
-pub(crate) fn drop_blue_if_empty(blue: &Ident, lock_table: u32) -> Result<()> {
+pub(crate) fn drop_blue_if_empty(blue: &Ident, lock_table: RelationId) -> Result<()> {
     let Some(oid) = catalog::schema_oid(blue)? else { return Ok(()) };
     if !state_lock::deployment(lock_table, 0, Hold::Alone, Duration::from_secs(1))? {
         return Ok(());
     }
     let used = "SELECT EXISTS (SELECT FROM pg_catalog.pg_depend d
                         WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid = $1)";
-    if spi::one::<bool>(used, &[Arg::Oid(oid)])? == Some(false) {
+    if spi::one::<bool>(used, &[Arg::oid(oid)])? == Some(false) {
         spi::run(&ddl::schema::drop(blue), &[])?;
     }
     Ok(())

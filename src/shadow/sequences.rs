@@ -1,13 +1,14 @@
 //! Sequences of columns that both sides have.
 //!
 //! The live sequence object stays the live one for ever: a queued `nextval('users_id_seq')` has
-//! resolved its OID already. The tables exchange ownership records at the swap (`swap`).
+//! resolved its OID already. The tables swap ownership records at the swap (`swap`).
 
 use crate::catalog::{self, Sequence};
 use crate::ddl;
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName, plain};
-use crate::model::deployment::SequencePair;
+use crate::model::plan::SequencePair;
+use crate::oid::RelationId;
 use crate::pg::spi::{self, Arg};
 
 /// Finds the pairs. A serial of a hand-made target is pointed to the live sequence.
@@ -17,8 +18,8 @@ use crate::pg::spi::{self, Arg};
 /// sequences that it owns go on being owned by it. One that belonged to an identity that the changes drop
 /// goes with the old table.
 pub(crate) fn decide(
-    origin: u32,
-    shadow: u32,
+    origin: RelationId,
+    shadow: RelationId,
     table: &QualifiedName,
     pairs: &[(Ident, Ident)],
 ) -> Result<Vec<SequencePair>> {
@@ -54,7 +55,7 @@ pub(crate) fn decide(
 }
 
 /// The sequence that numbers a column: its identity's, or the one that its default calls.
-fn numbering<'s>(owned: &[&'s Sequence], table: u32) -> Result<Option<&'s Sequence>> {
+fn numbering<'s>(owned: &[&'s Sequence], table: RelationId) -> Result<Option<&'s Sequence>> {
     if let Some(identity) = owned.iter().find(|s| s.kind == 'i') {
         return Ok(Some(identity));
     }
@@ -94,7 +95,7 @@ fn pair(
 
 /// A sequence that goes with the old table must not be used by anything that stays: bg_finish could not
 /// drop it, as a plain ALTER TABLE could not drop its column.
-fn require_unused(live: &[Sequence], pairs: &[SequencePair], origin: u32) -> Result<()> {
+fn require_unused(live: &[Sequence], pairs: &[SequencePair], origin: RelationId) -> Result<()> {
     let goes = |s: &&Sequence| !pairs.iter().any(|p| p.live == s.oid);
     for sequence in live.iter().filter(goes) {
         let sql = "SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
@@ -104,7 +105,7 @@ fn require_unused(live: &[Sequence], pairs: &[SequencePair], origin: u32) -> Res
                     WHERE d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = $1
                       AND d.deptype = 'n' AND a.adrelid IS DISTINCT FROM $2
                     ORDER BY 1 LIMIT 1";
-        let user = spi::one::<String>(sql, &[Arg::Oid(sequence.oid), Arg::Oid(origin)])?;
+        let user = spi::one::<String>(sql, &[Arg::oid(sequence.oid), Arg::oid(origin)])?;
         let Some(user) = user else { continue };
         let (name, column) = (sequence.qualified().plain(), plain(sequence.column.as_str()));
         return Err(Error::new(
@@ -118,7 +119,7 @@ fn require_unused(live: &[Sequence], pairs: &[SequencePair], origin: u32) -> Res
 
 /// LIKE gives an identity column the bounds of its original in so many words, so that a change of its
 /// type leaves them. A plain ALTER TABLE would have moved a bound that is its type's.
-fn widen(origin: u32, shadow: u32, pairs: &[(Ident, Ident)]) -> Result<()> {
+fn widen(origin: RelationId, shadow: RelationId, pairs: &[(Ident, Ident)]) -> Result<()> {
     let live = catalog::sequences(origin)?;
     for own in catalog::sequences(shadow)?.iter().filter(|s| s.kind == 'i') {
         let original = pairs
@@ -135,7 +136,7 @@ fn widen(origin: u32, shadow: u32, pairs: &[(Ident, Ident)]) -> Result<()> {
 }
 
 /// Whether a default of the table calls the sequence; only that of a column, if one is given.
-fn default_uses(table: u32, sequence: u32, column: Option<i16>) -> Result<bool> {
+fn default_uses(table: RelationId, sequence: RelationId, column: Option<i16>) -> Result<bool> {
     let sql = "SELECT EXISTS (
         SELECT FROM pg_catalog.pg_depend d
           JOIN pg_catalog.pg_attrdef a ON a.oid = d.objid
@@ -143,6 +144,6 @@ fn default_uses(table: u32, sequence: u32, column: Option<i16>) -> Result<bool> 
            AND d.refclassid = 'pg_catalog.pg_class'::regclass
            AND d.refobjid = $2 AND a.adrelid = $1 AND $3 IN (0, a.adnum))";
     let column = column.map_or(0, i64::from);
-    let args = [Arg::Oid(table), Arg::Oid(sequence), Arg::Int(column)];
+    let args = [Arg::oid(table), Arg::oid(sequence), Arg::Int(column)];
     Ok(spi::one::<bool>(sql, &args)?.unwrap_or(false))
 }

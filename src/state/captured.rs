@@ -8,6 +8,7 @@ use std::rc::Rc;
 use pgrx::pg_sys::Oid;
 
 use crate::error::Result;
+use crate::oid::RelationId;
 use crate::pg::catalog_scan;
 use crate::pg::datum::Layout;
 use crate::pg::security::Identity;
@@ -16,8 +17,8 @@ use crate::pg::syscache;
 
 /// Where the changes of a table are logged.
 pub(crate) struct Target {
-    /// OID of the log.
-    pub log: u32,
+    /// The log.
+    pub log: RelationId,
     /// The deployment's number.
     pub deployment: i64,
     /// Attribute numbers of the key's columns, and how their values are kept.
@@ -37,11 +38,11 @@ pub(crate) enum Found {
 }
 
 thread_local! {
-    static KNOWN: RefCell<HashMap<u32, Found>> = RefCell::new(HashMap::new());
+    static KNOWN: RefCell<HashMap<RelationId, Found>> = RefCell::new(HashMap::new());
 }
 
 /// Forgets what is known of a relation, or of all.
-pub(crate) fn forget(relation: Option<u32>) {
+pub(crate) fn forget(relation: Option<RelationId>) {
     KNOWN.with(|known| {
         let Ok(mut known) = known.try_borrow_mut() else { return };
         match relation {
@@ -55,7 +56,7 @@ pub(crate) fn forget(relation: Option<u32>) {
 }
 
 /// The log of a table, from the cache or from `bluegreen.capture`.
-pub(crate) fn find(relation: u32) -> Found {
+pub(crate) fn find(relation: RelationId) -> Found {
     if let Some(known) = KNOWN.with(|known| known.borrow().get(&relation).cloned()) {
         return known;
     }
@@ -65,7 +66,7 @@ pub(crate) fn find(relation: u32) -> Found {
 }
 
 /// Whether a table has the name of a deployment's log.
-fn is_log(table: u32, deployment: i64) -> bool {
+fn is_log(table: RelationId, deployment: i64) -> bool {
     syscache::qualified(table).is_some_and(|(schema, name)| {
         schema == "bluegreen"
             && ["forward", "reverse"]
@@ -74,7 +75,7 @@ fn is_log(table: u32, deployment: i64) -> bool {
     })
 }
 
-fn load(relation: u32) -> Found {
+fn load(relation: RelationId) -> Found {
     let mut others = false;
     let Some(table) = syscache::relation(c"bluegreen", c"capture") else {
         return Found::Unknown { others };
@@ -83,9 +84,9 @@ fn load(relation: u32) -> Found {
     // says.
     let mut found = None;
     catalog_scan::each(table, |row| {
-        let (log, deployment) = (row.get::<Oid>(2).map(Oid::to_u32), row.get::<i64>(3));
+        let (log, deployment) = (row.get::<Oid>(2).map(RelationId::from), row.get::<i64>(3));
         others |= log.zip(deployment).is_some_and(|(log, number)| is_log(log, number));
-        if row.get::<Oid>(1).map(Oid::to_u32) == Some(relation) {
+        if row.get::<Oid>(1).map(RelationId::from) == Some(relation) {
             found = log.zip(deployment).zip(row.get::<Vec<i16>>(4));
         }
     });
@@ -112,7 +113,7 @@ fn load(relation: u32) -> Found {
 
 /// Whether an open deployment has the table by its name, and others by their OIDs: the database was restored
 /// from a dump.
-pub(crate) fn is_restored(relation: u32) -> bool {
+pub(crate) fn is_restored(relation: RelationId) -> bool {
     let Some(table) = syscache::relation(c"bluegreen", c"deployment") else { return false };
     let Some((schema, name)) = syscache::qualified(relation) else { return false };
     let column = |name: &str| syscache::attribute(table, name);
@@ -127,18 +128,23 @@ pub(crate) fn is_restored(relation: u32) -> bool {
         found |= is_open
             && is("source_table", &name)
             && (is("source_schema", &schema) || is("blue_schema", &schema))
-            && oid("origin").map(Oid::to_u32) != Some(relation)
-            && oid("shadow").map(Oid::to_u32) != Some(relation);
+            && oid("origin").map(RelationId::from) != Some(relation)
+            && oid("shadow").map(RelationId::from) != Some(relation);
     });
     found
 }
 
 /// Writes that the changes of a table go to a log; `key` are attribute numbers.
-pub(crate) fn register(relation: u32, log: u32, deployment: i64, key: &[i64]) -> Result<()> {
+pub(crate) fn register(
+    relation: RelationId,
+    log: RelationId,
+    deployment: i64,
+    key: &[i64],
+) -> Result<()> {
     let _us = Identity::extension()?;
     spi::run(
         "INSERT INTO bluegreen.capture (relation, log, deployment, key) VALUES ($1, $2, $3, $4::int2[])",
-        &[Arg::Oid(relation), Arg::Oid(log), Arg::Int(deployment), Arg::Ints(key)],
+        &[Arg::oid(relation), Arg::oid(log), Arg::Int(deployment), Arg::Ints(key)],
     )
     .map(drop)
 }

@@ -8,10 +8,11 @@
 
 use std::cell::Cell;
 
-use pgrx::pg_sys::Datum;
+use pgrx::pg_sys::{Datum, Oid};
 
 use crate::error::{Error, Result};
 use crate::heap::append;
+use crate::oid::RelationId;
 use crate::pg::tid::Place;
 use crate::pg::{syscache, wal};
 
@@ -46,7 +47,7 @@ pub(crate) fn order_now() -> i64 {
 }
 
 /// Appends an entry, whatever the current user may do; whether there is a log that can have it.
-pub(crate) fn try_append(log: u32, entry: &Entry<'_>) -> bool {
+pub(crate) fn try_append(log: RelationId, entry: &Entry<'_>) -> bool {
     let columns = entry.key.len();
     let mut values = Vec::with_capacity(3 + 2 * columns);
     let mut nulls = Vec::with_capacity(3 + 2 * columns);
@@ -67,7 +68,7 @@ pub(crate) fn try_append(log: u32, entry: &Entry<'_>) -> bool {
 }
 
 /// Appends an entry of our own.
-pub(crate) fn append_entry(log: u32, entry: &Entry<'_>) -> Result<()> {
+pub(crate) fn append_entry(log: RelationId, entry: &Entry<'_>) -> Result<()> {
     if try_append(log, entry) {
         return Ok(());
     }
@@ -76,13 +77,14 @@ pub(crate) fn append_entry(log: u32, entry: &Entry<'_>) -> Result<()> {
 }
 
 /// Deletes rows of a log.
-pub(crate) fn delete(log: u32, places: &[Place]) {
+pub(crate) fn delete(log: RelationId, places: &[Place]) {
     append::delete(log, places);
 }
 
 /// Writes that a table was truncated.
-pub(crate) fn append_truncation(deployment: i64, relation: u32) {
+pub(crate) fn append_truncation(deployment: i64, relation: RelationId) {
     let Some(table) = syscache::relation(c"bluegreen", c"truncation") else { return };
+    let relation = Oid::from(relation);
     let values = vec![Datum::from(deployment), Datum::from(relation), Datum::from(order_now())];
     append::append(table, values, vec![false; 3]);
 }

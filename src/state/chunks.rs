@@ -11,13 +11,14 @@
 use serde::Deserialize;
 
 use crate::error::Result;
+use crate::oid::BlockNumber;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 
 /// Blocks of a range that several processes share: a batch ends with its range.
-const SHARED_BLOCKS: u32 = 2048;
+const SHARED_BLOCKS: BlockNumber = 2048;
 /// Blocks of a range where one process copies alone.
-const LONE_BLOCKS: u32 = 8 * SHARED_BLOCKS;
+const LONE_BLOCKS: BlockNumber = 8 * SHARED_BLOCKS;
 /// Ranges for each process that are not complete. Those that are laid out with a batch can be taken when
 /// it has committed.
 const AHEAD: u32 = 4;
@@ -44,11 +45,11 @@ impl Kind {
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(crate) struct Piece {
     /// Its first block or the index's number, by which it is known.
-    pub first: u32,
+    pub first: BlockNumber,
     /// What comes next.
-    pub next: u32,
+    pub next: BlockNumber,
     /// What comes after its last.
-    pub end: u32,
+    pub end: BlockNumber,
     /// How much there is to do, as against others.
     pub weight: i64,
 }
@@ -57,7 +58,7 @@ pub(crate) struct Piece {
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(crate) struct Totals {
     /// Blocks copied, or indexes built.
-    pub done: u32,
+    pub done: BlockNumber,
     /// Rows copied.
     pub rows: i64,
     /// Every piece is complete.
@@ -68,9 +69,9 @@ pub(crate) struct Totals {
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(crate) struct Range {
     /// Its first block.
-    pub first: u32,
+    pub first: BlockNumber,
     /// Its blocks.
-    pub blocks: u32,
+    pub blocks: BlockNumber,
     /// Rows copied.
     pub rows: i64,
     /// Nothing of it is left to copy.
@@ -101,10 +102,10 @@ pub(crate) fn forget_range(deployment: i64, range: &Range) -> Result<()> {
 /// ranges are not complete. Returns up to which block there are ranges.
 pub(crate) fn lay_out_blocks(
     deployment: i64,
-    (from, end): (u32, u32),
+    (from, end): (BlockNumber, BlockNumber),
     processes: u32,
     open: u32,
-) -> Result<u32> {
+) -> Result<BlockNumber> {
     let _us = Identity::extension()?;
     let size = if processes > 1 { SHARED_BLOCKS } else { LONE_BLOCKS };
     let more = processes.max(1).saturating_mul(AHEAD).saturating_sub(open);
@@ -163,7 +164,7 @@ pub(crate) fn advance(
     deployment: i64,
     kind: Kind,
     piece: &Piece,
-    next: u32,
+    next: BlockNumber,
     rows: u64,
 ) -> Result<()> {
     let _us = Identity::extension()?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::model::hold::Hold;
+use crate::oid::RelationId;
 use crate::pg::lock::{self, ObjectMode};
 use crate::pg::xact;
 
@@ -12,9 +13,9 @@ use crate::pg::xact;
 const WORK: u16 = 0;
 
 /// Takes the deployment's lock until the end of the transaction, waiting at most `wait`; with number 0 that of
-/// the blue schemas. `class` is the OID of `bluegreen.deployment`. It queues, so that it comes after the batch
+/// the blue schemas. `class` is `bluegreen.deployment`. It queues, so that it comes after the batch
 /// of a run that is under way.
-pub(crate) fn deployment(class: u32, id: i64, hold: Hold, wait: Duration) -> Result<bool> {
+pub(crate) fn deployment(class: RelationId, id: i64, hold: Hold, wait: Duration) -> Result<bool> {
     let locked = xact::subtransaction(|| {
         let _limited = lock::limited(wait)?;
         let mode = match hold {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::ident::Ident;
-use crate::model::deployment::{Deployment, Side};
+use crate::model::member::{Member, Side};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg, Options};
 use crate::pg::transient_relation::Work;
@@ -21,8 +21,8 @@ pub(crate) struct Rejected<'a> {
 }
 
 /// Writes a rejected row; its number.
-pub(crate) fn insert(d: &Deployment, rejected: &Rejected<'_>) -> Result<i64> {
-    let direction = match d.green_side() {
+pub(crate) fn insert(member: &Member, rejected: &Rejected<'_>) -> Result<i64> {
+    let direction = match member.green_side() {
         Side::Origin => "forward",
         Side::Shadow => "reverse",
     };
@@ -33,7 +33,7 @@ pub(crate) fn insert(d: &Deployment, rejected: &Rejected<'_>) -> Result<i64> {
     let id = spi::one::<i64>(
         sql,
         &[
-            Arg::Int(d.id),
+            Arg::Int(member.id),
             Arg::Text(direction),
             Arg::OptText(rejected.key),
             Arg::OptText(rejected.row),
@@ -78,6 +78,20 @@ pub(crate) fn set_aside(deployment: i64) -> Result<()> {
     let sql = "UPDATE bluegreen.misfit SET set_aside = true
                 WHERE deployment = $1 AND NOT set_aside";
     spi::run(sql, &[Arg::Int(deployment)]).map(drop)
+}
+
+/// Refuses to set rows of other tables aside where there is no column for their table: the database has the
+/// schema of 0.1.0 still.
+pub(crate) fn require_children() -> Result<()> {
+    let _us = Identity::extension()?;
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute
+                 WHERE attrelid = 'bluegreen.misfit'::pg_catalog.regclass AND attname = 'child'
+                   AND NOT attisdropped)";
+    if spi::one::<bool>(sql, &[])? == Some(true) {
+        return Ok(());
+    }
+    Err(Error::state("the extension in this database is older than its library: bluegreen.misfit cannot keep rows of other tables yet")
+        .hint("Run ALTER EXTENSION pg_bluegreen UPDATE."))
 }
 
 /// Keeps rows of another table as set aside, because of a foreign key: `children` has `key` and `row` as JSON

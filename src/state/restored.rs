@@ -5,39 +5,43 @@
 use crate::catalog::{self, dependent as reader};
 use crate::error::{Error, Result};
 use crate::ident::{QualifiedName, literal};
-use crate::model::dependent::CopyKind;
-use crate::model::deployment::{Deployment, Side};
+use crate::model::dependent::DependentKind;
+use crate::model::member::{Member, Side, TableTree};
 use crate::model::phase::Phase;
+use crate::oid::{ObjectId, RelationId, RoleId};
 
 /// Gives it the OIDs of what has its names here. Runs as the extension.
-pub(crate) fn find_by_name(d: &mut Deployment) -> Result<()> {
-    let before = d.origin;
-    let green = catalog::relation_oid(&d.source)?;
-    let blue = catalog::relation_oid(&d.blue_name())?.unwrap_or(0);
-    d.owner = match green {
+pub(crate) fn find_by_name(member: &mut Member) -> Result<()> {
+    let before = member.origin.root;
+    let green = catalog::relation_oid(&member.source)?;
+    let blue = catalog::relation_oid(&member.blue_name())?.unwrap_or_default();
+    member.owner = match green {
         Some(oid) => catalog::existing_table(oid)?.owner,
-        None => 0,
+        None => RoleId::INVALID,
     };
-    let green = green.unwrap_or(0);
-    (d.origin, d.shadow) = match d.green_side() {
+    let green = green.unwrap_or_default();
+    let (green, blue) = (TableTree::plain(green), TableTree::plain(blue));
+    (member.origin, member.shadow) = match member.green_side() {
         Side::Origin => (green, blue),
         Side::Shadow => (blue, green),
     };
-    for copy in d.plan.dependents.copies.iter_mut().filter(|c| c.parent == before) {
-        copy.parent = d.origin;
+    for copy in member.plan.dependents.copies.iter_mut().filter(|c| c.parent == before) {
+        copy.parent = member.origin.root;
     }
-    for pair in &mut d.plan.sequences {
+    for pair in &mut member.plan.sequences {
         pair.spare = None;
     }
-    let live_is_origin = d.green_side() == Side::Origin;
-    for twin in &mut d.progress.twins {
-        let find = |schema| -> Result<u32> {
+    let live_is_origin = member.green_side() == Side::Origin;
+    for twin in &mut member.progress.twins {
+        let find = |schema| -> Result<ObjectId> {
             let name = QualifiedName { schema, name: twin.name.clone() };
             Ok(match twin.kind {
-                CopyKind::Function => reader::functions(&name.schema, &name.name)?.pop(),
-                _ => catalog::relation_oid(&name)?,
+                DependentKind::Function => {
+                    reader::functions(&name.schema, &name.name)?.pop().map(ObjectId::from)
+                }
+                _ => catalog::relation_oid(&name)?.map(ObjectId::from),
             }
-            .unwrap_or(0))
+            .unwrap_or_default())
         };
         let (live, offline) = (find(twin.schema.clone())?, find(twin.blue_schema.clone())?);
         let (origin, shadow) = if live_is_origin { (live, offline) } else { (offline, live) };
@@ -48,20 +52,27 @@ pub(crate) fn find_by_name(d: &mut Deployment) -> Result<()> {
 }
 
 /// Why it cannot go on.
-pub(crate) fn refusal(d: &Deployment) -> Error {
+pub(crate) fn refusal(member: &Member) -> Error {
     Error::state(format!(
         "deployment {} of {} came here with a dump and cannot go on: changes were not logged since",
-        d.id,
-        d.source.plain()
+        member.id,
+        member.source.plain()
     ))
-    .hint(next_step(d))
+    .hint(next_step(member))
 }
 
 /// How it is ended.
-pub(crate) fn next_step(d: &Deployment) -> String {
-    let table = literal(&d.source.plain());
-    match d.phase {
-        Phase::Swapped => format!("SELECT bg_finish({table}) takes its remains away."),
-        _ => format!("SELECT bg_abort({table}) takes its remains away."),
+pub(crate) fn next_step(member: &Member) -> String {
+    format!("Remove what is left of it with {}.", statement(member))
+}
+
+/// The statement that ends it.
+pub(crate) fn statement(member: &Member) -> String {
+    let table = literal(&member.source.plain());
+    match member.phase {
+        // The dump was made without it.
+        _ if member.green() == RelationId::INVALID => format!("SELECT bg_abort({})", member.id),
+        Phase::Swapped => format!("SELECT bg_finish({table})"),
+        _ => format!("SELECT bg_abort({table})"),
     }
 }

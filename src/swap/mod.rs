@@ -1,10 +1,10 @@
-//! Swap: the roles of the two tables are exchanged. Revert is the same with the roles as they are
+//! Swap: the roles of the two tables are swapped. Revert is the same with the roles as they are
 //! then.
 //!
 //! Under ACCESS EXCLUSIVE on both tables, in one subtransaction of one transaction:
 //! sequences lose their owners (or SET SCHEMA would take them along), SET SCHEMA three times through
 //! the deployment's own schema, sequences get their new owners, extended statistics follow, rights
-//! are exchanged, capture is turned round. The caller counts, drains and checks before, under the
+//! are swapped, capture is turned round. The caller counts, drains and checks before, under the
 //! same lock.
 //!
 //! Lock order: the live table, then the others by OID and the sequences, every other try backwards.
@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 use crate::catalog::{self, Blocker};
 use crate::ddl::{rights, shadow};
 use crate::error::{Error, Result};
-use crate::ident::Ident;
-use crate::model::deployment::{Deployment, Side};
+use crate::model::deployment::Deployment;
+use crate::model::member::{Member, Side};
+use crate::oid::RelationId;
 use crate::pg::acl;
 use crate::pg::lock::{self, Mode};
 use crate::pg::relation;
@@ -31,55 +32,72 @@ use crate::pg::xact;
 
 /// Everything that the swap locks, in the order in which it does.
 ///
-/// `others` are relations that what hangs on the table makes us lock.
-pub(crate) fn locks(deployment: &Deployment, others: &[u32]) -> Result<Vec<(u32, Mode)>> {
-    let mut tables = vec![deployment.origin, deployment.shadow];
-    tables.extend(others);
+/// `others` are relations that what hangs on the tables makes us lock.
+pub(crate) fn locks(d: &Deployment, others: &[RelationId]) -> Result<Vec<(RelationId, Mode)>> {
+    let mut locks: Vec<_> =
+        tables(d, others).into_iter().map(|oid| (oid, Mode::AccessExclusive)).collect();
+    for member in d.members() {
+        locks.extend(sequence_locks(member)?);
+    }
+    Ok(locks)
+}
+
+/// The tables of all members and the others, each once, by OID.
+fn tables(d: &Deployment, others: &[RelationId]) -> Vec<RelationId> {
+    let mut tables: Vec<_> = d.relations().chain(others.iter().copied()).collect();
     tables.sort_unstable();
     tables.dedup();
-    let tables = tables.into_iter().map(|oid| (oid, Mode::AccessExclusive));
+    tables
+}
+
+fn sequence_locks(member: &Member) -> Result<Vec<(RelationId, Mode)>> {
     // ALTER SEQUENCE waits for transactions that called nextval; only needed where options differ.
-    let sequences = deployment
+    let sequences = member
         .plan
         .sequences
         .iter()
         .filter(|p| p.shadow_options.is_some())
         .map(|p| (p.live, Mode::ShareRowExclusive));
     // Sequences that only one side has go with it, which a session that has called nextval holds up.
-    let paired =
-        |oid: u32| deployment.plan.sequences.iter().any(|p| p.live == oid || p.spare == Some(oid));
+    let paired = |oid: RelationId| {
+        member.plan.sequences.iter().any(|p| p.live == oid || p.spare == Some(oid))
+    };
     let _us = Identity::extension()?;
-    let mut others = catalog::sequences(deployment.origin)?;
-    others.extend(catalog::sequences(deployment.shadow)?);
+    let mut others = catalog::sequences(member.origin.root)?;
+    others.extend(catalog::sequences(member.shadow.root)?);
     let others =
         others.into_iter().filter(|s| !paired(s.oid)).map(|s| (s.oid, Mode::AccessExclusive));
-    Ok(tables.chain(sequences).chain(others).collect())
+    Ok(sequences.chain(others).collect())
 }
 
-/// The locks in the order in which they are tried: the live table first, because most clients come to
-/// what hangs on it with a lock on it (a foreign key's check has one at once), then the others.
-pub(crate) fn in_order(locks: &[(u32, Mode)], green: u32, ascending: bool) -> Vec<(u32, Mode)> {
+/// The locks in the order in which they are tried: the live tables first, because most clients come to
+/// what hangs on them with a lock on them (a foreign key's check has one at once), then the others.
+pub(crate) fn in_order(
+    locks: &[(RelationId, Mode)],
+    green: &[RelationId],
+    ascending: bool,
+) -> Vec<(RelationId, Mode)> {
     let mut order = locks.to_vec();
     if !ascending {
         order.reverse();
     }
-    order.sort_by_key(|(oid, _)| *oid != green);
+    order.sort_by_key(|(oid, _)| !green.contains(oid));
     order
 }
 
 /// Waits until no snapshot of others is older than the last committed drain. They would read blue
 /// as it was before it, without an error.
 ///
-/// `class` is the OID of `bluegreen.deployment`; `alone` says that the call is all that its client's
+/// `class` is `bluegreen.deployment`; `alone` says that the call is all that its client's
 /// transaction does, so that other swaps need not wait for its snapshot while it waits.
 pub(crate) fn wait_for_snapshots(
-    deployment: &Deployment,
-    class: u32,
-    relations: &[u32],
+    d: &Deployment,
+    class: RelationId,
+    relations: &[RelationId],
     until: Instant,
     alone: bool,
 ) -> Result<()> {
-    let xid = deployment.progress.drain_xid;
+    let xid = d.drain_xid();
     let _announced = alone.then(|| snapshot::announce(class));
     let look = || xact::with_memory(|| snapshot::holders_older_than(class, xid));
     // Most are gone in a moment, and each millisecond brings new changes to drain.
@@ -95,12 +113,12 @@ pub(crate) fn wait_for_snapshots(
             return Ok(());
         }
         if Instant::now() >= until {
-            let blockers = describe_blockers(deployment, relations)?;
+            let blockers = describe_blockers(xid, relations)?;
             return Err(Error::new(
                 pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
                 format!(
-                    "a transaction older than the last sync of {} is still running and would read stale rows after the swap{}",
-                    deployment.source.plain(),
+                    "a transaction older than the last large sync of {} is still running and would read stale rows after the swap{}",
+                    d.first().source.plain(),
                     first(&blockers)
                 ),
             )
@@ -115,8 +133,8 @@ pub(crate) fn wait_for_snapshots(
 /// Lets standbys end what has a snapshot older than the last committed drain, which nobody here can wait for.
 /// Before any lock: a standby that waits for its readers would hold the lock meanwhile, and where commits wait
 /// for it (`synchronous_commit = remote_apply`), so would we.
-pub(crate) fn end_readers_on_standbys(deployment: &Deployment, until: Instant) -> Result<()> {
-    let Some(record) = snapshot::end_older_on_standbys(deployment.progress.drain_xid) else {
+pub(crate) fn end_readers_on_standbys(d: &Deployment, until: Instant) -> Result<()> {
+    let Some(record) = snapshot::end_older_on_standbys(d.drain_xid()) else {
         return Ok(());
     };
     // Sent at once, not with our commit.
@@ -129,10 +147,10 @@ pub(crate) fn end_readers_on_standbys(deployment: &Deployment, until: Instant) -
                 pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
                 format!(
                     "a synchronous standby has not yet replayed what the swap of {} waits for",
-                    deployment.source.plain()
+                    d.first().source.plain()
                 ),
             )
-            .detail("Queries on the standby are older than the last sync, and synchronous_commit is remote_apply.")
+            .detail("Queries on the standby are older than the last large sync, and synchronous_commit is remote_apply.")
             .hint("Let those queries end, or lower max_standby_streaming_delay there; then call again."));
         }
         xact::sleep(rest);
@@ -144,38 +162,39 @@ pub(crate) fn end_readers_on_standbys(deployment: &Deployment, until: Instant) -
 /// Refuses, as for a lock that is not to be had, while somebody makes the first copy of a subscription of
 /// the table: it would go on with the new one, as it was before what is synced now, and what was missing
 /// then would never be sent. The caller holds the locks. A slot that is begun later waits for us.
-pub(crate) fn refuse_first_copies(deployment: &Deployment) -> Result<()> {
+pub(crate) fn refuse_first_copies(member: &Member) -> Result<()> {
     let _us = Identity::extension()?;
-    let Some(pids) = catalog::first_copies(deployment.green(), xact::current_xid())? else {
-        return Ok(());
-    };
-    Err(Error::new(
-        pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
-        format!("the first copy of a subscription is being made (walsender with pid {pids})"),
-    ))
+    for leaf in member.green_leaves() {
+        let Some(pids) = catalog::first_copies(*leaf, xact::current_xid())? else { continue };
+        return Err(Error::new(
+            pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            format!("the first copy of a subscription is being made (walsender with pid {pids})"),
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses, as for a lock that is not to be had, where a SERIALIZABLE transaction has read the live table:
 /// by what it read the server finds out who must not commit beside it, and that stays with the table which
 /// goes offline. The caller holds the locks.
-pub(crate) fn refuse_serializable_readers(deployment: &Deployment) -> Result<()> {
-    if !lock::was_read_serializably(deployment.green()) {
+pub(crate) fn refuse_serializable_readers(member: &Member) -> Result<()> {
+    if !member.green_leaves().iter().any(|leaf| lock::was_read_serializably(*leaf)) {
         return Ok(());
     }
     Err(Error::new(
         pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
         format!(
             "a SERIALIZABLE transaction that may still conflict with others has read {}",
-            deployment.source.plain()
+            member.source.plain()
         ),
     ))
 }
 
-/// Who stands in the way, a line each.
-pub(crate) fn describe_blockers(deployment: &Deployment, relations: &[u32]) -> Result<Vec<String>> {
+/// Who stands in the way, a line each; of snapshots, those older than transaction `xid`.
+fn describe_blockers(xid: u64, relations: &[RelationId]) -> Result<Vec<String>> {
     let caller = security::current_user();
     let _us = Identity::extension()?;
-    let blockers = catalog::blockers(relations, deployment.progress.drain_xid, caller)?;
+    let blockers = catalog::blockers(relations, xid, caller)?;
     Ok(blockers.iter().map(describe).collect())
 }
 
@@ -203,73 +222,108 @@ fn first(blockers: &[String]) -> String {
 
 /// The error of a swap that did not get its locks; it names who blocks.
 pub(crate) fn lock_error(
-    deployment: &Deployment,
-    relations: &[u32],
+    member: &Member,
+    relations: &[RelationId],
     cause: &Error,
 ) -> Result<Error> {
-    let blockers = describe_blockers(deployment, relations)?;
+    let blockers = describe_blockers(member.progress.drain_xid, relations)?;
     Ok(Error::new(
         pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
         format!(
             "could not obtain the locks on {} in time{}",
-            deployment.source.plain(),
+            member.source.plain(),
             first(&blockers)
         ),
     )
     .detail(if blockers.is_empty() { cause.message.clone() } else { blockers.join("\n") })
-    .hint("Nothing was changed and nobody waits behind this call. Call again, give it longer with retry_for, or see bg_blockers(table)."))
+    .hint("Call again, give it longer with retry_for, or see bg_blockers(table). Nothing was changed, and nobody waits behind this call."))
 }
 
-/// Exchanges the roles. The caller is the extension, holds all of [`locks`] and has drained the log.
+/// Swaps the roles. The caller is the extension, holds all of [`locks`] and has drained the log.
 /// `live` and `offline` are clauses of ALTER TABLE for the triggers and rules of the two.
-pub(crate) fn apply(deployment: &Deployment, live: &[String], offline: &[String]) -> Result<()> {
+pub(crate) fn apply(member: &Member, live: &[String], offline: &[String]) -> Result<()> {
     let switches = (live, offline);
-    let schema = |name: &Ident| {
-        catalog::schema_oid(name)?.ok_or_else(|| Error::state(format!("schema {name} is missing")))
-    };
-    let live = schema(&deployment.source.schema)?;
-    let offline = schema(&deployment.blue_schema)?;
-    let crossing = schema(&deployment.crossing_schema())?;
-    let (green, blue) = (deployment.green(), deployment.blue());
-    sequences::release(deployment);
-    statistics::swap(deployment, || {
-        relation::set_schema(green, live, crossing);
+    let live = catalog::existing_schema(&member.source.schema)?;
+    let offline = catalog::existing_schema(&member.blue_schema)?;
+    let staging = catalog::existing_schema(&member.staging_schema())?;
+    let (green, blue) = (member.green(), member.blue());
+    sequences::release(member);
+    statistics::swap(member, || {
+        relation::set_schema(green, live, staging);
         relation::set_schema(blue, offline, live);
-        relation::set_schema(green, crossing, offline);
+        relation::set_schema(green, staging, offline);
     })?;
-    sequences::own(deployment)?;
-    swap_rights(deployment)?;
+    sequences::own(member)?;
+    swap_rights(member)?;
     // From here on the names have changed hands.
-    spi::run(&shadow::set_triggers(&deployment.source, true, switches.0), &[])?;
-    spi::run(&shadow::set_triggers(&deployment.blue_name(), false, switches.1), &[])?;
+    spi::run(&shadow::set_triggers(&member.source, true, switches.0), &[])?;
+    spi::run(&shadow::set_triggers(&member.blue_name(), false, switches.1), &[])?;
     Ok(())
 }
 
 /// Asks once what [`apply`] will ask, so that plans and caches are there before anybody waits.
-pub(crate) fn rehearse(deployment: &Deployment) -> Result<()> {
+pub(crate) fn rehearse(member: &Member) -> Result<()> {
     let _us = Identity::extension()?;
-    let nothing = rights::arguments(0, &[]);
+    let nothing = rights::arguments(RelationId::INVALID, &[]);
     acl::prepare(rights::LIVE, &nothing)?;
     acl::prepare(rights::READ_ONLY, &nothing)?;
-    catalog::first_copies(deployment.green(), xact::current_xid())?;
-    for table in [deployment.origin, deployment.shadow] {
+    for leaf in member.green_leaves() {
+        catalog::first_copies(*leaf, xact::current_xid())?;
+    }
+    for table in member.relations() {
         catalog::statistics(table)?;
         catalog::columns(table)?;
         catalog::existing_table(table)?;
     }
     for side in [Side::Origin, Side::Shadow] {
-        catalog::relation_oid(&deployment.log_of(side))?;
+        catalog::relation_oid(&member.log_of(side))?;
     }
     Ok(())
 }
 
-fn swap_rights(deployment: &Deployment) -> Result<()> {
-    let (from, to) = (deployment.green(), deployment.blue());
-    let forward: Vec<_> = match deployment.green_side() {
-        Side::Origin => deployment.plan.pairs.clone(),
-        Side::Shadow => deployment.plan.pairs.iter().map(|(o, s)| (s.clone(), o.clone())).collect(),
+fn swap_rights(member: &Member) -> Result<()> {
+    let (from, to) = (member.green(), member.blue());
+    let forward: Vec<_> = match member.green_side() {
+        Side::Origin => member.plan.pairs.clone(),
+        Side::Shadow => member.plan.pairs.iter().map(|(o, s)| (s.clone(), o.clone())).collect(),
     };
     let back: Vec<_> = forward.iter().map(|(f, t)| (t.clone(), f.clone())).collect();
-    acl::replace(to, deployment.owner, rights::LIVE, &rights::arguments(from, &forward))?;
-    acl::replace(from, deployment.owner, rights::READ_ONLY, &rights::arguments(to, &back))
+    acl::replace(to, member.owner, rights::LIVE, &rights::arguments(from, &forward))?;
+    acl::replace(from, member.owner, rights::READ_ONLY, &rights::arguments(to, &back))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::member::TableTree;
+
+    /// Two members: 20 with its leaves 21 and 22 is to become 30, 5 is to become 40.
+    fn two() -> Deployment {
+        let tree = |oids: &[u32]| TableTree {
+            root: RelationId::new(oids[0]),
+            leaves: oids
+                .iter()
+                .skip(usize::from(oids.len() > 1))
+                .map(|oid| RelationId::new(*oid))
+                .collect(),
+        };
+        let first = Member::of_tables(1, tree(&[20, 21, 22]), tree(&[30, 31]));
+        Deployment::of(first, vec![Member::of_tables(2, tree(&[5]), tree(&[40]))])
+    }
+
+    fn oids(locks: Vec<(RelationId, Mode)>) -> Vec<u32> {
+        locks.into_iter().map(|(oid, _)| oid.get()).collect()
+    }
+
+    #[test]
+    fn the_tables_and_leaves_of_all_members_are_locked_once_the_live_ones_first() {
+        let d = two();
+        let others = [7, 21].map(RelationId::new);
+        let locks: Vec<_> =
+            tables(&d, &others).into_iter().map(|oid| (oid, Mode::AccessExclusive)).collect();
+        let green = d.green_relations();
+
+        assert_eq!(oids(in_order(&locks, &green, true)), [5, 20, 21, 22, 7, 30, 31, 40]);
+        assert_eq!(oids(in_order(&locks, &green, false)), [22, 21, 20, 5, 40, 31, 30, 7]);
+    }
 }

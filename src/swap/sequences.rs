@@ -1,17 +1,18 @@
-//! The live sequence object stays the live one; the tables exchange its ownership.
+//! The live sequence object stays the live one; the tables swap its ownership.
 
 use crate::catalog;
 use crate::ddl;
 use crate::error::{Error, Result};
 use crate::ident::Ident;
-use crate::model::deployment::{Deployment, Side};
+use crate::model::member::{Member, Side};
+use crate::oid::RelationId;
 use crate::pg::relation;
 use crate::pg::spi;
 use crate::pg::xact;
 
 /// Takes the ownership off all paired sequences, so that SET SCHEMA leaves them where they are.
-pub(super) fn release(deployment: &Deployment) {
-    for pair in &deployment.plan.sequences {
+pub(super) fn release(member: &Member) {
+    for pair in &member.plan.sequences {
         relation::release_sequence(pair.live);
         if let Some(spare) = pair.spare {
             relation::release_sequence(spare);
@@ -21,12 +22,12 @@ pub(super) fn release(deployment: &Deployment) {
 
 /// Gives the live sequences to the table that goes live, with the type and bounds of its column, and
 /// the spare ones to the other.
-pub(super) fn own(deployment: &Deployment) -> Result<()> {
-    let goes_live = match deployment.green_side() {
+pub(super) fn own(member: &Member) -> Result<()> {
+    let goes_live = match member.green_side() {
         Side::Origin => Side::Shadow,
         Side::Shadow => Side::Origin,
     };
-    for pair in &deployment.plan.sequences {
+    for pair in &member.plan.sequences {
         let (to_kind, from_kind) = match goes_live {
             Side::Shadow => (pair.shadow_kind, pair.origin_kind),
             Side::Origin => (pair.origin_kind, pair.shadow_kind),
@@ -35,7 +36,7 @@ pub(super) fn own(deployment: &Deployment) -> Result<()> {
             Side::Shadow => (&pair.shadow_column, &pair.origin_column, &pair.shadow_options),
             Side::Origin => (&pair.origin_column, &pair.shadow_column, &pair.origin_options),
         };
-        let (to, from) = (deployment.blue(), deployment.green());
+        let (to, from) = (member.blue(), member.green());
         relation::own_sequence(pair.live, to, attnum(to, column)?, to_kind);
         if let Some(spare) = pair.spare {
             relation::own_sequence(spare, from, attnum(from, other)?, from_kind);
@@ -54,10 +55,13 @@ pub(super) fn own(deployment: &Deployment) -> Result<()> {
     Ok(())
 }
 
-fn attnum(table: u32, column: &Ident) -> Result<i16> {
+fn attnum(table: RelationId, column: &Ident) -> Result<i16> {
     catalog::columns(table)?
         .into_iter()
         .find(|c| c.name == *column)
         .map(|c| c.attnum)
-        .ok_or_else(|| Error::state(format!("column {column} is missing")))
+        .ok_or_else(|| {
+            Error::state(format!("column {column} of a table of the deployment does not exist"))
+                .hint("Undo what has changed the table, or end the deployment with SELECT bg_abort(table), after a swap with SELECT bg_finish(table).")
+        })
 }

@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 
 use crate::ddl::constraint;
 use crate::ddl::rows::{self, Conflict, Rows};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::heap::generated;
 use crate::ident::{Ident, QualifiedName};
-use crate::model::deployment::Deployment;
+use crate::oid::{CollationId, RelationId};
 use crate::pg::lookup::Planned;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
@@ -18,6 +18,7 @@ use crate::pg::transient_relation::Work;
 use crate::pg::xact;
 use crate::state::key_rows::key_columns;
 use crate::sync::batch::Item;
+use crate::sync::tables::Tables;
 
 /// An item that cannot be written, and why.
 pub(super) struct Failed<'a> {
@@ -32,7 +33,7 @@ pub(super) struct Failed<'a> {
 impl Failed<'_> {
     /// It collides with another row.
     pub(super) fn is_collision(&self) -> bool {
-        xact::Caught { error: self.error.clone() }.is_collision()
+        xact::SubtransactionError { error: self.error.clone() }.is_collision()
     }
 }
 
@@ -43,7 +44,12 @@ pub(super) enum Writes {
     Updates,
     /// It is deleted, and its new version inserted.
     NewRows,
+    /// The same under the swap's locks.
+    LastRows,
 }
+
+/// A row in a batch of the largest size is found in some twenty steps.
+const PATIENCE: usize = 100;
 
 /// How a batch that fails is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,14 +60,11 @@ enum Divide {
     Singly,
 }
 
-/// The error by which rows that need others to be written with them are rolled back.
-const TOGETHER: &str = "rows collide that may fit together with the misfits";
-
 /// A batch's tools.
 struct Writer<'a> {
     rows: &'a Rows<'a>,
     /// The table that is written.
-    table: u32,
+    table: RelationId,
     /// Generated columns whose stored values are taken over.
     stored: Vec<&'a Ident>,
     snapshot: &'a Snapshot,
@@ -70,20 +73,21 @@ struct Writer<'a> {
     first: Conflict,
     /// The batch was divided.
     parted: Cell<bool>,
+    /// How often something may still be missing for a part of the batch until it counts as missing for all.
+    patience: Cell<usize>,
 }
 
 /// Makes blue show green's rows for all items; what cannot be written is returned. `suspects` are the
 /// numbers of items that could not be written before: they are tried apart, so that the others need not
 /// be taken apart with them.
 pub(super) fn apply<'a>(
-    deployment: &Deployment,
-    rows: &Rows<'_>,
-    snapshot: &Snapshot,
+    tables: Tables<'_>,
     items: &'a [Item],
     suspects: &HashSet<usize>,
     how: Writes,
 ) -> Result<Vec<Failed<'a>>> {
-    let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+    let Tables { member, rows, snapshot } = tables;
+    let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
     let mapping = rows.mapping;
     let all_columns = mapping
         .columns
@@ -91,19 +95,20 @@ pub(super) fn apply<'a>(
         .map(|c| c.column.clone())
         .chain(mapping.side_only.iter().cloned())
         .collect();
-    let (table, stored) = (deployment.blue(), mapping.stored());
+    let (table, stored) = (member.blue(), mapping.stored());
     let parted = Cell::new(false);
     let first = match how {
         Writes::Updates if mapping.upsert => Conflict::Update,
-        Writes::Updates | Writes::NewRows => Conflict::Fail,
+        Writes::Updates | Writes::NewRows | Writes::LastRows => Conflict::Fail,
     };
-    let writer = Writer { rows, table, stored, snapshot, all_columns, first, parted };
+    let patience = Cell::new(if how == Writes::LastRows { 0 } else { PATIENCE });
+    let writer = Writer { rows, table, stored, snapshot, all_columns, first, parted, patience };
     // In a restricted operation nothing may be left to the end of the transaction.
     for constraint in &mapping.to_deferred {
         let name = QualifiedName { schema: rows.to.schema.clone(), name: constraint.clone() };
         spi::run(&constraint::check_at_once(&name), &[])?;
     }
-    let _planned = Planned::by_key(&deployment.keyed())?;
+    let _planned = Planned::by_key(&member.keyed())?;
     let groups = linked(items);
     let groups: Vec<&[&Item]> = groups.iter().map(Vec::as_slice).collect();
     let failed = writer.apart(&groups, suspects)?;
@@ -124,14 +129,16 @@ impl Writer<'_> {
         let apart = xact::subtransaction(|| {
             let mut failed = self.divided(&sure, Divide::Halves)?;
             if failed.iter().any(Failed::is_collision) {
-                return Err(Error::internal(TOGETHER));
+                return Err(Error::signal(ErrorKind::Together));
             }
             failed.extend(self.divided(&suspect, Divide::Singly)?);
             Ok(failed)
         });
         match apart {
             Ok(failed) => Ok(failed),
-            Err(caught) if caught.error.message == TOGETHER => self.divided(groups, Divide::Halves),
+            Err(caught) if caught.error.kind == ErrorKind::Together => {
+                self.divided(groups, Divide::Halves)
+            }
             Err(caught) => caught.raise(),
         }
     }
@@ -162,7 +169,7 @@ impl Writer<'_> {
         let work = self.work(&items)?;
         let caught = match self.written(|| self.write(&work, self.first)) {
             Ok(()) => return Ok(Vec::new()),
-            Err(caught) if caught.is_data_error() => caught,
+            Err(caught) if self.is_of_rows(&caught)? => caught,
             Err(caught) => return caught.raise(),
         };
         if let Some(collided) = self.replace(&work, &caught)? {
@@ -217,7 +224,7 @@ impl Writer<'_> {
 
     /// For collisions of unique values: all rows of the batch are taken out, then written; those that
     /// collide with a row outside of the batch stay out and are returned. None: another error.
-    fn replace(&self, work: &Work, cause: &xact::Caught) -> Result<Option<Vec<i64>>> {
+    fn replace(&self, work: &Work, cause: &xact::SubtransactionError) -> Result<Option<Vec<i64>>> {
         if !cause.is_collision() {
             return Ok(None);
         }
@@ -233,9 +240,22 @@ impl Writer<'_> {
             Ok(missing)
         }) {
             Ok(missing) => Ok(Some(missing)),
-            Err(caught) if caught.is_data_error() => Ok(None),
+            Err(caught) if self.is_of_rows(&caught)? => Ok(None),
             Err(caught) => caught.raise(),
         }
+    }
+
+    /// Whether rows are at fault: also where what a few of them call is not there, if nothing is missing that
+    /// every statement needs. Where most rows call it, it is not theirs. Under the swap's locks nobody waits
+    /// until that is found out.
+    fn is_of_rows(&self, caught: &xact::SubtransactionError) -> Result<bool> {
+        if caught.is_data_error() || !caught.is_undefined() {
+            return Ok(caught.is_data_error());
+        }
+        let Some(left) = self.patience.get().checked_sub(1) else { return Ok(false) };
+        self.patience.set(left);
+        let nothing = self.work(&[])?;
+        Ok(self.written(|| self.write(&nothing, self.first)).is_ok())
     }
 
     /// A key that fails by itself. Where blue's row under it was to go elsewhere, and cannot, it is
@@ -247,7 +267,7 @@ impl Writer<'_> {
             let work = self.work(&[&stays_here])?;
             match self.written(|| self.write(&work, Conflict::Fail)) {
                 Ok(()) => return Ok(Vec::new()),
-                Err(caught) if caught.is_data_error() => {}
+                Err(caught) if self.is_of_rows(&caught)? => {}
                 Err(caught) => return caught.raise(),
             }
         }
@@ -263,7 +283,10 @@ impl Writer<'_> {
     }
 
     /// Writes in a subtransaction; `work` may be called again.
-    fn written<T>(&self, work: impl FnMut() -> Result<T>) -> std::result::Result<T, xact::Caught> {
+    fn written<T>(
+        &self,
+        work: impl FnMut() -> Result<T>,
+    ) -> std::result::Result<T, xact::SubtransactionError> {
         generated::written(self.table, &self.stored, work)
     }
 
@@ -300,6 +323,8 @@ impl Writer<'_> {
         // Which row of a deferrable key moved on is not sure enough to show one green has not. Where all
         // rows are back there is none.
         if !self.rows.mapping.from_key.deferrable && written < kept.len() {
+            // Passed over, its values of columns that only blue has would be lost.
+            let conflict = if conflict == Conflict::Skip { Conflict::Fail } else { conflict };
             let sql = self.rows.put_back_in_transit(&self.all_columns, conflict);
             spi::run_with(&sql, &[], self.options(&read))?;
         }
@@ -375,8 +400,8 @@ pub(super) fn work_of(rows: &Rows<'_>, items: &[&Item]) -> Result<Work> {
     let key = &rows.mapping.from_key.columns;
     let column = |name: &str, type_oid: pgrx::pg_sys::Oid| Column {
         name: name.to_owned(),
-        type_oid: type_oid.to_u32(),
-        collation: 0,
+        type_oid: type_oid.into(),
+        collation: CollationId::INVALID,
     };
     let mut columns = vec![
         column(rows::KIND, pgrx::pg_sys::CHAROID),

@@ -5,7 +5,7 @@
 //! it to the offline table, where columns that only that one has keep their values. A row of which the
 //! live table has nothing is deleted from the offline one; `bluegreen.misfit` keeps it for people.
 //!
-//! Everything is written after the exchange: then nobody's triggers, foreign keys or publications are on
+//! Everything is written after the swap: then nobody's triggers, foreign keys or publications are on
 //! the offline table. Rows of others that refer to one that no table has any more are `children`'s.
 //!
 //! Locks: the caller holds those of the swap.
@@ -16,8 +16,9 @@ use crate::ddl;
 use crate::ddl::aside::{AGAIN, BEFORE, NOW, OPERATION};
 use crate::ddl::rows::{self, ID, Rows, WORK};
 use crate::error::Result;
-use crate::model::deployment::Deployment;
 use crate::model::key::Key;
+use crate::model::member::Member;
+use crate::oid::{CollationId, TypeId};
 use crate::pg::security::{Identity, by_index};
 use crate::pg::spi::{self, Arg, Options};
 use crate::pg::transient_relation::Column;
@@ -29,31 +30,31 @@ use crate::state::rejected_rows;
 use crate::sync::children;
 use crate::sync::left_behind::Aside;
 
-const BIGINT: u32 = 20;
-const CHAR: u32 = 18;
+const BIGINT: TypeId = TypeId::new(20);
+const CHAR: TypeId = TypeId::new(18);
 
-/// Marks the misfits of the table that is live, before the exchange; None where there are none.
-pub(crate) fn mark(d: &Deployment) -> Result<Option<Aside>> {
-    let mapping = d.mapping();
+/// Marks the misfits of the table that is live, before the swap; None where there are none.
+pub(crate) fn mark(member: &Member) -> Result<Option<Aside>> {
+    let mapping = member.mapping();
     let (from, to) = (&mapping.from_key, &mapping.to_key);
     let mut columns = numbered(from, rows::batch_key);
     columns.extend(key_columns(from, rows::goes_key));
     let mut marked = Work::new(WORK, &columns)?;
     {
         let _us = Identity::extension()?;
-        let sql = ddl::aside::misfits(&d.log(), from.columns.len());
+        let sql = ddl::aside::misfits(&member.log(), from.columns.len());
         spi::fill(&mut marked, &sql, &[], Options::default())?;
-        rejected_rows::set_aside(d.id)?;
+        rejected_rows::set_aside(member.id)?;
     }
     if marked.is_empty() {
         return Ok(None);
     }
-    let candidates = children::candidates(d, &marked)?;
-    let blue = d.blue_name();
-    let rows = Rows { mapping, from: &d.source, to: &blue };
+    let candidates = children::candidates(member, &marked)?;
+    let blue = member.blue_name();
+    let rows = Rows { mapping, from: &member.source, to: &blue };
     let mut now = Work::new(NOW, &numbered(to, rows::mapped_name))?;
     let mut before = Work::new(BEFORE, &numbered(to, rows::mapped_name))?;
-    let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
+    let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
     // A key that cannot be put into the other table's terms has no row there.
     key_rows::fill_what_can_be(&mut now, &ddl::aside::mapped(&rows, rows::batch_key), &marked)?;
     key_rows::fill_what_can_be(&mut before, &ddl::aside::mapped(&rows, rows::goes_key), &marked)?;
@@ -62,30 +63,32 @@ pub(crate) fn mark(d: &Deployment) -> Result<Option<Aside>> {
 
 /// A number, and the columns of a key.
 fn numbered(key: &Key, name: fn(usize) -> String) -> Vec<Column> {
-    let mut columns = vec![Column { name: ID.to_owned(), type_oid: BIGINT, collation: 0 }];
+    let mut columns =
+        vec![Column { name: ID.to_owned(), type_oid: BIGINT, collation: CollationId::INVALID }];
     columns.extend(key_columns(key, name));
     columns
 }
 
-/// After the exchange, and with empty logs: leaves the marked rows behind. `with_children` says what becomes
+/// After the swap, and with empty logs: leaves the marked rows behind. `with_children` says what becomes
 /// of rows that refer to one which no table has any more: they go too, or nothing is done. Returns what
 /// is to be told.
-pub(crate) fn leave(d: &Deployment, aside: &Aside, with_children: bool) -> Result<Vec<String>> {
-    let mapping = d.mapping();
+pub(crate) fn leave(member: &Member, aside: &Aside, with_children: bool) -> Result<Vec<String>> {
+    let mapping = member.mapping();
     let (live, offline) = (&mapping.from_key, &mapping.to_key);
     let again = {
-        let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
+        let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
         let _by_index = by_index()?;
         let known = ids(&ddl::aside::numbers(NOW), &aside.now)?;
-        let here = ids(&ddl::aside::present(NOW, &d.source, live), &aside.now)?;
-        let mut back = ids(&ddl::aside::present(BEFORE, &d.source, live), &aside.before)?;
+        let here = ids(&ddl::aside::present(NOW, &member.source, live), &aside.now)?;
+        let mut back = ids(&ddl::aside::present(BEFORE, &member.source, live), &aside.before)?;
         back.retain(|id| !here.contains(id));
         // A key that the log of the live table cannot hold goes at once.
         let kept: Vec<i64> = here.iter().chain(back.intersection(&known)).copied().collect();
-        let sql = ddl::aside::leave(&d.blue_name(), offline);
+        let sql = ddl::aside::leave(&member.blue_name(), offline);
         let work: &[&Work] = &[&aside.marked];
         spi::run_with(&sql, &[Arg::Ints(&kept)], Options { work, ..Default::default() })?;
-        let operation = Column { name: OPERATION.to_owned(), type_oid: CHAR, collation: 0 };
+        let operation =
+            Column { name: OPERATION.to_owned(), type_oid: CHAR, collation: CollationId::INVALID };
         let mut columns = vec![operation];
         columns.extend(key_columns(live, rows::batch_key));
         columns.extend(key_columns(live, rows::goes_key));
@@ -104,11 +107,11 @@ pub(crate) fn leave(d: &Deployment, aside: &Aside, with_children: bool) -> Resul
     };
     {
         let _us = Identity::extension()?;
-        let sql = ddl::aside::log(&d.log(), live.columns.len());
+        let sql = ddl::aside::log(&member.log(), live.columns.len());
         let options = Options { work: &[&again], ..Default::default() };
         spi::run_with(&sql, &[Arg::Int(change_log::order_now())], options)?;
     }
-    children::settle(d, aside, &aside.candidates, with_children)
+    children::settle(member, aside, &aside.candidates, with_children)
 }
 
 /// The numbers that a query over rows of ours gives.

@@ -6,15 +6,16 @@ use pgrx::pg_sys::Datum;
 
 use crate::ddl;
 use crate::error::Result;
-use crate::model::deployment::Deployment;
 use crate::model::key::Key;
-use crate::model::zones::Window;
+use crate::model::member::Member;
+use crate::model::zones::ScanWindow;
+use crate::oid::TransactionId;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::spi::{self, Arg, Options, Rows};
 use crate::pg::tid::{self, Place};
 use crate::pg::transient_relation;
-use crate::plan::provenance::{self, Event, Operation, Origin};
+use crate::plan::event_fold::{self, Event, Operation, Origin};
 use crate::state::change_log;
 use crate::state::rejected_rows;
 use crate::sync::log;
@@ -55,9 +56,9 @@ pub(super) struct Batch {
     /// Misfits that are tried again.
     pub misfits: Vec<Marked>,
     /// The events and their transactions, in their order.
-    story: Vec<(Event, u32)>,
-    /// As in [`provenance::fold`].
-    there: HashSet<(usize, u32)>,
+    story: Vec<(Event, TransactionId)>,
+    /// As in [`event_fold::fold`].
+    there: HashSet<(usize, TransactionId)>,
     deferrable: bool,
 }
 
@@ -74,7 +75,7 @@ pub(super) struct Marked {
 }
 
 impl Batch {
-    fn new(story: Vec<(Event, u32)>, values: &[KeyValues], deferrable: bool) -> Self {
+    fn new(story: Vec<(Event, TransactionId)>, values: &[KeyValues], deferrable: bool) -> Self {
         let mut batch = Self {
             items: Vec::new(),
             events: 0,
@@ -90,7 +91,7 @@ impl Batch {
 
     /// One item a key, by what became of it.
     fn folded(&self, value: impl Fn(usize) -> KeyValues) -> Vec<Item> {
-        let fates = provenance::fold(&self.story, self.deferrable, &self.there);
+        let fates = event_fold::fold(&self.story, self.deferrable, &self.there);
         let goes: HashMap<usize, usize> = fates
             .iter()
             .filter_map(|(key, origin)| match origin {
@@ -121,9 +122,9 @@ impl Batch {
     #[must_use]
     pub(super) fn with_rows_there(
         mut self,
-        made_by: impl IntoIterator<Item = (usize, u32)>,
+        made_by: impl IntoIterator<Item = (usize, TransactionId)>,
     ) -> Self {
-        let told: HashSet<(usize, u32)> =
+        let told: HashSet<(usize, TransactionId)> =
             self.story.iter().map(|(event, by)| (event.key, *by)).collect();
         self.there = made_by.into_iter().filter(|row| told.contains(row)).collect();
         if !self.there.is_empty() {
@@ -135,31 +136,39 @@ impl Batch {
     }
 
     /// Where each version of a row comes from, by its key's number and the transaction that made it.
-    pub(super) fn lineages(&self) -> HashMap<(usize, u32), Origin> {
-        provenance::lineages(&self.story, self.deferrable, &self.there)
+    pub(super) fn lineages(&self) -> HashMap<(usize, TransactionId), Origin> {
+        event_fold::lineages(&self.story, self.deferrable, &self.there)
     }
 
     /// The events and their transactions, in their order.
-    pub(super) fn story(&self) -> &[(Event, u32)] {
+    pub(super) fn story(&self) -> &[(Event, TransactionId)] {
         &self.story
     }
 }
 
-/// Reads the first `limit` events that `snapshot` sees, or those of a window, and gives them, folded,
-/// to `work`; with them, at the end of the log, `all_misfits`.
+/// What is read of the log.
+pub(super) struct Part {
+    /// The first events, so many.
+    pub limit: i64,
+    /// Or those of a window.
+    pub window: Option<ScanWindow>,
+    /// At the end of the log, all misfits.
+    pub all_misfits: bool,
+}
+
+/// Reads events that `snapshot` sees, and gives them, folded, to `work`.
 pub(super) fn with_events<T>(
-    deployment: &Deployment,
+    member: &Member,
     snapshot: &Snapshot,
-    limit: i64,
-    window: Option<Window>,
-    all_misfits: bool,
+    part: Part,
     work: impl FnOnce(Batch) -> Result<T>,
 ) -> Result<T> {
-    let key = &deployment.mapping().from_key;
+    let Part { limit, window, all_misfits } = part;
+    let key = &member.mapping().from_key;
     // Without misfits the log is read only once.
-    let marked = rejected_rows::is_any(deployment.id)?;
+    let marked = rejected_rows::is_any(member.id)?;
     let us = Identity::extension()?;
-    let sql = ddl::log::events(&deployment.log(), key.columns.len(), marked, window);
+    let sql = ddl::log::events(&member.log(), key.columns.len(), marked, window);
     spi::with_rows(
         &sql,
         &[Arg::Int(limit)],
@@ -175,7 +184,7 @@ pub(super) fn with_events<T>(
 struct Entry {
     place: Place,
     position: i64,
-    by: u32,
+    by: TransactionId,
     operation: u8,
     key: usize,
     old: Option<usize>,
@@ -183,7 +192,7 @@ struct Entry {
 
 impl Entry {
     /// What it tells, and the transaction that does.
-    fn told(&self) -> (Event, u32) {
+    fn told(&self) -> (Event, TransactionId) {
         let operation = match self.operation {
             b'I' => Operation::Insert,
             b'D' => Operation::Delete,
@@ -242,7 +251,8 @@ fn fold(entries: Vec<Entry>, values: &[KeyValues], deferrable: bool, last: bool)
             last || touched.contains(&m.key) || m.old.is_some_and(|old| touched.contains(&old))
         })
         .collect();
-    let told: Vec<(Event, u32)> = misfits.iter().chain(&events).map(Entry::told).collect();
+    let told: Vec<(Event, TransactionId)> =
+        misfits.iter().chain(&events).map(Entry::told).collect();
     Batch {
         events: events.len() as i64,
         places: events.into_iter().map(|e| e.place).collect(),
@@ -255,15 +265,15 @@ fn fold(entries: Vec<Entry>, values: &[KeyValues], deferrable: bool, last: bool)
 }
 
 /// Deletes the log rows of the batch.
-pub(super) fn consume(deployment: &Deployment, batch: &Batch) -> Result<()> {
-    forget(deployment, &batch.places)
+pub(super) fn consume(member: &Member, batch: &Batch) -> Result<()> {
+    forget(member, &batch.places)
 }
 
 /// Deletes log rows by their places.
-pub(super) fn forget(deployment: &Deployment, places: &[Place]) -> Result<()> {
+pub(super) fn forget(member: &Member, places: &[Place]) -> Result<()> {
     if places.is_empty() {
         return Ok(());
     }
-    change_log::delete(log::oid(deployment)?, places);
+    change_log::delete(log::oid(member)?, places);
     Ok(())
 }

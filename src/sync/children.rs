@@ -1,6 +1,6 @@
 //! Rows that refer to one which a revert leaves behind.
 //!
-//! After the exchange the foreign keys are on the table that has gone live. A row that refers to a misfit
+//! After the swap the foreign keys are on the table that has gone live. A row that refers to a misfit
 //! is in order if the live table has what it refers to, as it mostly has: an earlier state of the same row.
 //! Where it has not, the row's parent would be in no table; and so it may be with an earlier state that
 //! went live, whose own parent is gone meanwhile. Then the revert is refused, or they are set aside too:
@@ -20,71 +20,74 @@ use crate::catalog::reference::{self, Reference};
 use crate::ddl;
 use crate::ddl::aside::{BEFORE, NOW};
 use crate::ddl::children::{CHILDREN, KEY_TEXT, ROW_TEXT};
+use crate::ddl::picture::Picture;
 use crate::ddl::rows::{self, KEYS, Rows, WORK};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, plain};
-use crate::model::deployment::Deployment;
+use crate::model::member::Member;
+use crate::oid::{CollationId, RelationId, RoleId, TypeId};
 use crate::pg::lock::{self, Mode};
 use crate::pg::security::{self, Identity, by_index};
 use crate::pg::spi::{self, Arg, Options};
 use crate::pg::tid::{self, Place};
 use crate::pg::transient_relation::Column;
 use crate::pg::transient_relation::Work;
+use crate::pg::xact::{self, SubtransactionError};
 use crate::state::key_rows;
 use crate::state::key_rows::key_columns;
 use crate::state::rejected_rows;
 use crate::sync::left_behind::{Aside, Candidates};
 
-/// OID of text.
-const TEXT: u32 = 25;
+/// The type text.
+const TEXT: TypeId = TypeId::new(25);
 
-/// Finds them, before the exchange. `marked` are the misfits' keys.
-pub(super) fn candidates(d: &Deployment, marked: &Work) -> Result<Candidates> {
-    let mapping = d.mapping();
+/// Finds them, before the swap. `marked` are the misfits' keys.
+pub(super) fn candidates(member: &Member, marked: &Work) -> Result<Candidates> {
+    let mapping = member.mapping();
     let mut others = Vec::new();
     let mut selves = Work::new(WORK, &key_columns(&mapping.from_key, rows::batch_key))?;
     {
-        let references = references(d.green())?;
+        let references = references(member.green())?;
         let _by_index = by_index()?;
         let marked: &[&Work] = &[marked];
-        for key in references.into_iter().filter(|k| k.parent == d.green()) {
+        for key in references.into_iter().filter(|k| k.parent == member.green()) {
             let options = Options { work: marked, ..Default::default() };
-            if key.child == d.green() {
-                let _owner = parents_reader(d, &key)?;
+            if key.child == member.green() {
+                let _owner = parents_reader(member, &key)?;
                 let sql = ddl::children::keys_of_work(&key, &mapping.from_key);
                 spi::fill(&mut selves, &sql, &[], options)?;
             } else {
                 let sql = ddl::children::referred_of_work(&key, &mapping.from_key);
-                let places = referring(d, &key, &sql, &[], options)?;
+                let places = referring(member, &key, &sql, &[], options)?;
                 if !places.is_empty() {
                     others.push((key, places));
                 }
             }
         }
     }
-    let blue = d.blue_name();
-    let rows = Rows { mapping, from: &d.source, to: &blue };
+    let blue = member.blue_name();
+    let rows = Rows { mapping, from: &member.source, to: &blue };
     let mut own = Work::new(KEYS, &key_columns(&mapping.to_key, rows::mapped_name))?;
     if !selves.is_empty() {
-        let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
+        let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
         key_rows::fill_what_can_be(&mut own, &rows.map_keys(), &selves)?;
     }
     Ok(Candidates { others, own })
 }
 
-fn references(table: u32) -> Result<Vec<Reference>> {
+fn references(table: RelationId) -> Result<Vec<Reference>> {
     let _us = Identity::extension()?;
     reference::of(table)
 }
 
 /// Who reads a child: its owner, because planning computes what is immutable in the expressions of indexes.
-fn reader(d: &Deployment, key: &Reference) -> Result<Identity> {
-    Identity::table_owner(key.child_owner, &d.plan.session)
+fn reader(member: &Member, key: &Reference) -> Result<Identity> {
+    Identity::table_owner(key.child_owner, &member.plan.session)
 }
 
 /// The same for its parent.
-fn parents_reader(d: &Deployment, key: &Reference) -> Result<Identity> {
-    Identity::table_owner(key.parent_owner, &d.plan.session)
+fn parents_reader(member: &Member, key: &Reference) -> Result<Identity> {
+    Identity::table_owner(key.parent_owner, &member.plan.session)
 }
 
 /// What a query of one table's owner gives to that of the other.
@@ -94,17 +97,17 @@ fn handed_over(sql: &str, args: &[Arg<'_>], options: Options<'_>) -> Result<Work
 
 /// The places of rows that refer to the parent's rows which a query of its owner gives.
 fn referring(
-    d: &Deployment,
+    member: &Member,
     key: &Reference,
     sql: &str,
     args: &[Arg<'_>],
     options: Options<'_>,
 ) -> Result<Vec<Place>> {
     let referred = {
-        let _owner = parents_reader(d, key)?;
+        let _owner = parents_reader(member, key)?;
         handed_over(sql, args, options)?
     };
-    let _owner = reader(d, key)?;
+    let _owner = reader(member, key)?;
     let work: &[&Work] = &[&referred];
     places(&ddl::children::referring(key), &[], Options { work, ..Default::default() })
 }
@@ -123,42 +126,42 @@ fn tids(places: impl IntoIterator<Item = Place>) -> Arg<'static> {
 /// Foreign keys, with the places of rows of the child.
 type Found = Vec<(Reference, Vec<Place>)>;
 
-/// After the exchange: refuses, or sets aside, what refers to nothing now. Returns what is to be told.
+/// After the swap: refuses, or sets aside, what refers to nothing now. Returns what is to be told.
 pub(super) fn settle(
-    d: &Deployment,
+    member: &Member,
     aside: &Aside,
     candidates: &Candidates,
     with_children: bool,
 ) -> Result<Vec<String>> {
-    let found = orphans(d, aside, candidates)?;
+    let found = orphans(member, aside, candidates)?;
     if found.is_empty() {
         return Ok(Vec::new());
     }
     if !with_children {
-        return Err(refusal(d, &found)?);
+        return Err(refusal(member, &found)?);
     }
-    let taken = closure(d, found)?;
-    taken.keep(d)?;
+    let taken = closure(member, found)?;
+    taken.keep(member)?;
     taken.take()
 }
 
 /// Rows that refer to one that is not there.
-fn orphans(d: &Deployment, aside: &Aside, candidates: &Candidates) -> Result<Found> {
-    let live = &d.mapping().from_key;
-    let references = references(d.green())?;
+fn orphans(member: &Member, aside: &Aside, candidates: &Candidates) -> Result<Found> {
+    let live = &member.mapping().from_key;
+    let references = references(member.green())?;
     let mut own = BTreeSet::new();
     let states = [(NOW, &aside.now), (BEFORE, &aside.before), (KEYS, &candidates.own)];
     {
-        let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
+        let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
         let _by_index = by_index()?;
         for (name, work) in states {
             let options = Options { work: &[work], ..Default::default() };
-            own.extend(places(&ddl::aside::places(name, &d.source, live), &[], options)?);
+            own.extend(places(&ddl::aside::places(name, &member.source, live), &[], options)?);
         }
     }
     let mut found = Vec::new();
     for key in references {
-        let rows: BTreeSet<Place> = if key.child == d.green() {
+        let rows: BTreeSet<Place> = if key.child == member.green() {
             own.clone()
         } else {
             let same = |(other, _): &&(Reference, Vec<Place>)| {
@@ -171,11 +174,11 @@ fn orphans(d: &Deployment, aside: &Aside, candidates: &Candidates) -> Result<Fou
         }
         let _by_index = by_index()?;
         let refer = {
-            let _owner = reader(d, &key)?;
+            let _owner = reader(member, &key)?;
             handed_over(&ddl::children::references_at(&key), &[tids(rows)], Options::default())?
         };
         let orphans = {
-            let _owner = parents_reader(d, &key)?;
+            let _owner = parents_reader(member, &key)?;
             let work: &[&Work] = &[&refer];
             let options = Options { work, ..Default::default() };
             places(&ddl::children::orphans(&key), &[], options)?
@@ -187,10 +190,10 @@ fn orphans(d: &Deployment, aside: &Aside, candidates: &Candidates) -> Result<Fou
     Ok(found)
 }
 
-fn refusal(d: &Deployment, found: &Found) -> Result<Error> {
+fn refusal(member: &Member, found: &Found) -> Result<Error> {
     let mut lines = Vec::new();
     for (key, places) in found {
-        let _owner = reader(d, key)?;
+        let _owner = reader(member, key)?;
         let sql = ddl::children::describe(key);
         let few = tids(places.iter().copied().take(5));
         let values: Vec<String> = spi::with_rows(&sql, &[few], Options::default(), |rows, _| {
@@ -203,11 +206,11 @@ fn refusal(d: &Deployment, found: &Found) -> Result<Error> {
     let count: usize = found.iter().map(|(_, places)| places.len()).sum();
     Ok(Error::state(format!(
         "{count} rows refer to rows of {} that neither table would have after the revert ({})",
-        d.source.plain(),
+        member.source.plain(),
         lines.first().cloned().unwrap_or_default()
     ))
     .detail(lines.join("\n"))
-    .hint("Correct the rows of bg_misfits that they refer to, or let them refer to others; misfits => 'set_aside_with_children' sets them aside too."))
+    .hint("Correct the rows of bg_misfits() that they refer to, or let them refer to others; misfits => 'set_aside_with_children' sets them aside too."))
 }
 
 /// `public.items, constraint items_box_fkey`
@@ -230,17 +233,17 @@ struct Leaving {
 /// Everything that is set aside with the misfits.
 struct Taken {
     keys: Vec<Reference>,
-    tables: HashMap<u32, Leaving>,
+    tables: HashMap<RelationId, Leaving>,
 }
 
 /// What refers to rows that go goes too.
-fn closure(d: &Deployment, mut found: Found) -> Result<Taken> {
+fn closure(member: &Member, mut found: Found) -> Result<Taken> {
     let caller = security::current_user();
     let mut taken = Taken { keys: Vec::new(), tables: HashMap::new() };
     let mut depth = 0;
     while !found.is_empty() {
         depth += 1;
-        let mut fresh: BTreeMap<u32, Vec<Place>> = BTreeMap::new();
+        let mut fresh: BTreeMap<RelationId, Vec<Place>> = BTreeMap::new();
         for (key, places) in found {
             let new = taken.add(&key, places, depth, caller)?;
             fresh.entry(key.child).or_default().extend(new);
@@ -251,7 +254,13 @@ fn closure(d: &Deployment, mut found: Found) -> Result<Taken> {
                 let look = || {
                     let _by_index = by_index()?;
                     let args = [tids(gone.iter().copied())];
-                    referring(d, &key, &ddl::children::referred_at(&key), &args, Options::default())
+                    referring(
+                        member,
+                        &key,
+                        &ddl::children::referred_at(&key),
+                        &args,
+                        Options::default(),
+                    )
                 };
                 if look()?.is_empty() {
                     continue;
@@ -276,12 +285,12 @@ impl Taken {
         key: &Reference,
         places: Vec<Place>,
         depth: u32,
-        caller: u32,
+        caller: RoleId,
     ) -> Result<Vec<Place>> {
         if matches!(key.on_delete, 'a' | 'r') {
             // Nothing that the child's owner has agreed to by the foreign key.
             let _us = Identity::extension()?;
-            let args = [Arg::Oid(caller), Arg::Oid(key.child)];
+            let args = [Arg::oid(caller), Arg::oid(key.child)];
             if spi::one::<bool>(ddl::children::may_delete(), &args)? != Some(true) {
                 let name = key.child_name().plain();
                 return Err(Error::new(
@@ -317,7 +326,7 @@ impl Taken {
     }
 
     /// Writes down what the rows were.
-    fn keep(&self, d: &Deployment) -> Result<()> {
+    fn keep(&self, member: &Member) -> Result<()> {
         for leaving in self.tables.values() {
             let mut by_key: BTreeMap<(usize, bool), Vec<Place>> = BTreeMap::new();
             for (place, number) in &leaving.rows {
@@ -333,7 +342,7 @@ impl Taken {
                     "the row that it refers to by constraint {} was set aside: {what}",
                     plain(key.name.as_str())
                 );
-                keep(d, key, &why, places)?;
+                keep(member, key, &why, places)?;
             }
         }
         Ok(())
@@ -364,7 +373,7 @@ impl Taken {
                 leaving.write(&ddl::children::delete(&leaving.key.child_name()), places)?;
             }
             told.push(format!(
-                "set aside with the rows that they refer to: {} rows of {} deleted, {} without their reference now; see bg_misfits",
+                "set aside with the rows that they refer to: {} rows of {} deleted, {} without their reference now; see bg_misfits()",
                 leaving.rows.len(),
                 leaving.key.child_name().plain(),
                 leaving.staying().count()
@@ -398,18 +407,29 @@ impl Leaving {
 }
 
 /// Writes down the rows of a child at these places.
-fn keep(d: &Deployment, key: &Reference, why: &str, places: Vec<Place>) -> Result<()> {
-    let column = |name: &str| Column { name: name.to_owned(), type_oid: TEXT, collation: 100 };
-    let mut children = Work::new(CHILDREN, &[column(KEY_TEXT), column(ROW_TEXT)])?;
-    {
-        let _owner = Identity::table_owner(key.child_owner, &d.plan.session)?;
-        spi::fill(
-            &mut children,
-            &ddl::children::as_json(key),
-            &[tids(places)],
-            Options::default(),
-        )?;
+fn keep(member: &Member, key: &Reference, why: &str, places: Vec<Place>) -> Result<()> {
+    let column = |name: &str| Column {
+        name: name.to_owned(),
+        type_oid: TEXT,
+        collation: CollationId::new(100),
+    };
+    let empty = || Work::new(CHILDREN, &[column(KEY_TEXT), column(ROW_TEXT)]);
+    let show = |children: &mut Work, picture| {
+        xact::subtransaction(|| {
+            let _owner = Identity::table_owner(key.child_owner, &member.plan.session)?;
+            let sql = ddl::children::pictures(key, picture);
+            spi::fill(children, &sql, &[tids(places.clone())], Options::default())
+        })
+    };
+    let mut children = empty()?;
+    let mut shown = show(&mut children, Picture::Json);
+    for picture in [Picture::Text, Picture::Texts] {
+        if shown.as_ref().is_err_and(SubtransactionError::is_data_error) {
+            children = empty()?;
+            shown = show(&mut children, picture);
+        }
     }
+    shown.or_else(SubtransactionError::raise)?;
     let table = key.child_name().plain();
-    rejected_rows::keep_children(d.id, (&children, KEY_TEXT, ROW_TEXT), why, &table)
+    rejected_rows::keep_children(member.id, (&children, KEY_TEXT, ROW_TEXT), why, &table)
 }

@@ -15,7 +15,7 @@ pub(crate) struct Aside {
     pub(super) candidates: Candidates,
 }
 
-/// Rows that referred to misfits before the exchange.
+/// Rows that referred to misfits before the swap.
 pub(super) struct Candidates {
     /// Of other tables: the foreign key's child and columns, and places.
     pub(super) others: Vec<(Reference, Vec<Place>)>,

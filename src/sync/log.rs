@@ -2,21 +2,22 @@
 
 use crate::catalog;
 use crate::error::{Error, Result};
-use crate::model::deployment::Deployment;
+use crate::model::member::Member;
+use crate::oid::{BlockNumber, RelationId};
 use crate::pg::security::Identity;
 
 /// Size of the log in blocks.
-pub(super) fn blocks(deployment: &Deployment) -> Result<u32> {
-    let oid = oid(deployment)?;
+pub(super) fn blocks(member: &Member) -> Result<BlockNumber> {
+    let oid = oid(member)?;
     let _us = Identity::extension()?;
-    Ok(u32::try_from(catalog::existing_table(oid)?.blocks).unwrap_or(u32::MAX))
+    Ok(u32::try_from(catalog::blocks(oid)?).unwrap_or(u32::MAX))
 }
 
-/// OID of the log that is being written.
-pub(super) fn oid(deployment: &Deployment) -> Result<u32> {
+/// The log that is being written.
+pub(super) fn oid(member: &Member) -> Result<RelationId> {
     let _us = Identity::extension()?;
-    catalog::relation_oid(&deployment.log())?.ok_or_else(|| {
-        Error::state(format!("the change log {} is missing", deployment.log().plain()))
+    catalog::relation_oid(&member.log())?.ok_or_else(|| {
+        Error::state(format!("the change log {} is missing", member.log().plain()))
             .hint("Writes may be lost to the copy: run SELECT bg_abort(table) and begin again.")
     })
 }

@@ -8,13 +8,14 @@
 
 use std::collections::HashMap;
 
+use crate::ddl::picture::Picture;
 use crate::ddl::rows::Rows;
 use crate::error::Result;
-use crate::model::deployment::Deployment;
+use crate::model::member::Member;
 use crate::pg::lookup::Planned;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Options};
-use crate::pg::xact;
+use crate::pg::xact::{self, SubtransactionError};
 use crate::state::change_log::{self, Entry};
 use crate::state::rejected_rows::{self, Rejected};
 use crate::sync::apply::{self, Failed};
@@ -23,7 +24,7 @@ use crate::sync::log;
 
 /// Writes down what failed, and forgets misfits of the batch that did not fail again.
 pub(super) fn record(
-    deployment: &Deployment,
+    member: &Member,
     rows: &Rows<'_>,
     batch: &Batch,
     failed: Vec<Failed<'_>>,
@@ -31,26 +32,21 @@ pub(super) fn record(
     let mut known: HashMap<usize, &Marked> = batch.misfits.iter().map(|m| (m.key, m)).collect();
     for one in failed {
         match known.remove(&one.item.id) {
-            Some(marked) => update(deployment, rows, marked, &one)?,
-            None => add(deployment, rows, &one)?,
+            Some(marked) => update(member, rows, marked, &one)?,
+            None => add(member, rows, &one)?,
         }
     }
     for marked in known.into_values() {
-        remove(deployment, marked)?;
+        remove(member, marked)?;
     }
     Ok(())
 }
 
-fn update(
-    deployment: &Deployment,
-    rows: &Rows<'_>,
-    marked: &Marked,
-    failed: &Failed<'_>,
-) -> Result<()> {
-    let (_, row) = describe(deployment, rows, failed);
+fn update(member: &Member, rows: &Rows<'_>, marked: &Marked, failed: &Failed<'_>) -> Result<()> {
+    let (_, row) = describe(member, rows, failed)?;
     if marked.old != failed.stays.map(|item| item.id) {
-        batch::forget(deployment, &[marked.place])?;
-        mark(deployment, marked.id, failed)?;
+        batch::forget(member, &[marked.place])?;
+        mark(member, marked.id, failed)?;
     }
     rejected_rows::update(
         marked.id,
@@ -58,39 +54,47 @@ fn update(
     )
 }
 
-fn remove(deployment: &Deployment, marked: &Marked) -> Result<()> {
+fn remove(member: &Member, marked: &Marked) -> Result<()> {
     rejected_rows::remove(marked.id)?;
-    batch::forget(deployment, &[marked.place])
+    batch::forget(member, &[marked.place])
 }
 
 /// Keeps its key in the log.
-fn mark(deployment: &Deployment, id: i64, failed: &Failed<'_>) -> Result<()> {
-    let log = log::oid(deployment)?;
+fn mark(member: &Member, id: i64, failed: &Failed<'_>) -> Result<()> {
+    let log = log::oid(member)?;
     let (key, old) = (&failed.item.key, failed.stays.map(|item| item.key.as_slice()));
     change_log::append_entry(log, &Entry { operation: b'M', order: id, key, old })
 }
 
-fn add(deployment: &Deployment, rows: &Rows<'_>, failed: &Failed<'_>) -> Result<()> {
-    let (key, row) = describe(deployment, rows, failed);
+fn add(member: &Member, rows: &Rows<'_>, failed: &Failed<'_>) -> Result<()> {
+    let (key, row) = describe(member, rows, failed)?;
     let rejected = Rejected { key: key.as_deref(), row: row.as_deref(), error: &failed.error };
-    let id = rejected_rows::insert(deployment, &rejected)?;
-    mark(deployment, id, failed)
+    let id = rejected_rows::insert(member, &rejected)?;
+    mark(member, id, failed)
 }
 
-/// The key and green's row as JSON, where the types allow it.
+/// The key and green's row as JSON, as far as the types allow it.
 fn describe(
-    deployment: &Deployment,
+    member: &Member,
     rows: &Rows<'_>,
     failed: &Failed<'_>,
-) -> (Option<String>, Option<String>) {
-    let described = xact::subtransaction(|| {
-        let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
-        let _planned = Planned::by_key(&deployment.keyed())?;
-        let work = apply::work_of(rows, &[failed.item])?;
-        let options = Options { work: &[&work], ..Default::default() };
-        spi::with_rows(&rows.describe(), &[], options, |found, _| {
-            Ok(if found.is_empty() { (None, None) } else { (found.get(0, 1), found.get(0, 2)) })
+) -> Result<(Option<String>, Option<String>)> {
+    let described = |picture| {
+        xact::subtransaction(|| {
+            let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
+            let _planned = Planned::by_key(&member.keyed())?;
+            let work = apply::work_of(rows, &[failed.item])?;
+            let options = Options { work: &[&work], ..Default::default() };
+            spi::with_rows(&rows.describe(picture), &[], options, |found, _| {
+                Ok(if found.is_empty() { (None, None) } else { (found.get(0, 1), found.get(0, 2)) })
+            })
         })
-    });
-    described.unwrap_or((None, None))
+    };
+    for picture in Picture::ALL {
+        match described(picture) {
+            Err(caught) if caught.may_be_a_rows() => {}
+            said => return said.or_else(SubtransactionError::raise),
+        }
+    }
+    Ok((None, None))
 }

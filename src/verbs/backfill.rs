@@ -9,7 +9,8 @@ use crate::model::settings::Settings;
 use crate::pg::clock;
 use crate::pg::xact;
 use crate::runner::begin;
-use crate::runner::step::next;
+use crate::runner::session;
+use crate::runner::step::{Commit, next};
 use crate::runner::throttle::Throttle;
 use crate::state::store;
 
@@ -18,25 +19,30 @@ use crate::state::store;
 pub(crate) fn backfill(id: i64, settings: &Settings, time: Duration) -> Result<Phase> {
     let until = Instant::now() + time;
     let mut d = begin::begin(id)?;
+    session::forget_dead(&mut d)?;
     let mut throttle = Throttle::begin();
-    d.progress.copy_mark = None;
+    d.members_mut().for_each(|member| member.progress.copy_mark = None);
     loop {
-        if d.paused || !d.phase.is_open() {
-            return Ok(d.phase);
+        if d.is_paused() || !d.is_open() {
+            return Ok(d.phase());
         }
         let obstacle = throttle.obstacle(settings)?;
-        // What a run waits for is for the run to say.
-        if d.progress.runner.is_none() && d.progress.waiting.is_some() | obstacle.is_some() {
-            d.progress.waiting = obstacle.as_ref().map(|o| (o.why.clone(), clock::now()));
-            store::save(&d)?;
+        let waiting = obstacle.as_ref().map(|o| (o.why.clone(), clock::now()));
+        for member in d.members_mut() {
+            // What a run waits for is for the run to say.
+            let p = &mut member.progress;
+            if p.runner.is_none() && p.waiting.is_some() | waiting.is_some() {
+                p.waiting = waiting.clone();
+                store::save(member)?;
+            }
         }
         if obstacle.is_some() {
-            return Ok(d.phase);
+            return Ok(d.phase());
         }
-        let batch = xact::with_memory(|| next(&mut d, settings, Hold::Alone))?;
-        let idle = batch.in_step && matches!(d.phase, Phase::Ready | Phase::Swapped);
-        if idle || !d.phase.is_open() || Instant::now() >= until {
-            return Ok(d.phase);
+        let batch = xact::with_memory(|| next(&mut d, settings, Hold::Alone, Commit::ByCaller))?;
+        let idle = batch.in_step && matches!(d.phase(), Phase::Ready | Phase::Swapped);
+        if idle || !d.is_open() || Instant::now() >= until {
+            return Ok(d.phase());
         }
         xact::check_for_interrupts();
     }

@@ -1,6 +1,6 @@
 //! bg_check: the checks, and a dry run of bg_prepare that is rolled back.
 
-use crate::blueprint::build::{self, Request};
+use crate::blueprint::build::{self, Order, Request};
 use crate::blueprint::oid_kept;
 use crate::blueprint::preflight::facts;
 use crate::catalog;
@@ -11,8 +11,8 @@ use crate::guard::access;
 use crate::guard::gone;
 use crate::guard::intrusion;
 use crate::heap::generated;
-use crate::model::deployment::Deployment;
 use crate::model::finding::Finding;
+use crate::model::member::Member;
 use crate::model::settings::Settings;
 use crate::pg::parse;
 use crate::pg::security::Identity;
@@ -31,7 +31,7 @@ pub(crate) fn check(request: &Request, settings: &Settings) -> Result<Vec<Findin
     };
     let name = table.qualified().plain();
     access::require_owner(request.caller, table.owner, &name)?;
-    let known = match store::find(table.oid)?.filter(|d| d.phase.is_open()) {
+    let known = match store::find(table.oid)?.filter(|member| member.phase.is_open()) {
         None => store::open_by_name(&table.qualified())?,
         known => known,
     };
@@ -60,32 +60,32 @@ pub(crate) fn check(request: &Request, settings: &Settings) -> Result<Vec<Findin
         return Ok(findings);
     }
     findings.extend(oid_kept::findings(table.oid)?);
-    // An Err rolls the subtransaction back, so that nothing of the trial stays.
     let witness = Witness::stand();
-    let trial: std::result::Result<(), _> = xact::subtransaction(|| {
-        let d = build::build(&table, request, &changes, &blue, 0, settings)?;
-        findings.extend(about_mapping(&d));
-        try_first_block(&d)?;
+    let trial = xact::trial(|| {
+        let member = build::build(
+            &Order { table: &table, request, changes: &changes, blue: &blue, id: 0 },
+            settings,
+        )?;
+        findings.extend(about_mapping(&member));
+        try_first_block(&member)?;
         {
             let _us = Identity::extension()?;
-            build::make_logs(&d, &table)?;
+            build::make_logs(&member, &table)?;
         }
-        Err(crate::error::Error::internal(ROLLED_BACK))
+        Ok(())
     });
-    if let Err(caught) = trial
-        && caught.error.message != ROLLED_BACK
-    {
+    if let Err(caught) = trial {
         let error = intrusion::blame_caught(caught.error, &witness);
-        findings.push(as_finding(&name, xact::Caught { error })?);
+        findings.push(as_finding(&name, xact::SubtransactionError { error })?);
     }
     Ok(findings)
 }
 
 /// Expressions that may give another value the next time, and columns whose values end with a
 /// hand-made target.
-fn about_mapping(d: &Deployment) -> Vec<Finding> {
+fn about_mapping(member: &Member) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (way, mapping) in [("forward", &d.plan.forward), ("reverse", &d.plan.reverse)] {
+    for (way, mapping) in [("forward", &member.plan.forward), ("reverse", &member.plan.reverse)] {
         for column in mapping.columns.iter().filter(|c| c.volatile) {
             let name = crate::ident::plain(column.column.as_str());
             found.push(Finding::warning(
@@ -99,16 +99,16 @@ fn about_mapping(d: &Deployment) -> Vec<Finding> {
             ));
         }
     }
-    if d.plan.forward.from_key.deferrable {
+    if member.plan.forward.from_key.deferrable {
         found.push(Finding::warning(
             "deferrable_key",
-            &d.plan.forward.from_key.index,
+            &member.plan.forward.from_key.index,
             "rows are followed by a deferrable key: columns that only one table has may be reset by an update of the key",
             "Give another unique key with key => ARRAY['column'], or make this one NOT DEFERRABLE.",
         ));
     }
-    if d.plan.target.is_some() {
-        for column in &d.plan.reverse.side_only {
+    if member.plan.target.is_some() {
+        for column in &member.plan.reverse.side_only {
             let name = crate::ident::plain(column.as_str());
             found.push(Finding::warning(
                 "dropped_column",
@@ -123,11 +123,11 @@ fn about_mapping(d: &Deployment) -> Vec<Finding> {
 
 /// Runs the mapping over the first block as the copy will. Rows that do not fit are for the copy to
 /// tell; an expression that cannot run at all is told here.
-fn try_first_block(d: &Deployment) -> Result<()> {
-    let blue = d.blue_name();
-    let rows = Rows { mapping: &d.plan.forward, from: &d.source, to: &blue };
-    let tried = generated::written(d.shadow, &d.plan.forward.stored(), || {
-        let _owner = Identity::table_owner(d.owner, &d.plan.session)?;
+fn try_first_block(member: &Member) -> Result<()> {
+    let blue = member.blue_name();
+    let rows = Rows { mapping: &member.plan.forward, from: &member.source, to: &blue };
+    let tried = generated::written(member.shadow.root, &member.plan.forward.stored(), || {
+        let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
         spi::run(&rows.copy(0, 1), &[])
     });
     match tried {
@@ -136,10 +136,8 @@ fn try_first_block(d: &Deployment) -> Result<()> {
     }
 }
 
-const ROLLED_BACK: &str = "the trial of bg_check was rolled back";
-
 /// An error of the trial as a row; what is not about the request goes on failing.
-fn as_finding(name: &str, caught: xact::Caught) -> Result<Finding> {
+fn as_finding(name: &str, caught: xact::SubtransactionError) -> Result<Finding> {
     let state = xact::sqlstate(caught.error.code);
     if matches!(&state[..2], "57" | "53" | "58" | "XX" | "25") {
         return caught.raise();

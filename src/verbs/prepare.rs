@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use pgrx::PgSqlErrorCode;
 
-use crate::blueprint::build::{Request, build, definition, make_logs};
+use crate::blueprint::build::{Order, Request, build, definition, make_logs};
 use crate::blueprint::preflight::facts;
 use crate::capture;
 use crate::catalog::{self, Table, event_trigger};
@@ -15,9 +15,10 @@ use crate::guard::access;
 use crate::guard::fingerprint;
 use crate::guard::lock as guard_lock;
 use crate::model::changes::Change;
-use crate::model::deployment::Deployment;
 use crate::model::hold::Hold;
+use crate::model::member::Member;
 use crate::model::settings::Settings;
+use crate::oid::RoleId;
 use crate::pg::lock::{self, Mode};
 use crate::pg::parse;
 use crate::pg::relation;
@@ -44,25 +45,15 @@ pub(crate) fn prepare(
     access::require_owner(request.caller, table.owner, &table.qualified().plain())?;
     let ended = end_what_is_gone(&table, request.caller, settings)?;
     name_target(&mut request)?;
-    if let Some(known) = store::find(request.source)?.filter(|d| d.phase.is_open()) {
+    let open = || Ok(store::find(request.source)?.filter(|member| member.phase.is_open()));
+    if let Some(known) = open()? {
         return again(&known, &table, request, settings);
     }
     if let Some(other) = store::open_by_name(&table.qualified())? {
         return Err(same_name(&other));
     }
-    if !state_lock::deployment(
-        guard_lock::prepare_class()?,
-        request.source.into(),
-        Hold::Alone,
-        settings.retry_for,
-    )? {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
-            format!("another transaction is preparing {}", table.qualified().plain()),
-        )
-        .hint("Wait until it commits, then call again."));
-    }
-    if let Some(known) = store::find(request.source)?.filter(|d| d.phase.is_open()) {
+    lock_against_others(&table, settings)?;
+    if let Some(known) = open()? {
         return again(&known, &table, request, settings);
     }
     let changes = parse::parse_changes(&request.arguments.changes)?;
@@ -74,49 +65,59 @@ pub(crate) fn prepare(
     // table has to be as it was.
     let before = definition(table.oid)?;
     let id = store::next_id()?;
-    let mut deployment = build(&table, &request, &changes, &blue, id, settings)?;
+    let member = build(
+        &Order { table: &table, request: &request, changes: &changes, blue: &blue, id },
+        settings,
+    )?;
     failpoint::reach("prepare_built");
     lock_green(&table, settings)?;
     relation::check_not_in_use(table.oid, "bg_prepare")?;
     require_unchanged(&table, &difference::differences(&before, &definition(table.oid)?))?;
     {
         let _us = Identity::extension()?;
-        make_logs(&deployment, &table)?;
-        capture::install(&deployment)?;
+        make_logs(&member, &table)?;
+        capture::install(&member)?;
     }
     failpoint::reach("prepare_captured");
-    store::insert(&deployment)?;
-    fingerprint::take_fingerprints(&mut deployment, &Step::Captured)?;
+    let mut member = store::insert(member)?;
+    fingerprint::take_fingerprints(&mut member, &Step::Captured)?;
     // CREATE VIEW and CREATE FUNCTION do not conflict with our lock: find what was created meanwhile.
-    let mut changed = difference::differences(&before, &deployment.fingerprint_origin);
+    let mut changed = difference::differences(&before, &member.fingerprint_origin);
     changed.retain(|part| !part.starts_with("capture trigger "));
     require_unchanged(&table, &changed)?;
-    store::record(
-        &deployment,
-        &store::Step {
-            name: "prepare",
-            seconds: began.elapsed().as_secs_f64(),
-            count: None,
-            detail: Some(deployment.arguments.changes.clone()).filter(|c| !c.is_empty()),
-            error: None,
-        },
-    )?;
+    let seconds = began.elapsed().as_secs_f64();
+    let detail = Some(member.arguments.changes.clone()).filter(|c| !c.is_empty());
+    let step = store::Step { name: "prepare", seconds, count: None, detail, error: None };
+    store::record(&member, &step)?;
     failpoint::reach("prepare_recorded");
-    Ok((deployment.phase.to_string(), ended))
+    Ok((member.phase.to_string(), ended))
+}
+
+/// One transaction at a time prepares a table.
+fn lock_against_others(table: &Table, settings: &Settings) -> Result<()> {
+    let class = guard_lock::prepare_class()?;
+    if state_lock::deployment(class, table.oid.into(), Hold::Alone, settings.retry_for)? {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        format!("another transaction is preparing {}", table.qualified().plain()),
+    )
+    .hint("Wait until it commits, then call again."))
 }
 
 /// Ends a deployment of the table whose offline table is gone, or one of a dropped table of its name. What
 /// came of it, where there was one.
-fn end_what_is_gone(table: &Table, caller: u32, settings: &Settings) -> Result<Option<String>> {
-    let known = match store::find(table.oid)?.filter(|d| d.phase.is_open()) {
-        Some(known) => Some(known).filter(|d| d.green() == table.oid),
+fn end_what_is_gone(table: &Table, caller: RoleId, settings: &Settings) -> Result<Option<String>> {
+    let known = match store::find(table.oid)?.filter(|member| member.phase.is_open()) {
+        Some(known) => Some(known).filter(|member| member.green() == table.oid),
         None => store::open_by_name(&table.qualified())?,
     };
     known.map_or(Ok(None), |known| make_way::make_way(&known, caller, settings))
 }
 
 /// Another table has this one's name in a deployment that is open: it came with a dump, or was renamed.
-fn same_name(other: &Deployment) -> Error {
+fn same_name(other: &Member) -> Error {
     if other.restored {
         return restored::refusal(other);
     }
@@ -153,20 +154,21 @@ fn require_unchanged(table: &Table, changed: &[String]) -> Result<()> {
 /// The same call again says so, and brings blue up to date where green's definition changed; another
 /// one names the difference. Where the deployment was ended meanwhile, the call begins a new one.
 fn again(
-    known: &Deployment,
+    known: &Member,
     table: &Table,
     request: Request,
     settings: &Settings,
 ) -> Result<(String, Option<String>)> {
     let name = known.source.plain();
     if known.arguments == request.arguments {
-        let mut known = guard_lock::lock(known.id)?;
+        let mut d = guard_lock::lock(known.id)?;
+        let known = d.first_mut();
         if !known.phase.is_open() {
             return prepare(request, settings);
         }
         let changes = parse::parse_changes(&request.arguments.changes)?;
         if table.oid == known.green()
-            && let Some(what) = update::update(&mut known, table, &request, &changes, settings)?
+            && let Some(what) = update::update(known, table, &request, &changes, settings)?
         {
             let notice = format!(
                 "{name}: brought the offline table up to date ({what}); CALL bg_run(table) completes it"
@@ -211,9 +213,10 @@ fn name_target(request: &mut Request) -> Result<()> {
     }
     let _us = Identity::extension()?;
     // After prepare the target is blue, under another name.
-    let known = store::find(oid)?.filter(|d| d.phase.is_open() && d.shadow == oid);
+    let known =
+        store::find(oid)?.filter(|member| member.phase.is_open() && member.shadow.root == oid);
     request.arguments.target = match known {
-        Some(deployment) => deployment.plan.target,
+        Some(member) => member.plan.target,
         None => Some(catalog::existing_table(oid)?.qualified()),
     };
     Ok(())

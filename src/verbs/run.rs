@@ -5,20 +5,21 @@ use std::time::{Duration, Instant};
 use pgrx::PgSqlErrorCode;
 
 use crate::error::{Error, Result};
+use crate::guard::access;
 use crate::model::deployment::Deployment;
 use crate::model::phase::{Event, Phase};
-use crate::model::pressure::Obstacle;
+use crate::model::server_load::ThrottleReason;
 use crate::model::settings::Settings;
 use crate::pg::clock;
 use crate::pg::xact::{self, Procedure};
 use crate::runner::dependents;
-use crate::runner::session::Flush;
+use crate::runner::session::Durability;
 use crate::runner::session::NOTICE_EVERY;
 use crate::runner::session::Session;
-use crate::runner::step;
+use crate::runner::step::{self, Commit};
 use crate::runner::throttle::LOOK_EVERY;
 use crate::runner::throttle::Throttle;
-use crate::runner::worker_pool::Crew;
+use crate::runner::worker_pool::WorkerPool;
 use crate::state::store;
 use crate::verbs::finish;
 use crate::verbs::status;
@@ -27,9 +28,9 @@ use crate::verbs::swap::Misfits;
 use crate::verbs::verify::Verification;
 
 /// How long a session that has nothing to copy lets its workers go on before it looks again.
-const OTHERS: Duration = Duration::from_millis(10);
+const WORKER_POLL: Duration = Duration::from_millis(10);
 /// The same where they take long.
-const MOST_IDLE: Duration = Duration::from_millis(100);
+const MAX_IDLE: Duration = Duration::from_millis(100);
 /// How long changes are brought in, with rests in between, until the client is told why it takes long; and
 /// how often it is told.
 const LONG_CHASE: Duration = Duration::from_secs(10);
@@ -43,6 +44,8 @@ pub(crate) enum Until {
     Ready,
     /// The new table is live.
     Swapped,
+    /// The old table is live again.
+    Reverted,
     /// The old table is gone.
     Finished,
 }
@@ -53,9 +56,10 @@ impl Until {
         match text {
             "ready" => Ok(Self::Ready),
             "swapped" => Ok(Self::Swapped),
+            "reverted" => Ok(Self::Reverted),
             "finished" => Ok(Self::Finished),
             other => Err(Error::argument(format!("until cannot be '{other}'"))
-                .hint("Use 'ready', 'swapped' or 'finished'.")),
+                .hint("Use 'ready', 'swapped', 'reverted' or 'finished'.")),
         }
     }
 }
@@ -70,12 +74,13 @@ pub(crate) fn run(
 ) -> Result<Phase> {
     let mut runner = Runner {
         session: Session::new(procedure, id, settings, &notice),
-        crew: Crew::default(),
+        crew: WorkerPool::default(),
         throttle: Throttle::begin(),
         alone: false,
-        idle: OTHERS,
+        idle: WORKER_POLL,
         phase: Phase::Prepared,
         waiting: None,
+        line: String::new(),
         chases: None,
     };
     runner.session.claim()?;
@@ -88,7 +93,7 @@ pub(crate) fn run(
 struct Runner<'a> {
     session: Session<'a>,
     /// Workers that copy and build indexes with the session.
-    crew: Crew,
+    crew: WorkerPool,
     throttle: Throttle,
     /// The next batch must be done without the workers.
     alone: bool,
@@ -98,12 +103,17 @@ struct Runner<'a> {
     phase: Phase,
     /// What the deployment's status says that it waits for, by its kind.
     waiting: Option<String>,
+    /// The last line about its progress.
+    line: String,
     /// Start of the current catch-up; reset after each warning.
     chases: Option<Instant>,
 }
 
 impl Runner<'_> {
     fn drive(&mut self, until: Until) -> Result<Phase> {
+        if until == Until::Reverted {
+            self.require_swapped()?;
+        }
         let (mut phase, mut in_step);
         loop {
             (phase, in_step) = self.batch()?;
@@ -115,25 +125,42 @@ impl Runner<'_> {
             return Err(Error::state("the deployment was aborted")
                 .hint("Begin a new one with SELECT bg_prepare(table, changes)."));
         }
-        if phase == Phase::Ready && until != Until::Ready {
+        if phase == Phase::Ready && matches!(until, Until::Swapped | Until::Finished) {
             if self.session.settings().verify_before_swap {
                 self.verify()?;
             }
-            phase = self.swap()?;
+            phase = self.swap(Event::Swapped)?;
+        } else if phase == Phase::Swapped && until == Until::Reverted {
+            phase = self.swap(Event::Reverted)?;
         }
         // Foreign keys that a swap or a revert has left NOT VALID.
         while let Some(what) =
-            self.session.transaction(Flush::Now, |d, _| dependents::validate_next(d))?
+            self.session.transaction(Durability::Session, |d, _| dependents::validate_next_of(d))?
         {
             self.session.notice(&format!("validated {what}"));
         }
         if phase == Phase::Swapped && until == Until::Finished {
-            phase = self.session.transaction(Flush::Now, |d, settings| {
+            phase = self.session.transaction(Durability::Session, |d, settings| {
                 let _said = finish::finish(d, settings)?;
-                Ok(d.phase)
+                Ok(d.phase())
             })?;
         }
         Ok(phase)
+    }
+
+    /// Refuses a revert before the swap: a table that is still copied would be copied to its end first.
+    fn require_swapped(&mut self) -> Result<()> {
+        let ready = self.session.transaction(Durability::Async, |d, _| {
+            let ready = d.phase() == Phase::Ready;
+            if !ready {
+                access::next_phase(d.first(), Event::Reverted)?;
+            }
+            Ok(ready.then(|| d.first().source.plain()))
+        })?;
+        if let Some(table) = ready {
+            self.session.notice(&format!("{table} is not swapped: the old table is live already"));
+        }
+        Ok(())
     }
 
     /// One batch, and the rest after it; whether blue is in step now.
@@ -143,52 +170,56 @@ impl Runner<'_> {
         if self.alone && !self.crew.is_empty() {
             // They end when nothing is left that they can do.
             self.session.tell_if_due(|| "waiting for the background workers to end their work");
-            self.session.sleep(OTHERS)?;
+            self.session.sleep(WORKER_POLL)?;
             return Ok((self.phase, false));
         }
         let hold = self.crew.hold();
-        let (mut d, batch) = self.session.transaction_as(hold, Flush::Later, |d, settings| {
+        let (d, batch) = self.session.transaction_as(hold, Durability::Async, |d, settings| {
             // What is over waits for nobody.
-            let waits = d.paused && d.phase.is_open();
-            let batch = if waits { None } else { Some(step::next(d, settings, hold)?) };
-            Ok((d.clone(), batch))
+            let waits = d.is_paused() && d.is_open();
+            let batch =
+                if waits { None } else { Some(step::next(d, settings, hold, Commit::AtOnce)?) };
+            Ok((d.read(), batch))
         })?;
         let Some(batch) = batch else {
             self.wait_for(Some(paused()))?;
-            return Ok((d.phase, false));
+            return Ok((d.phase(), false));
         };
         self.wait_for(None)?;
-        self.session.tell_if_due(|| status::progress_line(&d));
+        self.line = status::progress_lines(&d, batch.in_step);
+        self.session.tell_if_due(|| &self.line);
         self.tell_of_chase(&d, batch.in_step);
         self.alone = batch.alone;
         if batch.throttled && batch.worked {
             self.rest(began.elapsed())?;
         } else if !batch.worked && !batch.in_step && !batch.alone {
             self.session.sleep(self.idle)?;
-            self.idle = (self.idle * 2).min(MOST_IDLE);
+            self.idle = (self.idle * 2).min(MAX_IDLE);
         }
         if batch.worked {
-            self.idle = OTHERS;
+            self.idle = WORKER_POLL;
         }
-        if d.phase == Phase::Indexing && d.progress.purged && !d.progress.vacuumed {
-            self.crew.vacuum(&mut self.session)?;
-            d.progress.vacuumed = true;
+        for member in d.members() {
+            let p = &member.progress;
+            if member.phase == Phase::Indexing && p.purged && !p.vacuumed {
+                self.crew.vacuum(&mut self.session, member.id)?;
+            }
         }
-        if d.phase != self.phase {
+        if d.phase() != self.phase {
             self.crew.begin_phase();
         }
         if !self.alone {
             self.crew.start(&mut self.session, &d)?;
         }
-        self.phase = d.phase;
-        Ok((d.phase, batch.in_step || !d.phase.is_open()))
+        self.phase = d.phase();
+        Ok((self.phase, batch.in_step || !d.is_open()))
     }
 
     /// Tells when writers may be faster than a sync that rests.
     fn tell_of_chase(&mut self, d: &Deployment, in_step: bool) {
         let settings = self.session.settings();
         let rests = settings.nice > 0.0 || settings.max_wal_rate > 0;
-        if !rests || !step::syncs(d) || in_step {
+        if !rests || !d.members().any(step::syncs) || in_step {
             self.chases = None;
             return;
         }
@@ -214,7 +245,8 @@ impl Runner<'_> {
                 if !self.is_wanted()? {
                     return Ok(());
                 }
-                self.session.tell("resting, as bluegreen.nice and bluegreen.max_wal_rate ask for");
+                let why = "resting as bluegreen.nice and bluegreen.max_wal_rate ask for";
+                self.session.tell(&format!("{} ({why})", self.line));
             }
         }
         while let Some(obstacle) = self.session.look(|| self.throttle.obstacle(settings))? {
@@ -231,19 +263,21 @@ impl Runner<'_> {
     /// Whether the deployment is neither paused nor over.
     fn is_wanted(&self) -> Result<bool> {
         let id = self.session.id();
-        let d = self.session.look(|| store::load(id))?;
+        let d = self.session.look(|| store::read(id))?;
         self.session.commit();
-        Ok(!d.paused && d.phase.is_open())
+        Ok(!d.is_paused() && d.is_open())
     }
 
     /// Sleeps briefly and publishes the throttle's reason in bg_status; None clears it.
-    fn wait_for(&mut self, obstacle: Option<Obstacle>) -> Result<()> {
+    fn wait_for(&mut self, obstacle: Option<ThrottleReason>) -> Result<()> {
         let what = obstacle.as_ref().map(|o| &o.what);
         if self.waiting.as_ref() != what {
             let waiting = obstacle.as_ref().map(|o| (o.why.clone(), clock::now()));
-            self.session.transaction_as(self.crew.hold(), Flush::Later, |d, _| {
-                d.progress.waiting = waiting;
-                store::save(d)
+            self.session.transaction_as(self.crew.hold(), Durability::Async, |d, _| {
+                d.members_mut().try_for_each(|member| {
+                    member.progress.waiting = waiting.clone();
+                    store::save(member)
+                })
             })?;
         }
         if let Some(obstacle) = &obstacle {
@@ -258,14 +292,14 @@ impl Runner<'_> {
     /// then, so that the log does not grow meanwhile.
     fn verify(&mut self) -> Result<()> {
         let mut verification =
-            self.session.transaction(Flush::Later, |d, _| Verification::begin(d))?;
+            self.session.transaction(Durability::Async, |d, _| Verification::begin(&d.read()))?;
         let mut synced = Instant::now();
         loop {
             let began = Instant::now();
-            let done = self.session.transaction(Flush::Later, |d, settings| {
-                let over = d.phase != Phase::Ready;
-                let waits = d.paused && !over;
-                Ok(if waits { None } else { Some(over || verification.step(d, settings)?) })
+            let done = self.session.transaction(Durability::Async, |d, settings| {
+                let over = d.phase() != Phase::Ready;
+                let waits = d.is_paused() && !over;
+                Ok(if waits { None } else { Some(over || verification.step(&d.read(), settings)?) })
             })?;
             match done {
                 None => self.wait_for(Some(paused()))?,
@@ -280,26 +314,31 @@ impl Runner<'_> {
                 synced = Instant::now();
             }
         }
-        self.session.transaction(Flush::Now, |d, _| verification.verdict(d))
+        self.session.transaction(Durability::Session, |d, _| verification.verdict(&d.read()))
     }
 
-    /// Syncs and tries, each committed by itself, until the swap is made or the time is over.
-    fn swap(&mut self) -> Result<Phase> {
+    /// Syncs and tries, each committed by itself, until the swap, or its revert, is made or the time is over.
+    fn swap(&mut self, event: Event) -> Result<Phase> {
+        let (name, from) = match event {
+            Event::Reverted => ("revert", Phase::Swapped),
+            _ => ("swap", Phase::Ready),
+        };
         let until = Instant::now() + self.session.settings().retry_for;
-        let foretold = self.session.transaction(Flush::Later, |d, _| swap::notice(d))?;
+        let foretold =
+            self.session.transaction(Durability::Async, |d, _| swap::notice(&d.read()))?;
         loop {
             let quick = Settings {
                 retry_for: self.session.settings().retry_for.min(Duration::from_secs(2)),
                 ..self.session.settings().clone()
             };
             let last = Instant::now() + quick.retry_for >= until;
-            let tried = self.session.transaction(Flush::Now, |d, _| {
-                if d.phase != Phase::Ready {
-                    return Ok(Ok(d.phase));
+            let tried = self.session.transaction(Durability::Session, |d, _| {
+                if d.phase() != from {
+                    return Ok(Ok(d.phase()));
                 }
                 let tried = xact::subtransaction(|| {
-                    swap::swap(d, &quick, Event::Swapped, Misfits::Refuse, false)?;
-                    Ok(d.phase)
+                    swap::swap(d, &quick, event, Misfits::Refuse, false)?;
+                    Ok(d.phase())
                 });
                 match tried {
                     Ok(phase) => Ok(Ok(phase)),
@@ -314,7 +353,9 @@ impl Runner<'_> {
                     }
                     return Ok(phase);
                 }
-                Err(why) => self.session.notice(&format!("swap: {}; trying again", why.message)),
+                Err(why) => {
+                    self.session.notice(&format!("{name}: {}; trying again", why.message));
+                }
             }
             while !self.batch()?.1 {}
         }
@@ -322,8 +363,8 @@ impl Runner<'_> {
 }
 
 /// A pause by bg_pause.
-fn paused() -> Obstacle {
-    Obstacle { what: "pause".to_owned(), why: "bg_resume".to_owned() }
+fn paused() -> ThrottleReason {
+    ThrottleReason { what: "pause".to_owned(), why: "bg_resume".to_owned() }
 }
 
 /// Errors of a swap that another committed sync, or a moment's wait, may cure.

@@ -13,7 +13,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::backfill::index;
-use crate::blueprint::build::{self, Request};
+use crate::blueprint::build::{self, Order, Request};
 use crate::catalog::{self, Table};
 use crate::ddl::{self, rights};
 use crate::dependent;
@@ -22,16 +22,18 @@ use crate::failpoint;
 use crate::guard::fingerprint;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::changes::Change;
-use crate::model::deployment::{Deployment, Plan, RecordedIndex};
+use crate::model::member::Member;
 use crate::model::phase::{self, Event, Phase};
+use crate::model::plan::{Plan, RecordedIndex};
 use crate::model::settings::Settings;
 use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
-use crate::pg::{acl, relation, spi, xact};
+use crate::pg::xact::{self, SubtransactionError};
+use crate::pg::{acl, relation, spi};
 use crate::plan::difference;
 use crate::plan::intrusion::Step;
 use crate::shadow::remove;
-use crate::state::store;
+use crate::state::store::{self, LockedMember};
 
 /// Parts of a definition that blue can follow without a new copy.
 const FOLLOWED: &[&str] = &[
@@ -56,7 +58,7 @@ const FOLLOWED_BACK: &[&str] = &["grants", "comment ", "index "];
 
 /// Brings blue up to date with green's definition; what was different, or None.
 pub(crate) fn update(
-    d: &mut Deployment,
+    member: &mut LockedMember,
     table: &Table,
     request: &Request,
     changes: &[Change],
@@ -65,49 +67,49 @@ pub(crate) fn update(
     // Seen before anything is made: what comes later is for the next call.
     let seen = {
         let _us = Identity::extension()?;
-        catalog::fingerprint(d.green())?
+        catalog::fingerprint(member.green())?
     };
-    let found = fingerprint::differences(d, d.green_side())?;
+    let found = fingerprint::differences(member, member.green_side())?;
     if found.is_empty() {
         return Ok(None);
     }
-    fingerprint::check_definition(d, d.blue_side())?;
+    fingerprint::check_definition(member, member.blue_side())?;
     let began = Instant::now();
     let what = found.join("; ");
     let followed = |part: &String| FOLLOWED.iter().any(|known| part.starts_with(known));
     if difference::capture_is_broken(&found) || !found.iter().all(followed) {
-        fingerprint::check_definitions(d)?;
+        fingerprint::check_definitions(member)?;
     }
-    if d.phase == Phase::Swapped {
+    if member.phase == Phase::Swapped {
         if found.iter().all(|part| FOLLOWED_BACK.iter().any(|known| part.starts_with(known)))
-            && follow_back(d, table, &found, settings)?
+            && follow_back(member, table, &found, settings)?
         {
             failpoint::reach("update_followed_back");
-            fingerprint::take_seen(d, seen, &Step::Followed)?;
-            record(d, began, &what)?;
+            fingerprint::take_seen(member, seen, &Step::Followed)?;
+            record(member, began, &what)?;
             return Ok(Some(what));
         }
         return Err(Error::state(format!(
             "the definition of {} changed since the swap: {what}",
-            d.source.plain()
+            member.source.plain()
         ))
         .hint("Undo that change to be able to revert, or keep the new table with SELECT bg_finish(table)."));
     }
-    let (fresh, definition) = made_now(d, table, request, changes, settings)?;
+    let (fresh, definition) = made_now(member, table, request, changes, settings)?;
     failpoint::reach("update_compared");
-    require_same_rows(d, &fresh, &definition)?;
+    require_same_rows(member, &fresh, &definition)?;
     {
         let _us = Identity::extension()?;
-        follow(d, fresh, table, settings)?;
+        follow(member, fresh, table, settings)?;
     }
     failpoint::reach("update_followed");
-    if d.phase == Phase::Ready {
-        d.phase = phase::next(d.phase, Event::Updated)?;
+    if member.phase == Phase::Ready {
+        member.phase = phase::next(member.phase, Event::Updated)?;
     }
-    store::save_plan(d)?;
-    store::save(d)?;
-    fingerprint::take_seen(d, seen, &Step::Followed)?;
-    record(d, began, &what)?;
+    store::save_plan(member)?;
+    store::save(member)?;
+    fingerprint::take_seen(member, seen, &Step::Followed)?;
+    record(member, began, &what)?;
     failpoint::reach("update_recorded");
     Ok(Some(what))
 }
@@ -117,17 +119,17 @@ pub(crate) fn update(
 ///
 /// Locks: ACCESS EXCLUSIVE on blue, which nobody but its readers minds, for as long as an index takes.
 fn follow_back(
-    d: &mut Deployment,
+    member: &mut Member,
     table: &Table,
     found: &[String],
     settings: &Settings,
 ) -> Result<bool> {
-    let back: Vec<_> = d.plan.pairs.iter().map(|(o, s)| (s.clone(), o.clone())).collect();
-    let blue = d.blue_name();
+    let back: Vec<_> = member.plan.pairs.iter().map(|(o, s)| (s.clone(), o.clone())).collect();
+    let blue = member.blue_name();
     let until = Instant::now() + settings.retry_for;
     let done = lock::retry(settings.lock_timeout, until, |limit| {
         let _us = Identity::extension()?;
-        lock::all_within(&[(d.blue(), Mode::AccessExclusive)], limit)?;
+        lock::all_within(&[(member.blue(), Mode::AccessExclusive)], limit)?;
         for part in found.iter().filter_map(|part| part.strip_prefix("index ")) {
             let Some(name) = part.strip_suffix(" was added") else { return Ok(false) };
             let index =
@@ -135,30 +137,33 @@ fn follow_back(
             if index.is_none_or(|i| i.recorded.constraint.is_some()) {
                 return Ok(false);
             }
-            if !dependent::copy_index(d, &Ident::new(name))? {
+            if !dependent::copy_index(member, &Ident::new(name))? {
                 return Ok(false);
             }
         }
         let like_green = rights::arguments(table.oid, &back);
-        acl::replace(d.blue(), table.owner, rights::READ_ONLY, &like_green)?;
+        acl::replace(member.blue(), table.owner, rights::READ_ONLY, &like_green)?;
         comments(table, &back, &blue)?;
         Ok(true)
     });
-    if !done.or_else(xact::Caught::raise)? {
+    if !done.or_else(xact::SubtransactionError::raise)? {
         return Ok(false);
     }
     Ok(true)
 }
 
-fn record(d: &Deployment, began: Instant, what: &str) -> Result<()> {
+fn record(member: &Member, began: Instant, what: &str) -> Result<()> {
     let seconds = began.elapsed().as_secs_f64();
     let detail = Some(what.to_owned());
-    store::record(d, &store::Step { name: "update", seconds, count: None, detail, error: None })
+    store::record(
+        member,
+        &store::Step { name: "update", seconds, count: None, detail, error: None },
+    )
 }
 
 /// What prepare would record now. Everything that it makes is rolled back.
 fn made_now(
-    d: &Deployment,
+    member: &Member,
     table: &Table,
     request: &Request,
     changes: &[Change],
@@ -167,53 +172,51 @@ fn made_now(
     if request.target.is_some() {
         return Err(Error::unsupported(format!(
             "the definition of {} changed, and a table made by hand is not brought up to date",
-            d.source.plain()
+            member.source.plain()
         ))
         .hint(
             "Undo that change, or run SELECT bg_abort(table), change the target and begin again.",
         ));
     }
-    let mut made = None;
     let until = Instant::now() + settings.retry_for;
-    let tried: std::result::Result<(), _> = lock::retry(settings.lock_timeout, until, |limit| {
-        let aside = Ident::new(format!("{}_aside", d.crossing_schema().as_str()));
-        {
-            let _us = Identity::extension()?;
-            lock::all_within(&[(d.blue(), Mode::AccessExclusive)], limit)?;
-            dependent::strip(d)?;
-            dependent::drop_offline(d)?;
-            spi::run(&ddl::schema::create(&aside), &[])?;
-            spi::run(&ddl::schema::drop(&d.crossing_schema()), &[])?;
-            let schema = |name: &Ident| {
-                catalog::schema_oid(name)?
-                    .ok_or_else(|| Error::state(format!("schema {name} is missing")))
-            };
-            for statistics in catalog::statistics(d.blue())? {
-                let name = statistics.qualified();
-                spi::run(&ddl::statistics::set_schema(&name, &aside), &[])?;
+    let tried = lock::retry(settings.lock_timeout, until, |limit| {
+        xact::trial(|| {
+            let aside = Ident::new(format!("{}_aside", member.staging_schema().as_str()));
+            {
+                let _us = Identity::extension()?;
+                lock::all_within(&[(member.blue(), Mode::AccessExclusive)], limit)?;
+                dependent::drop_attached_objects(member)?;
+                dependent::drop_offline(member)?;
+                spi::run(&ddl::schema::create(&aside), &[])?;
+                spi::run(&ddl::schema::drop(&member.staging_schema()), &[])?;
+                for statistics in catalog::statistics(member.blue())? {
+                    let name = statistics.qualified();
+                    spi::run(&ddl::statistics::set_schema(&name, &aside), &[])?;
+                }
+                let (from, to) = (
+                    catalog::existing_schema(&member.blue_schema)?,
+                    catalog::existing_schema(&aside)?,
+                );
+                relation::set_schema(member.blue(), from, to);
             }
-            relation::set_schema(d.blue(), schema(&d.blue_schema)?, schema(&aside)?);
-        }
-        let fresh = build::build(table, request, changes, &d.blue_schema, d.id, settings)?;
-        let _us = Identity::extension()?;
-        if d.progress.autovacuum_restored {
-            // Blue has been live, and has its own again; that of a new one is off.
-            remove::restore_autovacuum(
-                &fresh,
-                &catalog::existing_table(fresh.shadow)?.qualified(),
+            let fresh = build::build(
+                &Order { table, request, changes, blue: &member.blue_schema, id: member.id },
+                settings,
             )?;
-        }
-        made = Some((fresh.plan, catalog::fingerprint(fresh.shadow)?));
-        Err(Error::internal(ROLLED_BACK))
+            let _us = Identity::extension()?;
+            if member.progress.autovacuum_restored {
+                // Blue has been live, and has its own again; that of a new one is off.
+                remove::restore_autovacuum(
+                    &fresh,
+                    &catalog::existing_table(fresh.shadow.root)?.qualified(),
+                )?;
+            }
+            Ok((fresh.plan, catalog::fingerprint(fresh.shadow.root)?))
+        })
+        .or_else(SubtransactionError::raise)
     });
-    match (tried, made) {
-        (Err(caught), Some(plan)) if caught.error.message == ROLLED_BACK => Ok(plan),
-        (Err(caught), _) => caught.raise(),
-        (Ok(()), _) => Err(Error::internal("a trial of prepare was not rolled back")),
-    }
+    tried.or_else(SubtransactionError::raise)
 }
-
-const ROLLED_BACK: &str = "the trial of prepare was rolled back";
 
 /// Parts of the fingerprint that cannot be refreshed without copying the table again.
 const FIXED: &[&str] = &[
@@ -225,43 +228,52 @@ const FIXED: &[&str] = &[
     "statistics ",
 ];
 
+/// A plan, to be compared with one that may be stored in an earlier form.
+fn compared(plan: &Plan, before: &Plan) -> Plan {
+    plan.clone().in_form(before.version)
+}
+
 /// Refuses what would need a new copy. `definition` is that of the table that prepare would make now.
-fn require_same_rows(d: &Deployment, fresh: &Plan, definition: &Value) -> Result<()> {
-    let before = &d.plan;
+fn require_same_rows(member: &Member, fresh: &Plan, definition: &Value) -> Result<()> {
+    let before = &member.plan;
     let apart = {
         let _us = Identity::extension()?;
-        difference::differences(&fingerprint::blue_fingerprint(d)?, definition)
+        difference::differences(&fingerprint::blue_fingerprint(member)?, definition)
     };
     let fixed = |part: &&String| FIXED.iter().any(|fixed| part.starts_with(fixed));
     let apart: Vec<_> = apart.iter().filter(fixed).cloned().collect();
-    let same = before.forward == fresh.forward
-        && before.reverse == fresh.reverse
-        && before.pairs == fresh.pairs
-        && before.session.get("search_path") == fresh.session.get("search_path")
-        && before.not_valid == fresh.not_valid
+    let (was, is) = (compared(before, before), compared(fresh, before));
+    let same = was.forward == is.forward
+        && was.reverse == is.reverse
+        && was.pairs == is.pairs
+        && was.session.get("search_path") == is.session.get("search_path")
+        && was.not_valid == is.not_valid
         && apart.is_empty();
     if same {
         return Ok(());
     }
     Err(Error::state(format!(
         "the columns, keys or constraints of {} changed during the deployment, which needs a new copy",
-        d.source.plain()
+        member.source.plain()
     ))
     .detail(apart.join("; "))
     .hint("Undo that change, or run SELECT bg_abort(table) and begin again."))
 }
 
-fn follow(d: &mut Deployment, fresh: Plan, table: &Table, settings: &Settings) -> Result<()> {
+fn follow(member: &mut Member, fresh: Plan, table: &Table, settings: &Settings) -> Result<()> {
     let until = Instant::now() + settings.retry_for;
-    let blue = d.blue_name();
+    let blue = member.blue_name();
+    let was = compared(&member.plan, &member.plan).indexes;
+    let is = compared(&fresh, &member.plan).indexes;
+    let kept: Vec<bool> = was.iter().map(|index| is.contains(index)).collect();
     let mut gone = Vec::new();
-    for (number, index) in d.plan.indexes.iter().enumerate() {
-        if fresh.indexes.contains(index) {
+    for (number, index) in member.plan.indexes.iter().enumerate() {
+        if kept[number] {
             continue;
         }
-        if number < d.progress.indexes_built {
+        if number < member.progress.indexes_built {
             gone.push(ddl::shadow::drop_index(&blue, index));
-        } else if index::is_there(d, index)? {
+        } else if index::is_there(member, index)? {
             // Built, and without its constraint yet.
             gone.push(ddl::shadow::drop_index(
                 &blue,
@@ -270,38 +282,38 @@ fn follow(d: &mut Deployment, fresh: Plan, table: &Table, settings: &Settings) -
         }
     }
     let done = lock::retry(settings.lock_timeout, until, |limit| {
-        lock::all_within(&[(d.blue(), Mode::AccessExclusive)], limit)?;
-        dependent::strip(d)?;
-        dependent::drop_offline(d)?;
+        lock::all_within(&[(member.blue(), Mode::AccessExclusive)], limit)?;
+        dependent::drop_attached_objects(member)?;
+        dependent::drop_offline(member)?;
         for statement in ddl::shadow::unmark(&blue) {
             spi::run(&statement, &[])?;
         }
-        dependent::mark_early(d)?;
+        dependent::mark_early(member)?;
         for statement in &gone {
             spi::run(statement, &[])?;
         }
         let like_green = rights::arguments(table.oid, &fresh.pairs);
-        acl::replace(d.blue(), table.owner, rights::READ_ONLY, &like_green)?;
+        acl::replace(member.blue(), table.owner, rights::READ_ONLY, &like_green)?;
         comments(table, &fresh.pairs, &blue)
     });
     if let Err(caught) = done {
         return caught.raise();
     }
-    let built = d.progress.indexes_built;
-    let kept = |i: &&RecordedIndex| fresh.indexes.contains(i);
-    let before = &d.plan.indexes;
-    d.progress.indexes_built = before.iter().take(built).filter(kept).count();
-    let added = fresh.indexes.iter().filter(|i| !before.contains(i));
-    let indexes: Vec<_> = before.iter().filter(kept).chain(added).cloned().collect();
-    d.plan.indexes = indexes;
-    d.progress.indexes_laid_out = false;
-    d.progress.indexes_made = 0;
-    d.plan.dependents = fresh.dependents;
-    d.plan.meant = fresh.meant;
-    d.progress.dependents_made = false;
-    d.progress.twins.clear();
-    d.progress.analyzed = false;
-    d.progress.drain_xid = xact::current_xid();
+    let built = member.progress.indexes_built;
+    member.progress.indexes_built = kept.iter().take(built).filter(|kept| **kept).count();
+    let before = member.plan.indexes.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(i, _)| i);
+    let added = fresh.indexes.iter().zip(&is).filter(|(_, i)| !was.contains(i)).map(|(i, _)| i);
+    member.plan.indexes = before.chain(added).cloned().collect();
+    member.progress.indexes_laid_out = false;
+    member.progress.indexes_made = 0;
+    member.plan.dependents = fresh.dependents;
+    if member.plan.version >= fresh.version {
+        member.plan.meant = fresh.meant;
+    }
+    member.progress.dependents_made = false;
+    member.progress.twins.clear();
+    member.progress.analyzed = false;
+    member.progress.drain_xid = xact::current_xid();
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use crate::failpoint;
 use crate::guard::fingerprint;
 use crate::model::deployment::Deployment;
 use crate::model::difference::Difference;
+use crate::model::member::Member;
 use crate::model::phase::Phase;
 use crate::model::settings::Settings;
 use crate::pg::lock::{self, Mode};
@@ -15,10 +16,10 @@ use crate::state::differences;
 use crate::state::restored;
 use crate::state::store;
 use crate::sync;
-use crate::verify::{MOST_FOUND, Pass};
+use crate::verify::{MAX_FOUND, Pass};
 
 /// Time between two checks for interrupts and progress notices.
-const PART: Duration = Duration::from_secs(1);
+const INTERRUPT_EVERY: Duration = Duration::from_secs(1);
 
 /// Compares the tables in the caller's transaction, while others write, and writes what is right to
 /// blue when asked to. What it found, and whether it gave up because that is too much.
@@ -26,68 +27,93 @@ const PART: Duration = Duration::from_secs(1);
 /// The deployment's lock is held only for the repair: others go on syncing meanwhile. The tables'
 /// locks keep them in their roles.
 pub(crate) fn whole(
-    found: Deployment,
+    found: Member,
     settings: &Settings,
     repair: bool,
 ) -> Result<(Vec<Difference>, bool)> {
     if found.restored {
         return Err(restored::refusal(&found));
     }
-    lock::relation(found.green(), Mode::AccessShare);
-    lock::relation(found.blue(), Mode::AccessShare);
-    let d = store::load(found.id)?;
-    if d.phase != found.phase || !matches!(d.phase, Phase::Ready | Phase::Swapped) {
+    lock::relations(found.green_relations(), Mode::AccessShare);
+    lock::relations(found.blue_relations(), Mode::AccessShare);
+    let member = store::load(found.id)?;
+    if member.phase != found.phase || !matches!(member.phase, Phase::Ready | Phase::Swapped) {
         let message = format!(
             "bg_verify of {} needs the phase ready or swapped, not {}",
-            d.source.plain(),
-            d.phase
+            member.source.plain(),
+            member.phase
         );
         return Err(Error::state(message).hint("Let CALL bg_run(table) copy it first."));
     }
-    fingerprint::check_definitions(&d)?;
+    fingerprint::check_definitions(&member)?;
     let mut pass = if repair { Pass::repairing() } else { Pass::default() };
     let mut all = Vec::new();
-    while !pass.step(&d, PART, |found| {
+    while !pass.step(&member, INTERRUPT_EVERY, |found| {
         all.extend(found);
         Ok(())
     })? {}
     if repair && !all.is_empty() {
-        let mut d = begin::begin(d.id)?;
-        sync::drain(&mut d, settings)?;
-        store::save(&d)?;
-        differences::forget(d.id)?;
+        let mut d = begin::begin(member.id)?;
+        let member = d.first_mut();
+        sync::drain(member, settings)?;
+        store::save(member)?;
+        differences::forget(member.id)?;
     }
     Ok((all, pass.is_cut()))
 }
 
-/// The verification of a run, in committed batches.
+/// The verification of a run, in committed batches, one member after the other.
 pub(crate) struct Verification {
+    parts: Vec<Part>,
+}
+
+/// That of a member.
+struct Part {
     pass: Pass,
     began: Instant,
     found: i64,
+    done: bool,
 }
 
 impl Verification {
     /// Begins one; what the last one found is forgotten.
     pub(crate) fn begin(d: &Deployment) -> Result<Self> {
-        differences::forget(d.id)?;
+        for member in d.members() {
+            differences::forget(member.id)?;
+        }
         failpoint::reach("verify_begun");
-        Ok(Self { pass: Pass::default(), began: Instant::now(), found: 0 })
+        let part = |_| Part { pass: Pass::default(), began: Instant::now(), found: 0, done: false };
+        Ok(Self { parts: d.members().map(part).collect() })
     }
 
     /// A line about how far it is.
     pub(crate) fn progress(&self) -> String {
-        format!("verifying: {:.0} %", self.pass.progress() * 100.0)
+        let shares: f64 = self.parts.iter().map(|part| part.pass.progress()).sum();
+        format!("verifying: {:.0} %", shares * 100.0 / self.parts.len().max(1) as f64)
     }
 
     /// The next batch; true when it was the last. The caller commits.
     pub(crate) fn step(&mut self, d: &Deployment, settings: &Settings) -> Result<bool> {
+        let next = d.members().zip(&mut self.parts).find(|(_, part)| !part.done);
+        let Some((member, part)) = next else { return Ok(true) };
+        part.step(member, settings)?;
+        Ok(self.parts.iter().all(|part| part.done))
+    }
+
+    /// The refusal to swap what differs.
+    pub(crate) fn verdict(&self, d: &Deployment) -> Result<()> {
+        d.members().zip(&self.parts).try_for_each(|(member, part)| part.verdict(member))
+    }
+}
+
+impl Part {
+    fn step(&mut self, member: &Member, settings: &Settings) -> Result<()> {
         let count = &mut self.found;
-        let done = self.pass.step(d, settings.batch_time, |found| {
+        self.done = self.pass.step(member, settings.batch_time, |found| {
             *count += i64::try_from(found.len()).unwrap_or(i64::MAX);
-            differences::add(d.id, &found)
+            differences::add(member.id, &found)
         })?;
-        if done {
+        if self.done {
             let step = store::Step {
                 name: "verify",
                 seconds: self.began.elapsed().as_secs_f64(),
@@ -95,14 +121,13 @@ impl Verification {
                 detail: Some("rows that differ".to_owned()),
                 error: None,
             };
-            store::record(d, &step)?;
+            store::record(member, &step)?;
             failpoint::reach("verify_done");
         }
-        Ok(done)
+        Ok(())
     }
 
-    /// The refusal to swap what differs.
-    pub(crate) fn verdict(&self, d: &Deployment) -> Result<()> {
+    fn verdict(&self, member: &Member) -> Result<()> {
         if self.found == 0 {
             return Ok(());
         }
@@ -110,14 +135,14 @@ impl Verification {
         Err(Error::state(format!(
             "the verification found {}{more} rows of {} that differ from the new table",
             self.found,
-            d.source.plain()
+            member.source.plain()
         ))
-        .detail(differences::describe(d.id)?)
-        .hint("The view bg_differences has their keys, SELECT * FROM bg_verify(table, repair => true) writes them again. SET bluegreen.verify_before_swap = off swaps without."))
+        .detail(differences::describe(member.id)?)
+        .hint("bg_differences() has their keys, SELECT * FROM bg_verify(table, repair => true) writes them again. SET bluegreen.verify_before_swap = off swaps without."))
     }
 }
 
 /// What is said when a verification gave up.
 pub(crate) fn cut_notice() -> String {
-    format!("stopped after {MOST_FOUND} differences: there may be more")
+    format!("stopped after {MAX_FOUND} differences: there may be more")
 }

@@ -3,7 +3,7 @@
 //! Two passes in one, chunk by chunk of blocks. The first reads both tables side by side, in the order
 //! of their blocks, and strikes out what is the same: what blue ought to have for a row of green, what
 //! it has. The copy wrote blue in green's order, so nearly all rows meet their partner at once; the
-//! others do by their hash (see `pairing`). The rows that have met none are looked at by their key,
+//! others do by their hash (see `hash_diff`). The rows that have met none are looked at by their key,
 //! green and blue under one snapshot; a key that waits in the log is no difference. So only the close
 //! look has to see both sides at the same moment, and no snapshot outlives a chunk.
 //!
@@ -19,8 +19,8 @@
 //! Invariants: what is held between chunks is bounded; a rewrite of either table begins the pass again.
 //! Locks: ACCESS SHARE on both tables, until the transaction ends.
 
-mod closely;
-mod pairing;
+mod hash_diff;
+mod recheck_by_key;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -33,10 +33,11 @@ use crate::heap::row::Row;
 use crate::heap::scan;
 use crate::heap::scan::Met;
 use crate::heap::scan::Scan;
-use crate::heap::toast_compare::Beside;
+use crate::heap::toast_compare::ToastComparer;
 use crate::ident::{Ident, QualifiedName};
-use crate::model::deployment::Deployment;
 use crate::model::difference::Difference;
+use crate::model::member::Member;
+use crate::oid::{BlockNumber, FileNode};
 use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
@@ -44,35 +45,35 @@ use crate::pg::tid::Place;
 use crate::pg::xact;
 use crate::plan::batch;
 
-use pairing::{Half, Held, Pairing};
+use hash_diff::{HashDiff, Side, UnpairedRow};
 
 /// Blocks of green in the first chunk; then the clock says, as long values may make any number too many.
-const FIRST_BLOCKS: u32 = 128;
+const FIRST_BLOCKS: BlockNumber = 128;
 /// Blocks in a chunk whose rows are computed, at most: where one cannot be, all are looked at by key.
-const COMPUTED_BLOCKS: u32 = 256;
+const COMPUTED_BLOCKS: BlockNumber = 256;
 /// Blocks in a chunk that is only read, at most.
-const PLAIN_BLOCKS: u32 = 2048;
+const PLAIN_BLOCKS: BlockNumber = 2048;
 /// Rows without a partner that are held, at most: some 50 MB.
-const MOST_HELD: usize = 1_000_000;
+const MAX_HELD: usize = 1_000_000;
 /// Rows that are looked at closely at once.
 const CLOSE_ROWS: usize = 2_000;
 /// Differences after which it is clear that something is wrong.
-pub(crate) const MOST_FOUND: usize = 100_000;
+pub(crate) const MAX_FOUND: usize = 100_000;
 
 /// How far a verification is.
 #[derive(Default)]
 pub(crate) struct Pass {
     /// File numbers and sizes in blocks of green and blue when it began.
-    tables: Option<[(u32, u32); 2]>,
+    tables: Option<[(FileNode, BlockNumber); 2]>,
     /// The next block of green.
-    green_next: u32,
+    green_next: BlockNumber,
     /// The place in blue up to which it was read.
     blue_next: Place,
     /// Blocks of the next chunk.
-    blocks: u32,
-    pairing: Pairing,
+    blocks: BlockNumber,
+    hash_diff: HashDiff,
     /// Rows to look at closely.
-    close: Vec<Held>,
+    close: Vec<UnpairedRow>,
     /// Keys that were found: a row of green and one of blue may lead to the same.
     found: HashSet<String>,
     /// Their keys are put into the log.
@@ -95,24 +96,23 @@ impl Pass {
 
     /// It has ended because there are too many differences to go on.
     pub(crate) fn is_cut(&self) -> bool {
-        self.found.len() >= MOST_FOUND
+        self.found.len() >= MAX_FOUND
     }
 
     /// Goes on for about `time`, in chunks; gives the differences to `found`. True when it is done.
     /// The caller holds no lock of the deployment, or commits.
     pub(crate) fn step(
         &mut self,
-        deployment: &Deployment,
+        member: &Member,
         time: Duration,
         mut found: impl FnMut(Vec<Difference>) -> Result<()>,
     ) -> Result<bool> {
         let began = Instant::now();
-        let blue = deployment.blue_name();
-        let types = self.begin(deployment)?;
-        let compare = compare(deployment, &blue, &types);
+        let blue = member.blue_name();
+        let types = self.begin(member)?;
+        let compare = compare(member, &blue, &types);
         loop {
-            let more =
-                xact::with_memory(|| self.chunk(deployment, &compare, time / 4, &mut found))?;
+            let more = xact::with_memory(|| self.chunk(member, &compare, time / 4, &mut found))?;
             if !more || self.is_cut() {
                 return Ok(true);
             }
@@ -124,18 +124,19 @@ impl Pass {
     }
 
     /// Locks both tables, and begins again where one was rewritten. Returns the types of both.
-    fn begin(&mut self, deployment: &Deployment) -> Result<[Types; 2]> {
-        let tables = [deployment.green(), deployment.blue()];
+    fn begin(&mut self, member: &Member) -> Result<[Types; 2]> {
+        let tables = [member.green(), member.blue()];
         tables.iter().for_each(|table| lock::relation(*table, Mode::AccessShare));
         let _us = Identity::extension()?;
-        let mut seen = [(0, 0); 2];
+        let mut seen = [(FileNode::INVALID, 0); 2];
         let mut types = [Vec::new(), Vec::new()];
         for (i, oid) in tables.into_iter().enumerate() {
             let table = catalog::existing_table(oid)?;
-            seen[i] = (table.relfilenode, u32::try_from(table.blocks).unwrap_or(u32::MAX));
+            seen[i] = (table.relfilenode, u32::try_from(catalog::blocks(oid)?).unwrap_or(u32::MAX));
             types[i] = catalog::columns(oid)?.into_iter().map(|c| (c.name, c.type_sql)).collect();
         }
-        let same = |old: &[(u32, u32); 2]| old.iter().zip(&seen).all(|(a, b)| a.0 == b.0);
+        let same =
+            |old: &[(FileNode, BlockNumber); 2]| old.iter().zip(&seen).all(|(a, b)| a.0 == b.0);
         if !self.tables.as_ref().is_some_and(same) {
             let (found, repair) = (std::mem::take(&mut self.found), self.repair);
             let (tables, blocks) = (Some(seen), FIRST_BLOCKS);
@@ -147,7 +148,7 @@ impl Pass {
     /// The next chunk, of about `time`; false when there was nothing left to do.
     fn chunk(
         &mut self,
-        deployment: &Deployment,
+        member: &Member,
         compare: &Compare<'_>,
         time: Duration,
         found: &mut impl FnMut(Vec<Difference>) -> Result<()>,
@@ -155,11 +156,11 @@ impl Pass {
         let Some([(_, green), (_, blue)]) = self.tables else { return Ok(false) };
         if self.close.is_empty() {
             let read = self.green_next >= green && self.blue_next.0 >= blue;
-            if read && self.pairing.held() == 0 {
+            if read && self.hash_diff.held() == 0 {
                 return Ok(false);
             }
-            if read || self.pairing.held() > MOST_HELD {
-                self.close = self.pairing.take();
+            if read || self.hash_diff.held() > MAX_HELD {
+                self.close = self.hash_diff.take();
                 // Rows that lie together have keys that lie together.
                 self.close.sort_unstable_by_key(|held| (held.side, held.place));
             }
@@ -167,11 +168,12 @@ impl Pass {
         if !self.close.is_empty() {
             let some = self.close.len().saturating_sub(CLOSE_ROWS);
             let rows = self.close.split_off(some);
-            return self.look(found, closely::at_places(deployment, compare, &rows, self.repair)?);
+            return self
+                .look(found, recheck_by_key::at_places(member, compare, &rows, self.repair)?);
         }
         let began = Instant::now();
         if self.green_next >= green {
-            self.read_tail(deployment, compare, blue)?;
+            self.read_tail(member, compare, blue)?;
             self.blocks = batch::next_size(self.blocks, began.elapsed(), time).min(PLAIN_BLOCKS);
             return Ok(true);
         }
@@ -181,17 +183,19 @@ impl Pass {
         let range = (self.green_next, self.green_next.saturating_add(size).min(green));
         self.green_next = range.1;
         let read = match plain {
-            Some(columns) => Ok(self.read_plain(deployment, compare, &columns, range, blue)?),
-            None => xact::subtransaction(|| self.read(deployment, compare, range, blue)),
+            Some(columns) => Ok(self.read_plain(member, compare, &columns, range, blue)?),
+            None => xact::subtransaction(|| self.read(member, compare, range, blue)),
         };
         self.blocks = batch::next_size(size, began.elapsed(), time);
         match read {
             Ok(()) if compare.mapping.exact => Ok(true),
-            Ok(()) => self.look(found, closely::strays(deployment, compare, range, self.repair)?),
+            Ok(()) => {
+                self.look(found, recheck_by_key::strays(member, compare, range, self.repair)?)
+            }
             // A row of green whose value cannot be computed: each key by itself. What was read of
             // blue stays read; what meets nobody is looked at by its key.
-            Err(caught) if caught.is_data_error() => {
-                self.look(found, closely::in_blocks(deployment, compare, range, self.repair)?)
+            Err(caught) if caught.may_be_a_rows() => {
+                self.look(found, recheck_by_key::in_blocks(member, compare, range, self.repair)?)
             }
             Err(caught) => caught.raise(),
         }
@@ -212,24 +216,24 @@ impl Pass {
     /// Strikes out what both tables have: green's blocks `range` against what comes next in blue.
     fn read(
         &mut self,
-        deployment: &Deployment,
+        member: &Member,
         compare: &Compare<'_>,
-        (from, to): (u32, u32),
-        blue_end: u32,
+        (from, to): (BlockNumber, BlockNumber),
+        blue_end: BlockNumber,
     ) -> Result<()> {
         let snapshot = Snapshot::now();
-        let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
-        let mut blue = self.rest_of_blue(deployment, compare, &snapshot, blue_end)?;
-        let mut beside = Beside::new(&snapshot);
+        let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
+        let mut blue = self.rest_of_blue(member, compare, &snapshot, blue_end)?;
+        let mut beside = ToastComparer::new(&snapshot);
         let count = compare.columns();
         receive::each(&compare.read_green(from, to), count, &snapshot, |green| {
             let place = green.place_in(count);
-            while self.pairing.behind() == Some(Half::Blue) {
+            while self.hash_diff.behind() == Some(Side::Blue) {
                 self.blue_alone(&mut blue);
             }
-            if self.pairing.behind() == Some(Half::Green) {
+            if self.hash_diff.behind() == Some(Side::Green) {
                 beside.rest();
-                self.pairing.alone(Half::Green, (green, place));
+                self.hash_diff.alone(Side::Green, (green, place));
             } else {
                 self.meet((green, place), blue.next_row(), &mut beside);
             }
@@ -239,27 +243,27 @@ impl Pass {
     /// As [`Pass::read`], where green's `columns` are what blue ought to have.
     fn read_plain(
         &mut self,
-        deployment: &Deployment,
+        member: &Member,
         compare: &Compare<'_>,
         columns: &[Ident],
-        (from, to): (u32, u32),
-        blue_end: u32,
+        (from, to): (BlockNumber, BlockNumber),
+        blue_end: BlockNumber,
     ) -> Result<()> {
         let snapshot = Snapshot::now();
-        let mut blue = self.rest_of_blue(deployment, compare, &snapshot, blue_end)?;
-        let mut green = Scan::open(deployment.green(), columns, &snapshot, (from, 1), to)?;
-        let mut beside = Beside::new(&snapshot);
+        let mut blue = self.rest_of_blue(member, compare, &snapshot, blue_end)?;
+        let mut green = Scan::open(member.green(), columns, &snapshot, (from, 1), to)?;
+        let mut beside = ToastComparer::new(&snapshot);
         let prefix = green.common_prefix(&blue);
         loop {
-            match self.pairing.behind() {
-                Some(Half::Blue) => xact::with_memory(|| self.blue_alone(&mut blue)),
-                Some(Half::Green) => {
+            match self.hash_diff.behind() {
+                Some(Side::Blue) => xact::with_memory(|| self.blue_alone(&mut blue)),
+                Some(Side::Green) => {
                     let Some(row) = green.next_row() else { break };
-                    xact::with_memory(|| self.pairing.alone(Half::Green, (&row, row.place())));
+                    xact::with_memory(|| self.hash_diff.alone(Side::Green, (&row, row.place())));
                 }
                 None => {
                     let (met, count) = scan::side_by_side(&mut green, &mut blue, prefix);
-                    self.pairing.same(count);
+                    self.hash_diff.same(count);
                     let partner = match met {
                         Met::LeftEnded if count > 0 => {
                             self.blue_next = after(blue.row().place());
@@ -282,14 +286,19 @@ impl Pass {
     }
 
     /// A row of green beside what comes next in blue.
-    fn meet(&mut self, green: (&Row<'_>, Place), blue: Option<Row<'_>>, beside: &mut Beside<'_>) {
+    fn meet(
+        &mut self,
+        green: (&Row<'_>, Place),
+        blue: Option<Row<'_>>,
+        beside: &mut ToastComparer<'_>,
+    ) {
         match blue {
             Some(row) => {
                 let place = row.place();
                 self.blue_next = after(place);
-                self.pairing.meet(green, (&row, place), beside);
+                self.hash_diff.meet(green, (&row, place), beside);
             }
-            None => self.pairing.alone(Half::Green, green),
+            None => self.hash_diff.alone(Side::Green, green),
         }
     }
 
@@ -299,24 +308,24 @@ impl Pass {
             Some(row) => {
                 let place = row.place();
                 self.blue_next = after(place);
-                self.pairing.alone(Half::Blue, (&row, place));
+                self.hash_diff.alone(Side::Blue, (&row, place));
             }
-            None => self.pairing.caught_up(),
+            None => self.hash_diff.caught_up(),
         }
     }
 
     /// Some blocks of blue when green is read.
     fn read_tail(
         &mut self,
-        deployment: &Deployment,
+        member: &Member,
         compare: &Compare<'_>,
-        blue_end: u32,
+        blue_end: BlockNumber,
     ) -> Result<()> {
         let snapshot = Snapshot::now();
         let to = self.blue_next.0.saturating_add(self.blocks).min(blue_end);
-        let mut blue = self.rest_of_blue(deployment, compare, &snapshot, to)?;
+        let mut blue = self.rest_of_blue(member, compare, &snapshot, to)?;
         while let Some(row) = blue.next_row() {
-            xact::with_memory(|| self.pairing.alone(Half::Blue, (&row, row.place())));
+            xact::with_memory(|| self.hash_diff.alone(Side::Blue, (&row, row.place())));
         }
         self.blue_next = (to, 1);
         Ok(())
@@ -324,13 +333,13 @@ impl Pass {
 
     fn rest_of_blue(
         &self,
-        deployment: &Deployment,
+        member: &Member,
         compare: &Compare<'_>,
         snapshot: &Snapshot,
-        end: u32,
+        end: BlockNumber,
     ) -> Result<Scan> {
         let columns: Vec<_> = compare.compared().cloned().collect();
-        Scan::open(deployment.blue(), &columns, snapshot, self.blue_next, end)
+        Scan::open(member.blue(), &columns, snapshot, self.blue_next, end)
     }
 }
 
@@ -340,17 +349,17 @@ fn after((block, line): Place) -> Place {
 }
 
 fn compare<'a>(
-    deployment: &'a Deployment,
+    member: &'a Member,
     blue: &'a QualifiedName,
     [green_types, blue_types]: &'a [Types; 2],
 ) -> Compare<'a> {
     Compare {
-        mapping: deployment.mapping(),
-        back: deployment.mapping_back(),
-        green: &deployment.source,
+        mapping: member.mapping(),
+        back: member.mapping_back(),
+        green: &member.source,
         blue,
         blue_types,
         green_types,
-        either_way: deployment.progress.swapped_once,
+        either_way: member.progress.swapped_once,
     }
 }

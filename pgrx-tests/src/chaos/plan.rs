@@ -285,6 +285,11 @@ impl Act {
     pub fn may_time_out(&self) -> bool {
         self.settings.iter().any(|(name, _)| *name == "statement_timeout")
     }
+
+    /// Whether the server may end it for another one that is serializable too: both read or write our tables.
+    pub fn may_conflict(&self) -> bool {
+        self.settings.iter().any(|(name, _)| *name == "default_transaction_isolation")
+    }
 }
 
 fn workload(random: &mut StdRng, table: &Table) -> Workload {

@@ -342,6 +342,7 @@ impl<'a> Stage<'a> {
         let known = REFUSALS.contains(&code.as_str())
             || damage.excuses(operator.pid, &refusal)
             || (code == "57014" && step.acts.iter().any(Act::may_time_out))
+            || (code == "40001" && step.acts.iter().filter(|act| act.may_conflict()).count() > 1)
             || (prepares && UNPREPARABLE.contains(&code.as_str()));
         ensure!(known, "{}: {}", operator.verb, refusal.text());
         let hint = if refusal.hint { "" } else { " (no hint)" };

@@ -6,7 +6,8 @@
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
@@ -32,12 +33,13 @@ rm -rf "$1" "$2"
 #[derive(Debug)]
 pub struct Watchdog {
     shell: Child,
+    leash: Mutex<Option<ChildStdin>>,
 }
 
 impl Watchdog {
     /// Watches over a data directory, and the directory that holds its socket.
     pub fn start(data: &Path, sockets: &Path) -> Result<Self> {
-        let shell = Command::new("sh")
+        let mut shell = Command::new("sh")
             .args(["-c", SCRIPT, "watchdog"])
             .args([data, sockets])
             .current_dir("/")
@@ -48,15 +50,25 @@ impl Watchdog {
             .process_group(0)
             .spawn()
             .context("starting the watchdog")?;
-        Ok(Self { shell })
+        let leash = Mutex::new(shell.stdin.take());
+        Ok(Self { shell, leash })
     }
 
     /// Dismisses it: the cluster has been ended in order.
     pub fn dismiss(&mut self) {
-        if let Some(mut stdin) = self.shell.stdin.take() {
+        if let Some(mut stdin) = self.take_leash() {
             // It may be gone already; there is nothing to do about that.
             let _ = stdin.write_all(b"done\n");
         }
         let _ = self.shell.wait();
+    }
+
+    /// Lets it do now what it does when we end; it is not waited for.
+    pub fn unleash(&self) {
+        drop(self.take_leash());
+    }
+
+    fn take_leash(&self) -> Option<ChildStdin> {
+        self.leash.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

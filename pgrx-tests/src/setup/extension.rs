@@ -1,5 +1,7 @@
 //! Building the extension and installing it into a private copy of the server.
 
+use std::fs;
+
 use anyhow::{Context, Result};
 
 use super::command::{cargo_pgrx, run_logged, say};
@@ -21,5 +23,24 @@ pub fn install(workspace: &Workspace, tree: Tree) -> Result<()> {
         command.args(["--features", features]);
     }
     let log = format!("setup/install{}.log", features.map(|f| format!("-{f}")).unwrap_or_default());
-    run_logged(&mut command, &workspace.target().join(log)).context("installing the extension")
+    run_logged(&mut command, &workspace.target().join(log)).context("installing the extension")?;
+    copy_frozen(workspace, tree)
+}
+
+/// Copies what earlier versions installed, so that tests can upgrade from it: cargo-pgrx copies only the scripts
+/// that lead from one version to another.
+fn copy_frozen(workspace: &Workspace, tree: Tree) -> Result<()> {
+    let scripts = workspace.root().join("sql");
+    // Of the present version there is what was generated just now.
+    let present = format!("pg_bluegreen--{}.sql", env!("CARGO_PKG_VERSION"));
+    for entry in fs::read_dir(&scripts).with_context(|| format!("reading {}", scripts.display()))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let is_one_version = name.starts_with("pg_bluegreen--") && name.matches("--").count() == 1;
+        if is_one_version && name != present {
+            let to = workspace.extensions(tree).join(&name);
+            fs::copy(scripts.join(&name), &to)
+                .with_context(|| format!("writing {}", to.display()))?;
+        }
+    }
+    Ok(())
 }

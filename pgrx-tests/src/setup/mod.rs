@@ -18,6 +18,7 @@ use anyhow::Result;
 
 pub use beside::install as install_beside;
 pub use repack::ensure as ensure_repack;
+pub use tools::ensure_mdbook;
 pub use workspace::{MAJOR, Tree, Workspace};
 
 /// Sets up what is needed to build the extension for a tree, without building it.

@@ -90,11 +90,38 @@ pub(super) fn install(workspace: &Workspace, log: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// Tests that measure how long somebody waited, or wait themselves for no longer than a few seconds: they run
+/// after the others, whose load would spoil them, two at a time.
+const MEASURES: &[&str] = &[
+    "backfill::copier_costs::",
+    "backfill::copier_fallback::",
+    "concurrency::isolation::",
+    "operations::memory::",
+    "rights::escalation::",
+    "runner::throttle::",
+    "runner::throttle_standbys::",
+    "runner::workers_faults::",
+    "swap::blockers::",
+    "swap::locks::",
+];
+
 pub(super) fn client(workspace: &Workspace, log: &Path, repeat: u32) -> Result<bool> {
-    let mut test = cargo(workspace, Tree::Release)?;
-    test.args(["test", "--profile", "client", "--package", "pg_bluegreen-tests", "--no-fail-fast"])
-        .env("BLUEGREEN_REPEAT", repeat.to_string());
-    watch(&mut test, log, 2 * LIMIT * repeat)
+    let test = || -> Result<Command> {
+        let mut test = cargo(workspace, Tree::Release)?;
+        test.args(["test", "--profile", "client", "--package", "pg_bluegreen-tests"])
+            .arg("--no-fail-fast")
+            .env("BLUEGREEN_REPEAT", repeat.to_string());
+        Ok(test)
+    };
+    let mut together = test()?;
+    together.arg("--");
+    for module in MEASURES {
+        together.args(["--skip", module]);
+    }
+    let passed = watch(&mut together, log, 3 * LIMIT * repeat)?;
+    let mut measured = test()?;
+    measured.args(["--test", "suite", "--", "--test-threads", "2"]).args(MEASURES);
+    Ok(watch(&mut measured, log, 2 * LIMIT * repeat)? && passed)
 }
 
 /// The same command as another account, in the same place and environment.

@@ -14,7 +14,7 @@ SELECT * FROM (
        AND l.relation::int8 = ANY ($1) AND l.pid <> pg_catalog.pg_backend_pid()
     UNION ALL
     SELECT a.pid, a.usename::text, a.application_name,
-           'holds a snapshot older than the last sync',
+           'holds a snapshot older than the last large sync',
            CASE WHEN pg_catalog.pg_has_role($3, a.usesysid, 'USAGE')
                   OR pg_catalog.pg_has_role($3, 'pg_read_all_stats', 'USAGE') THEN a.query
                 ELSE '<insufficient privilege>' END, extract(epoch FROM a.xact_start)::float8

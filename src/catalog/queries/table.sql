@@ -12,10 +12,7 @@ SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name,
        am.amname::text AS access_method, ts.spcname::text AS tablespace,
        coalesce(c.reloptions::text[], '{}') AS options,
        coalesce(t.reloptions::text[], '{}') AS toast_options,
-       pg_catalog.obj_description(c.oid, 'pg_class') AS comment,
-       CASE WHEN c.relkind IN ('r', 'm')
-            THEN pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int8
-            ELSE 0 END AS blocks
+       pg_catalog.obj_description(c.oid, 'pg_class') AS comment
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam

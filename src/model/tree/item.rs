@@ -11,6 +11,7 @@ use std::fmt;
 use super::counterparts::Counterparts;
 use super::text::{self, Node, Value};
 use crate::error::{Error, Result};
+use crate::oid::{CollationId, ObjectId, OperatorId, RelationId, TypeId};
 
 /// What an OID in a tree is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,13 +32,13 @@ pub(crate) struct Item {
     /// What must be the same in any case.
     pub marks: Vec<(String, String)>,
     /// What it calls.
-    pub calls: Vec<(Class, u32)>,
+    pub calls: Vec<(Class, ObjectId)>,
     /// The collations by which it compares.
-    pub collations: Vec<u32>,
+    pub collations: Vec<CollationId>,
     /// Type and collation of its value, where they are known.
-    pub result: Option<(u32, u32)>,
+    pub result: Option<(TypeId, CollationId)>,
     /// The same before a cast that changes no bit, where there is one.
-    pub before_cast: Option<(u32, u32)>,
+    pub before_cast: Option<(TypeId, CollationId)>,
     /// It is a cast of its first child.
     pub cast: bool,
     /// What it is made of.
@@ -107,11 +108,11 @@ const MARKS: &[&str] = &[
 ];
 
 /// Types that hold the OID of something: of a relation, a function, a type.
-const REGCLASS: u32 = 2205;
-const REGPROC: [u32; 2] = [24, 2202];
-const REGTYPE: u32 = 2206;
+const REGCLASS: TypeId = TypeId::new(2205);
+const REGPROC: [TypeId; 2] = [TypeId::new(24), TypeId::new(2202)];
+const REGTYPE: TypeId = TypeId::new(2206);
 /// The first OID that is no built-in object's.
-const FIRST_OF_USERS: u32 = 16384;
+const FIRST_OF_USERS: TypeId = TypeId::new(16384);
 
 /// The tag of what is no tree, but must be the same too.
 pub(crate) const FORM: &str = "FORM";
@@ -122,7 +123,11 @@ impl Item {
     ///
     /// # Errors
     /// XX000 where the text has not the form that is known.
-    pub(crate) fn read(stored: &str, relation: u32, counterparts: &Counterparts) -> Result<Self> {
+    pub(crate) fn read(
+        stored: &str,
+        relation: RelationId,
+        counterparts: &Counterparts,
+    ) -> Result<Self> {
         let value = text::read(stored)
             .ok_or_else(|| Error::internal("a stored tree has not the form that is known"))?;
         // OLD and NEW of rules and triggers are the first and the second.
@@ -164,12 +169,12 @@ impl Item {
     }
 
     /// The same value as one of another type.
-    fn seen_as(self, result: Option<(u32, u32)>) -> Self {
+    fn seen_as(self, result: Option<(TypeId, CollationId)>) -> Self {
         Self { before_cast: self.own(), result, ..self }
     }
 
     /// Type and collation of its value as it came into being, whatever it is seen as.
-    pub(crate) fn own(&self) -> Option<(u32, u32)> {
+    pub(crate) fn own(&self) -> Option<(TypeId, CollationId)> {
         self.before_cast.or(self.result)
     }
 
@@ -182,16 +187,16 @@ impl Item {
     }
 
     /// The operators that the server does not name when it prints the tree.
-    pub(crate) fn unnamed(&self) -> Vec<u32> {
+    pub(crate) fn unnamed(&self) -> Vec<OperatorId> {
         let mut found = Vec::new();
         self.collect_unnamed(&mut found);
         found
     }
 
-    fn collect_unnamed(&self, found: &mut Vec<u32>) {
+    fn collect_unnamed(&self, found: &mut Vec<OperatorId>) {
         let operators = |item: &Self| {
             let own = item.calls.iter().filter(|(class, _)| *class == Class::Operator);
-            own.map(|(_, oid)| *oid).collect::<Vec<_>>()
+            own.map(|(_, oid)| OperatorId::from(*oid)).collect::<Vec<_>>()
         };
         let compares_hidden = || {
             self.kids.iter().map(Self::core).any(|kid| {
@@ -249,9 +254,9 @@ impl fmt::Display for Item {
 #[derive(Clone, Copy)]
 struct Entry {
     /// Its `rtekind`.
-    kind: u32,
+    kind: u8,
     /// The relation that it is.
-    relation: Option<u32>,
+    relation: Option<RelationId>,
 }
 
 /// Reads nodes; knows the range tables of the queries around.
@@ -291,15 +296,17 @@ impl Reader<'_> {
     /// A node of any kind, field by field.
     fn plain(&mut self, node: &Node<'_>) -> Item {
         let mut item = Item::new(node.tag);
-        let (mut type_oid, mut collation) = (None, 0);
+        let (mut type_oid, mut collation) = (None, CollationId::INVALID);
         for (name, value) in &node.fields {
             match value {
                 Value::Word(word) => {
                     self.word(&mut item, name, word);
-                    if let Ok(oid) = word.parse() {
+                    if let Ok(oid) = word.parse::<ObjectId>() {
                         match kind_of(name) {
-                            Some(Kind::Type) => type_oid = Some(self.counterparts.type_of(oid)),
-                            Some(Kind::Collation) => collation = oid,
+                            Some(Kind::Type) => {
+                                type_oid = Some(self.counterparts.type_of(oid.into()));
+                            }
+                            Some(Kind::Collation) => collation = oid.into(),
                             None => {}
                         }
                     }
@@ -333,7 +340,7 @@ impl Reader<'_> {
                 item.result = item.kids.last().and_then(|kid| kid.result);
             }
             "FIELDSELECT" => {
-                let own: Option<u32> = node.node("arg").and_then(|arg| {
+                let own: Option<TypeId> = node.node("arg").and_then(|arg| {
                     arg.fields.iter().find_map(|(name, value)| match (kind_of(name), value) {
                         (Some(Kind::Type), Value::Word(word)) => word.parse().ok(),
                         _ => None,
@@ -363,15 +370,16 @@ impl Reader<'_> {
             item.mark(name, word);
             return;
         }
-        let Ok(oid) = word.parse::<u32>() else { return };
+        let Ok(oid) = word.parse::<ObjectId>() else { return };
         match name {
             "opno" | "eqop" | "sortop" => item.calls.push((Class::Operator, oid)),
             "funcid" | "aggfnoid" | "winfnoid" | "startInRangeFunc" | "endInRangeFunc"
             | "tsmhandler" => {
-                item.calls.push((Class::Function, self.counterparts.function(oid)));
+                let function = self.counterparts.function(oid.into());
+                item.calls.push((Class::Function, function.into()));
             }
-            "inputcollid" | "inRangeColl" => item.collations.push(oid),
-            "relid" | "seqid" => item.mark(name, self.counterparts.relation(oid)),
+            "inputcollid" | "inRangeColl" => item.collations.push(oid.into()),
+            "relid" | "seqid" => item.mark(name, self.counterparts.relation(oid.into())),
             _ => {}
         }
     }
@@ -379,13 +387,13 @@ impl Reader<'_> {
     /// A field that is a list of OIDs.
     fn oids(&self, item: &mut Item, name: &str, list: &[Value<'_>]) {
         let oids = list.iter().filter_map(|value| match value {
-            Value::Word(word) => word.parse::<u32>().ok(),
+            Value::Word(word) => word.parse::<ObjectId>().ok(),
             _ => None,
         });
         match name {
             "opnos" => item.calls.extend(oids.map(|oid| (Class::Operator, oid))),
             "opfamilies" => item.calls.extend(oids.map(|oid| (Class::Family, oid))),
-            "inputcollids" => item.collations.extend(oids),
+            "inputcollids" => item.collations.extend(oids.map(CollationId::from)),
             _ => {}
         }
     }
@@ -421,7 +429,7 @@ impl Reader<'_> {
     /// users may have more than one form.
     fn constant(&mut self, node: &Node<'_>) -> Item {
         let mut item = Item::new("CONST");
-        let type_oid: u32 = node.number("consttype").unwrap_or_default();
+        let type_oid: TypeId = node.number("consttype").unwrap_or_default();
         let mapped = self.counterparts.type_of(type_oid);
         item.mark("type", mapped);
         item.result = Some((mapped, node.number("constcollid").unwrap_or_default()));
@@ -429,11 +437,13 @@ impl Reader<'_> {
             Some(Value::Datum(bytes)) if type_oid < FIRST_OF_USERS => {
                 let value = match held_oid(bytes) {
                     Some(oid) if type_oid == REGCLASS => {
-                        self.counterparts.relation(oid).to_string()
+                        self.counterparts.relation(oid.into()).to_string()
                     }
-                    Some(oid) if type_oid == REGTYPE => self.counterparts.type_of(oid).to_string(),
+                    Some(oid) if type_oid == REGTYPE => {
+                        self.counterparts.type_of(oid.into()).to_string()
+                    }
                     Some(oid) if REGPROC.contains(&type_oid) => {
-                        self.counterparts.function(oid).to_string()
+                        self.counterparts.function(oid.into()).to_string()
                     }
                     _ => bytes.join("."),
                 };
@@ -455,7 +465,7 @@ impl Reader<'_> {
         item.seen_as(self.result_of_cast(node))
     }
 
-    fn result_of_cast(&self, node: &Node<'_>) -> Option<(u32, u32)> {
+    fn result_of_cast(&self, node: &Node<'_>) -> Option<(TypeId, CollationId)> {
         let type_oid = self.counterparts.type_of(node.number("resulttype")?);
         Some((type_oid, node.number("resultcollid").unwrap_or_default()))
     }
@@ -520,7 +530,7 @@ fn fill(cast: &Item, element: &Item) -> Item {
 }
 
 /// `rtekind` of a function.
-const FUNCTION: u32 = 3;
+const FUNCTION: u8 = 3;
 
 /// The range table of a query.
 fn entries(query: &Node<'_>) -> Vec<Entry> {
@@ -538,14 +548,14 @@ fn entries(query: &Node<'_>) -> Vec<Entry> {
 }
 
 /// The OID in a constant that holds one: four bytes, the least first, as numbers with a sign.
-fn held_oid(bytes: &[&str]) -> Option<u32> {
+fn held_oid(bytes: &[&str]) -> Option<ObjectId> {
     let [length, bytes @ ..] = bytes else { return None };
     if *length != "4" {
         return None;
     }
     let bytes: Vec<u8> =
         bytes.iter().take(4).filter_map(|b| b.parse::<i16>().ok()).map(|b| b as u8).collect();
-    Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    Some(ObjectId::new(u32::from_le_bytes(bytes.try_into().ok()?)))
 }
 
 enum Kind {

@@ -32,7 +32,10 @@ pub(super) unsafe fn admit(cmd: &pg_sys::AlterTableCmd, piece: &Piece<'_>) -> Re
     unsafe {
         let name = raw::name(cmd.name);
         let column = || {
-            name.clone().ok_or_else(|| Error::unsupported("changes cannot name columns by number"))
+            name.clone().ok_or_else(|| {
+                Error::unsupported("changes cannot name columns by number")
+                    .hint("Write the column's name.")
+            })
         };
         Ok(match cmd.subtype {
             Kind::AT_AddColumn => add_column(raw::cast(cmd.def), cmd.missing_ok)?,

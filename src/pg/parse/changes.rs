@@ -28,11 +28,35 @@ const RELATION: &str = "x";
 pub(crate) fn parse_changes(text: &str) -> Result<Vec<Change>> {
     arena::with(|| {
         let tokens = scan::scan(text, WHAT)?;
+        refuse_statement(text, &tokens)?;
         refuse_semicolon(&tokens)?;
         let changes = split(text, &tokens)?.iter().map(admit).collect::<Result<Vec<_>>>()?;
         repeats::refuse(&changes)?;
         Ok(changes)
     })
+}
+
+/// Refuses what somebody has pasted from a migration: a whole statement.
+fn refuse_statement(text: &str, tokens: &[Token]) -> Result<()> {
+    let words: Vec<_> = tokens.iter().take(2).filter_map(|t| text.get(t.start..t.end)).collect();
+    let is = |number: usize, word: &str| {
+        words.get(number).is_some_and(|found| found.eq_ignore_ascii_case(word))
+    };
+    if is(0, "alter") && is(1, "table") {
+        return Err(syntax("changes begin with ALTER TABLE").hint(
+            "Leave out ALTER TABLE and the name: pass what follows them, for example 'ADD COLUMN phone text'.",
+        ));
+    }
+    if is(0, "create") && (is(1, "index") || is(1, "unique")) {
+        return Err(syntax("changes contain CREATE INDEX").hint(
+            "Run CREATE INDEX CONCURRENTLY on the live table before bg_prepare, which carries the index over; or call bg_prepare again after it.",
+        ));
+    }
+    if is(0, "drop") && is(1, "index") {
+        return Err(syntax("changes contain DROP INDEX")
+            .hint("Run DROP INDEX CONCURRENTLY before bg_prepare, or after bg_finish."));
+    }
+    Ok(())
 }
 
 fn refuse_semicolon(tokens: &[Token]) -> Result<()> {
@@ -88,7 +112,8 @@ fn piece<'a>(text: &'a str, tokens: &'a [Token], comma: Option<&Token>) -> Resul
         return Err(syntax(format!(
             "syntax error at or near \"{token}\" at character {} of changes",
             offset + 1
-        )));
+        ))
+        .hint("Write actions as they may follow ALTER TABLE name, separated by commas."));
     }
     let comma = comma.map(|comma| Comma {
         piece: own.chars().count(),
@@ -115,7 +140,10 @@ fn admit(piece: &Piece<'_>) -> Result<Change> {
     unsafe {
         let statement = raw::only(list)
             .and_then(|node| raw::cast::<pg_sys::RawStmt, _>(node))
-            .ok_or_else(|| syntax("changes contain more than one statement"))?
+            .ok_or_else(|| {
+                syntax("changes contain more than one statement")
+                    .hint("Separate the actions of one ALTER TABLE by commas.")
+            })?
             .stmt;
         if let Some(alter) = raw::cast::<pg_sys::AlterTableStmt, _>(statement) {
             if !is_ours(alter.relation) || alter.objtype != pg_sys::ObjectType::OBJECT_TABLE {

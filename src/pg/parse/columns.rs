@@ -36,7 +36,7 @@ pub(super) unsafe fn columns(expr: *mut pg_sys::Node, what: &str) -> Result<Vec<
             "{what} cannot read the system column {}",
             system_column(system)
         ))
-        .hint("Its value belongs to a row's place in one table.")),
+        .hint("Use a column of its own: the value of a system column belongs to a row's place in one table.")),
     }
 }
 

@@ -78,7 +78,7 @@ pub(super) unsafe fn tree(open: &Open, expr: *mut pg_sys::Node) -> Result<Item> 
     let (relation, _) = open.oid_and_name();
     // SAFETY: the server writes any tree of its own as a terminated string.
     let written = unsafe { CStr::from_ptr(pg_sys::nodeToString(expr.cast())) }.to_string_lossy();
-    Item::read(&written, relation.to_u32(), &Counterparts::default())
+    Item::read(&written, relation.into(), &Counterparts::default())
 }
 
 /// The column that an expression is, if its bits are the column's.

@@ -11,6 +11,7 @@ use super::exact::{self, Way};
 use super::{arena, raw};
 use crate::error::{Error, Result};
 use crate::ident::Ident;
+use crate::oid::OperatorId;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +34,7 @@ pub(crate) struct Expression {
     /// The column, if it is just that, at most seen as another type with the same bits.
     pub is_column: Option<i16>,
     /// Operators that the text does not name: those of IS DISTINCT FROM and the like.
-    pub unnamed: Vec<u32>,
+    pub unnamed: Vec<OperatorId>,
     /// Its tree, as it is written down.
     pub tree: String,
     /// Whether it can make one value of two of its column.
@@ -223,6 +224,7 @@ unsafe fn assign(
 ///
 /// # Safety
 /// The expression belongs to the parse state, whose entry 1 is the relation.
+// Parameters: the server's state of an analysis and what is asked of it.
 unsafe fn finish(
     open: &Open,
     pstate: *mut pg_sys::ParseState,

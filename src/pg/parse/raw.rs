@@ -53,7 +53,9 @@ impl<'a> Place<'a> {
 
 /// A text as C has it.
 pub(super) fn c_string(text: &str, what: &str) -> Result<CString> {
-    CString::new(text).map_err(|_| Error::argument(format!("{what} contains a NUL byte")))
+    CString::new(text).map_err(|_| {
+        Error::argument(format!("{what} contains a NUL byte")).hint("Write it without that byte.")
+    })
 }
 
 /// Notes the position of the error that is being raised.

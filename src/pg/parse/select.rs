@@ -28,7 +28,9 @@ pub(super) fn target(text: &str, what: &str) -> Result<*mut pg_sys::Node> {
 /// The statement that the parser is to read: the text behind SELECT.
 fn source(text: &str, what: &str) -> Result<CString> {
     let tokens = scan::scan(text, what)?;
-    let Some(first) = tokens.first() else { return Err(syntax(format!("{what} is empty"))) };
+    let Some(first) = tokens.first() else {
+        return Err(syntax(format!("{what} is empty")).hint(ONE_EXPRESSION));
+    };
     if tokens.iter().any(|token| token.is(';')) {
         return Err(syntax(format!("{what} contains a semicolon")).hint(ONE_EXPRESSION));
     }

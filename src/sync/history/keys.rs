@@ -6,7 +6,7 @@ use pgrx::pg_sys::Datum;
 
 use crate::ddl::rows::Rows;
 use crate::error::Result;
-use crate::model::deployment::Deployment;
+use crate::model::member::Member;
 use crate::pg::lookup::Planned;
 use crate::pg::security::Identity;
 use crate::pg::snapshot::Snapshot;
@@ -17,13 +17,13 @@ use crate::sync::batch::{Batch, Item};
 
 /// Those items whose key can be put into blue's terms. One that is gone, and cannot, was never in blue.
 pub(super) fn with_a_key_in_blue<'i>(
-    deployment: &Deployment,
+    member: &Member,
     rows: &Rows<'_>,
     items: &[&'i Item],
 ) -> Result<Vec<&'i Item>> {
     let mut left = Vec::new();
     for item in items {
-        match xact::subtransaction(|| with_mapped_keys(deployment, rows, &[item], |_| Ok(()))) {
+        match xact::subtransaction(|| with_mapped_keys(member, rows, &[item], |_| Ok(()))) {
             Ok(()) => left.push(*item),
             Err(caught) if caught.is_data_error() => {}
             Err(caught) => return caught.raise(),
@@ -34,12 +34,12 @@ pub(super) fn with_a_key_in_blue<'i>(
 
 /// The items' numbers and keys in blue's terms, as long as `work` runs.
 pub(super) fn with_mapped_keys<T>(
-    deployment: &Deployment,
+    member: &Member,
     rows: &Rows<'_>,
     items: &[&Item],
     work: impl FnOnce(&[(usize, Vec<Datum>)]) -> Result<T>,
 ) -> Result<T> {
-    let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
+    let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
     let numbered = apply::work_of(rows, items)?;
     let options = Options { work: &[&numbered], ..Options::default() };
     spi::with_rows(&rows.map_numbered_keys(), &[], options, |found, _| {
@@ -76,7 +76,7 @@ pub(super) fn together(batch: &Batch) -> HashMap<usize, usize> {
 /// Blue's rows that are already what a transaction of the batch made of them, because a try of a swap was
 /// rolled back after they were stamped: matters for columns that only blue has, where a key has changed.
 pub(crate) fn with_rows_there(
-    deployment: &Deployment,
+    member: &Member,
     rows: &Rows<'_>,
     snapshot: &Snapshot,
     batch: Batch,
@@ -84,8 +84,8 @@ pub(crate) fn with_rows_there(
     if rows.mapping.side_only.is_empty() || !batch.moves_rows() {
         return Ok(batch);
     }
-    let _owner = Identity::table_owner(deployment.owner, &deployment.plan.session)?;
-    let _planned = Planned::by_key(&deployment.keyed())?;
+    let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
+    let _planned = Planned::by_key(&member.keyed())?;
     let made_by = |items: &[&Item]| {
         xact::subtransaction(|| {
             let work = apply::work_of(rows, items)?;

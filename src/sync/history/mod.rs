@@ -1,8 +1,9 @@
-//! The last drain keeps history: what it brings to blue is seen by each snapshot as green's rows are.
+//! Rounds that keep history: what they bring to blue is seen by each snapshot as green's rows are.
 //!
-//! It runs in the swap's own transaction, which older snapshots do not see. Brought in as by any other
-//! round, the last changes would be missing for a transaction that began after the last committed sync and
-//! reads the table after the swap, without an error. So, for the keys of the batch:
+//! Brought in as by other rounds, changes would be missing for a transaction that has a snapshot from before
+//! the round's commit and reads the table after the swap, without an error. The last drain runs in the swap's
+//! own transaction, so it always keeps history. A short round before it does so where it can, and the swap has
+//! fewer snapshots to wait for: only those from before the last round that did not. For the keys of the batch:
 //!
 //! 1. The batch is applied as always, but rows are deleted and inserted, never updated: the versions of a
 //!    row in blue are independent of each other.
@@ -14,42 +15,48 @@
 //! The caller's own changes have no number that others know: their rows stay as they were written, by
 //! our transaction, and what they replaced is ended by it. A key that nobody else has changed is left alone.
 //!
-//! A try of a swap that is rolled back leaves what was stamped. It is what green has, so that it does no
-//! harm; the next round finds it under the same keys of the log and replaces it.
+//! A round that is rolled back leaves what was stamped. It is what green has, so that it does no harm; the
+//! next round finds it under the same keys of the log and replaces it.
+//!
+//! Others may write to green meanwhile. What the round's snapshot does not see has not happened for it: neither
+//! is it in the batch, nor in the versions that are read.
 //!
 //! Invariant: nothing is stamped before all else of the batch has succeeded.
-//! Locks: ACCESS EXCLUSIVE on both tables, so that every transaction that wrote to green has ended.
+//! Locks: ACCESS EXCLUSIVE on blue, and on green in the swap; SHARE UPDATE EXCLUSIVE on blue's TOAST table, and
+//! on green's in the swap.
 
 mod keys;
+mod means;
 mod pending;
 mod round;
 mod write;
 
 use std::collections::HashSet;
 
-use crate::ddl::rows::Rows;
 use crate::error::Result;
 use crate::failpoint;
 use crate::heap::versions::Ended;
 use crate::heap::versions::is_ours;
-use crate::model::deployment::Deployment;
-use crate::pg::xact::{self, Caught};
+use crate::oid::RelationId;
+use crate::pg::xact::{self, SubtransactionError};
 use crate::sync::apply::Failed;
 use crate::sync::batch::{Batch, Item};
+use crate::sync::tables::Tables;
 use pending::History;
 use round::{Round, is_newer, last_change};
 
 pub(super) use keys::with_rows_there;
+pub(super) use means::{Means, lock_at_once, stores_all};
 
-/// Writes the earlier versions of the rows of a batch that has been applied. `class` is the OID of
-/// `bluegreen.deployment`.
+/// Writes the earlier versions of the rows of a batch that has been applied. What `snapshot` does not see has
+/// not happened yet.
 pub(super) fn keep(
-    deployment: &Deployment,
-    rows: &Rows<'_>,
+    tables: Tables<'_>,
     batch: &Batch,
     failed: &[Failed<'_>],
-    class: u32,
+    means: Means,
 ) -> Result<History> {
+    let Tables { member, rows, .. } = tables;
     // A row that could not go where it went stays where it was.
     let failed: HashSet<usize> = failed
         .iter()
@@ -58,8 +65,10 @@ pub(super) fn keep(
         .collect();
     // What only our own transaction has changed is exact as it was written, and its log rows go with it.
     let others = batch.story().iter().filter(|(_, by)| !is_ours(*by));
-    let by_others: HashSet<usize> =
-        others.flat_map(|(event, _)| event.old.into_iter().chain([event.key])).collect();
+    let changed = others.flat_map(|(event, _)| event.old.into_iter().chain([event.key]));
+    // A misfit that this very transaction has recorded looks like a change of its own.
+    let tried = batch.misfits.iter().flat_map(|marked| marked.old.into_iter().chain([marked.key]));
+    let by_others: HashSet<usize> = changed.chain(tried).collect();
     let items: Vec<&Item> = batch
         .items
         .iter()
@@ -70,16 +79,16 @@ pub(super) fn keep(
     }
     let kept = |items: &[&Item]| {
         xact::subtransaction(|| {
-            keys::with_mapped_keys(deployment, rows, items, |mapped| {
-                history(&Round::read(deployment, rows, batch, class, items, mapped)?, &failed)
+            keys::with_mapped_keys(member, rows, items, |mapped| {
+                history(&Round::read(tables, batch, means, items, mapped)?, &failed)
             })
         })
     };
     match kept(&items) {
         Ok(history) => Ok(history),
         Err(caught) if caught.is_data_error() => {
-            let items = keys::with_a_key_in_blue(deployment, rows, &items)?;
-            kept(&items).or_else(Caught::raise)
+            let items = keys::with_a_key_in_blue(member, rows, &items)?;
+            kept(&items).or_else(SubtransactionError::raise)
         }
         Err(caught) => caught.raise(),
     }
@@ -89,7 +98,7 @@ pub(super) fn keep(
 /// be written.
 fn history(round: &Round<'_>, failed: &HashSet<usize>) -> Result<History> {
     let mut history = History {
-        blue: round.deployment.blue(),
+        blue: round.tables.member.blue(),
         toast: round.blue.toast_table(),
         ..History::default()
     };
@@ -114,7 +123,7 @@ fn history(round: &Round<'_>, failed: &HashSet<usize>) -> Result<History> {
             history.left_over.push(place);
             continue;
         }
-        let row = if history.toast == 0 { None } else { round.blue.at(place)? };
+        let row = if history.toast == RelationId::INVALID { None } else { round.blue.at(place) };
         let chunks = row.map(|row| round.blue.chunks(&row)).unwrap_or_default();
         round.add(&mut history, place, one, &one.version, chunks);
     }

@@ -8,15 +8,19 @@ use crate::heap::stamp::Stamp;
 use crate::heap::versions::Begun;
 use crate::heap::versions::Ended;
 use crate::heap::versions::Xid;
+use crate::oid::RelationId;
 use crate::pg::tid::Place;
 
 /// What is left to do when everything else of a batch is done.
 #[derive(Default)]
 pub(crate) struct History {
-    pub(super) blue: u32,
-    pub(super) toast: u32,
-    /// Rows that are there in other versions, and the first of the keys that belong together with theirs.
-    pub(super) replaced: Vec<(usize, Place)>,
+    pub(super) blue: RelationId,
+    pub(super) toast: RelationId,
+    /// Rows that are there in other versions: the first of the keys that belong together with theirs, their
+    /// place, and the number of who made them.
+    pub(super) replaced: Vec<(usize, Place, Xid)>,
+    /// Earlier rows under the same keys: nobody has to miss one who sees the row that is there.
+    pub(super) ended_before: Vec<(Place, Xid)>,
     /// Rows of the batch that came to nothing.
     pub(super) left_over: Vec<Place>,
     /// Rows of the batch, likewise.
@@ -32,7 +36,7 @@ pub(crate) struct History {
 impl History {
     /// Gives the rows their transactions. Nothing that can fail may come after it in the batch.
     pub(crate) fn stamp(&self) {
-        let never = |place: &Place| (*place, Stamp::Never);
+        let never = |place: &Place| (*place, Stamp::Never(None));
         // What lies beside a row before the row.
         stamp::stamp(self.toast, self.written_chunks.iter().copied());
         failpoint::reach("drain_chunks_stamped");
@@ -44,8 +48,8 @@ impl History {
         failpoint::reach("drain_earlier_stamped");
         // The old and the new row of a key at once, with those whose keys they have exchanged.
         let mut groups: BTreeMap<usize, Vec<(Place, Stamp)>> = BTreeMap::new();
-        for (group, place) in &self.replaced {
-            groups.entry(*group).or_default().push((*place, Stamp::Never));
+        for (group, place, by) in &self.replaced {
+            groups.entry(*group).or_default().push((*place, Stamp::Never(Some(*by))));
         }
         for (group, row) in present {
             groups.entry(*group).or_default().push(row.stamp(&made));
@@ -56,6 +60,9 @@ impl History {
         failpoint::reach("drain_half_stamped");
         stamp::stamp_together(self.blue, groups);
         failpoint::reach("drain_rows_stamped");
+        // After them: the beginning of a HOT chain leads to the row that they have replaced.
+        let ended_before = self.ended_before.iter();
+        stamp::stamp(self.blue, ended_before.map(|(place, by)| (*place, Stamp::Never(Some(*by)))));
         stamp::stamp(self.toast, self.replaced_chunks.iter().map(never));
     }
 

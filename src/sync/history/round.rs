@@ -5,21 +5,22 @@ use std::collections::{HashMap, HashSet};
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Datum;
 
-use crate::ddl::rows::Rows;
 use crate::error::{Error, Result};
 use crate::heap::versions::Begun;
+use crate::heap::versions::Beside;
 use crate::heap::versions::Ended;
 use crate::heap::versions::Version;
 use crate::heap::versions::Versions;
 use crate::heap::versions::Xid;
 use crate::heap::versions::is_older;
-use crate::model::deployment::Deployment;
 use crate::pg::snapshot;
 use crate::pg::tid::Place;
 use crate::pg::xact;
 use crate::sync::batch::{Batch, Item};
 use crate::sync::history::keys;
+use crate::sync::history::means::Means;
 use crate::sync::history::pending::{History, Row};
+use crate::sync::tables::Tables;
 
 /// A version, and the keys of the batch under which it was found: several, if they are equal without being
 /// the same.
@@ -28,11 +29,25 @@ pub(super) struct Found {
     pub(super) version: Version,
 }
 
-fn found(table: &mut Versions, keys: &[(usize, Vec<Datum>)]) -> Result<Vec<Found>> {
+/// Versions of one key of which all are kept, also those that nobody on this server sees any more: somebody on
+/// a standby may.
+const ALL_OF_A_KEY: usize = 50;
+/// Versions that are read for each key of a batch, on average, and how many more for the whole batch.
+const FOR_EACH_KEY: usize = 16;
+const FOR_A_BATCH: usize = 2_000;
+
+/// The versions under the keys, `each` and `most` as in [`Versions::under`]; None: there are more.
+fn found(
+    table: &mut Versions<'_>,
+    keys: &[(usize, Vec<Datum>)],
+    each: usize,
+    most: usize,
+) -> Option<Vec<Found>> {
     let mut known: HashMap<Place, usize> = HashMap::new();
     let mut all: Vec<Found> = Vec::new();
     for (id, key) in keys {
-        for version in table.under(key)? {
+        let left = most.checked_sub(all.len())?;
+        for version in table.under(key, each, left)? {
             match known.get(&version.place) {
                 Some(number) => all[*number].keys.push(*id),
                 None => {
@@ -42,16 +57,15 @@ fn found(table: &mut Versions, keys: &[(usize, Vec<Datum>)]) -> Result<Vec<Found
             }
         }
     }
-    Ok(all)
+    Some(all)
 }
 
 /// A batch with both tables.
 pub(super) struct Round<'a> {
-    pub(super) deployment: &'a Deployment,
-    pub(super) rows: &'a Rows<'a>,
+    pub(super) tables: Tables<'a>,
     pub(super) batch: &'a Batch,
-    pub(super) green: Versions,
-    pub(super) blue: Versions,
+    pub(super) green: Versions<'a>,
+    pub(super) blue: Versions<'a>,
     /// Green's versions.
     live: Vec<Found>,
     /// Blue's: what the batch wrote, and what was there before.
@@ -62,41 +76,47 @@ pub(super) struct Round<'a> {
     pub(super) horizon: Xid,
     /// The first of the keys that a key belongs together with.
     groups: HashMap<usize, usize>,
-    class: u32,
+    means: Means,
 }
 
 impl<'a> Round<'a> {
     /// Reads both; `mapped` are the items' keys in blue's terms.
     pub(super) fn read(
-        deployment: &'a Deployment,
-        rows: &'a Rows<'a>,
+        tables: Tables<'a>,
         batch: &'a Batch,
-        class: u32,
+        means: Means,
         items: &[&Item],
         mapped: &[(usize, Vec<Datum>)],
     ) -> Result<Self> {
-        let mut green = Versions::open(deployment.green(), &rows.mapping.from_key.index)?;
-        let mut blue = Versions::open(deployment.blue(), &rows.mapping.to_key.index)?;
+        let Tables { member, rows, snapshot } = tables;
+        let index = &rows.mapping.from_key.index;
+        let beside = if means.last { Beside::VacuumKeptOut } else { Beside::Vacuum };
+        let mut green = Versions::open(member.green(), index, snapshot, beside)?;
+        let index = &rows.mapping.to_key.index;
+        let mut blue = Versions::open(member.blue(), index, snapshot, Beside::VacuumKeptOut)?;
         let own: Vec<(usize, Vec<Datum>)> = items
             .iter()
             .map(|item| (item.id, item.key.iter().flatten().copied().collect()))
             .collect();
-        let (live, there) = (found(&mut green, &own)?, found(&mut blue, mapped)?);
+        // A row that is changed all the time has many, while somebody has an old snapshot.
+        let most = items.len() * FOR_EACH_KEY + FOR_A_BATCH;
+        let too_many = || {
+            Error::new(
+                PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+                format!(
+                    "a transaction is still running that may see some of more than {most} earlier versions of rows of {} which have changed again and again",
+                    member.source.plain()
+                ),
+            )
+        };
+        // Before the last drain standbys have no say: it costs too much to write what only they may see.
+        let each = if means.last { ALL_OF_A_KEY } else { 0 };
+        let live = found(&mut green, &own, each, most).ok_or_else(too_many)?;
+        let most = if means.last { usize::MAX } else { most };
+        let there = found(&mut blue, mapped, usize::MAX, most).ok_or_else(too_many)?;
         let (oldest, horizon) = (blue.oldest(), green.horizon());
         let groups = keys::together(batch);
-        Ok(Self {
-            deployment,
-            rows,
-            batch,
-            green,
-            blue,
-            live,
-            there,
-            oldest,
-            horizon,
-            groups,
-            class,
-        })
+        Ok(Self { tables, batch, green, blue, live, there, oldest, horizon, groups, means })
     }
 
     /// The last change of rows that did not fit before, and do now: blue has no earlier versions of them.
@@ -111,14 +131,14 @@ impl<'a> Round<'a> {
     /// Fails, as for a lock that is not to be had, while a snapshot does not see that a transaction has
     /// ended; 0 is none.
     pub(super) fn require_no_older(&self, xid: u64) -> Result<()> {
-        if xid == 0 || snapshot::holders_older_than(self.class, xid).is_empty() {
+        if xid == 0 || snapshot::holders_older_than(self.means.class, xid).is_empty() {
             return Ok(());
         }
         Err(Error::new(
             PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
             format!(
                 "a transaction is still running that would have to see earlier versions of rows of {}, which the other table cannot have",
-                self.deployment.source.plain()
+                self.tables.member.source.plain()
             ),
         ))
     }
@@ -126,6 +146,8 @@ impl<'a> Round<'a> {
     /// The versions that have to be written: those that somebody may see, and that are not the present ones.
     pub(super) fn earlier(&self, history: &mut History) -> Vec<&Found> {
         let mut earlier = Vec::new();
+        let passed_over = self.green.passed_over().map_or(0, snapshot::full);
+        history.left_out = history.left_out.max(passed_over);
         for one in &self.live {
             let version = &one.version;
             match (version.begun, version.ended) {
@@ -152,24 +174,36 @@ impl<'a> Round<'a> {
             .filter(|one| one.version.ended == Ended::Never && one.version.begun != Begun::Ours)
             .flat_map(|one| one.keys.iter().map(|key| (*key, &one.version)))
             .collect();
+        // A row that was not taken out may be found through the beginning of its HOT chain only.
+        let stays =
+            |one: &&Found| one.version.ended == Ended::Never && one.version.begun != Begun::Ours;
+        let stay: HashSet<usize> =
+            self.there.iter().filter(stays).map(|one| self.group(one)).collect();
         for one in self.there.iter().filter(|one| !left_alone.contains(&self.group(one))) {
             let version = &one.version;
             match (version.begun, version.ended) {
+                // Written and taken out again. Between two others of one HOT chain it would be left without a
+                // beginning.
+                (Begun::Ours, Ended::Ours) if !stay.contains(&self.group(one)) => {
+                    history.ended_before.push((version.place, version.number));
+                }
                 (Begun::Ours, Ended::Never) => {
                     if let Some(live) = one.keys.iter().find_map(|key| present.get(key)) {
                         let chunks = self.blue.chunks(version);
                         self.add(history, version.place, one, live, chunks);
                     }
                 }
-                // Written and taken out again, or left as it was.
-                (Begun::Ours, _) | (_, Ended::Never) => {}
-                (_, Ended::Ours) => {
-                    history.replaced.push((self.group(one), version.place));
+                (Begun::By(_) | Begun::Frozen, Ended::Ours) => {
+                    history.replaced.push((self.group(one), version.place, version.number));
                     history.replaced_chunks.extend(self.blue.chunks(version));
                 }
                 // Perhaps of a try that was rolled back, perhaps the beginning of the old row's HOT chain:
                 // without it no index finds that row.
-                (_, Ended::By(_)) => history.replaced.push((self.group(one), version.place)),
+                (_, Ended::By(_)) if !stay.contains(&self.group(one)) => {
+                    history.ended_before.push((version.place, version.number));
+                }
+                // Left as it was.
+                (_, Ended::Never | Ended::By(_)) | (Begun::Ours, Ended::Ours) => {}
             }
         }
     }
@@ -201,13 +235,16 @@ impl<'a> Round<'a> {
     }
 
     /// Whether a row of blue was made by who made a version; it may be frozen in one of the tables only.
-    pub(super) fn alike(&self, row: Begun, version: Begun) -> bool {
+    pub(super) fn alike(&self, row: &Version, version: &Version) -> bool {
         let is_old = |begun| match begun {
             Begun::By(xid) => is_older(xid, self.oldest),
             Begun::Frozen => true,
             Begun::Ours => false,
         };
-        row == version || (is_old(row) && is_old(version))
+        // The number of a frozen row stays in its header.
+        row.begun == version.begun
+            || (row.begun != Begun::Ours && row.number == version.number)
+            || (is_old(row.begun) && is_old(version.begun))
     }
 }
 

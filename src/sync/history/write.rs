@@ -14,12 +14,14 @@ use crate::heap::versions::Ended;
 use crate::heap::versions::Xid;
 use crate::heap::versions_insert;
 use crate::ident::Ident;
+use crate::oid::{RelationId, TransactionId};
 use crate::pg::security::Identity;
 use crate::pg::tid::Place;
 use crate::pg::transient_relation::Column;
 use crate::pg::transient_relation::Work;
-use crate::pg::xact::Caught;
-use crate::plan::provenance::Origin;
+use crate::pg::xact::SubtransactionError;
+use crate::plan::event_fold::Origin;
+use crate::sync::history::means::stores_all;
 use crate::sync::history::round::{Found, Round};
 
 /// Versions that were written, with their places in blue, and those that do not fit there.
@@ -30,7 +32,10 @@ pub(super) fn versions<'f>(round: &Round<'_>, earlier: &[&'f Found]) -> Result<W
     if earlier.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
-    let (table, stored) = (round.deployment.blue(), round.rows.mapping.stored());
+    let (table, stored) = (round.tables.member.blue(), round.tables.rows.mapping.stored());
+    if !stores_all(round.tables.member)? {
+        return Ok((Vec::new(), earlier.to_vec()));
+    }
     match generated::written(table, &stored, || round.write(earlier)) {
         Ok(written) => Ok((written, Vec::new())),
         Err(caught) if !is_of_the_row(&caught) => caught.raise(),
@@ -47,8 +52,8 @@ pub(super) fn versions<'f>(round: &Round<'_>, earlier: &[&'f Found]) -> Result<W
 }
 
 /// It does not fit, or its long values are gone.
-fn is_of_the_row(caught: &Caught) -> bool {
-    caught.is_data_error() || caught.error.code == PgSqlErrorCode::ERRCODE_DATA_CORRUPTED
+fn is_of_the_row(caught: &SubtransactionError) -> bool {
+    caught.may_be_a_rows() || caught.error.code == PgSqlErrorCode::ERRCODE_DATA_CORRUPTED
 }
 
 impl Round<'_> {
@@ -56,12 +61,9 @@ impl Round<'_> {
     fn write<'f>(&self, earlier: &[&'f Found]) -> Result<Vec<(Place, &'f Found)>> {
         let (columns, side) = {
             let _us = Identity::extension()?;
-            let columns = catalog::columns(self.deployment.green())?;
+            let columns = catalog::columns(self.tables.member.green())?;
             (columns, self.side_columns()?)
         };
-        if columns.iter().any(|column| column.generated == "v") {
-            return Err(Error::unsupported("values of virtual columns are not stored"));
-        }
         let lineage = if side.is_empty() { HashMap::new() } else { self.batch.lineages() };
         let mut alone = Group::new(&columns, &[])?;
         let mut with_side = Group::new(&columns, &side)?;
@@ -69,7 +71,8 @@ impl Round<'_> {
             let values = self.green.values(&one.version);
             let mut row: Vec<Option<Datum>> =
                 columns.iter().map(|c| values[c.attnum as usize - 1]).collect();
-            match self.row_before(one, &lineage).filter(|_| !side.is_empty()) {
+            let before = if side.is_empty() { None } else { self.row_before(one, &lineage) };
+            match before {
                 Some(before) => {
                     let before = self.blue.values(&before.version);
                     row.extend(side.iter().map(|c| before[c.attnum as usize - 1]));
@@ -78,33 +81,44 @@ impl Round<'_> {
                 None => alone.push(&row, one),
             }
         }
-        let _owner = Identity::table_owner(self.deployment.owner, &self.deployment.plan.session)?;
-        let mut written = alone.write(self.deployment.blue(), &self.rows.write_versions(false))?;
-        let sql = self.rows.write_versions(true);
-        written.extend(with_side.write(self.deployment.blue(), &sql)?);
+        let _owner =
+            Identity::table_owner(self.tables.member.owner, &self.tables.member.plan.session)?;
+        let mut written =
+            alone.write(self.tables.member.blue(), &self.tables.rows.write_versions(false))?;
+        let sql = self.tables.rows.write_versions(true);
+        written.extend(with_side.write(self.tables.member.blue(), &sql)?);
         Ok(written)
     }
 
     /// Blue's columns that green has no value for, in the mapping's order.
     fn side_columns(&self) -> Result<Vec<catalog::Column>> {
-        let names = &self.rows.mapping.side_only;
+        let names = &self.tables.rows.mapping.side_only;
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let columns = catalog::columns(self.deployment.blue())?;
+        let columns = catalog::columns(self.tables.member.blue())?;
         let of = |name: &Ident| columns.iter().find(|c| c.name == *name).cloned();
         names
             .iter()
-            .map(|name| of(name).ok_or_else(|| Error::state(format!("column {name} is missing"))))
+            .map(|name| {
+                of(name).ok_or_else(|| {
+                    Error::state(format!("column {name} of a table of the deployment does not exist"))
+                        .hint("Undo what has changed the table, or end the deployment with SELECT bg_abort(table), after a swap with SELECT bg_finish(table).")
+                })
+            })
             .collect()
     }
 
     /// Blue's row, before the batch, that a version of green belongs to.
-    fn row_before(&self, one: &Found, lineage: &HashMap<(usize, u32), Origin>) -> Option<&Found> {
+    fn row_before(
+        &self,
+        one: &Found,
+        lineage: &HashMap<(usize, TransactionId), Origin>,
+    ) -> Option<&Found> {
         let shares = |row: &Found, keys: &[usize]| row.keys.iter().any(|key| keys.contains(key));
         // Of a try that was rolled back: the same version.
         let left = self.there.iter().find(|row| {
-            self.alike(row.version.begun, one.version.begun)
+            self.alike(&row.version, &one.version)
                 && row.version.ended == one.version.ended
                 && shares(row, &one.keys)
         });
@@ -153,7 +167,7 @@ impl<'f> Group<'f> {
         self.versions.push(version);
     }
 
-    fn write(self, table: u32, sql: &str) -> Result<Vec<(Place, &'f Found)>> {
+    fn write(self, table: RelationId, sql: &str) -> Result<Vec<(Place, &'f Found)>> {
         if self.versions.is_empty() {
             return Ok(Vec::new());
         }

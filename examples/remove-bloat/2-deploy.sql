@@ -1,0 +1,2 @@
+SELECT bg_prepare('users');
+CALL bg_run('users', 'finished');

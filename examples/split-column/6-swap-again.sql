@@ -1,0 +1,1 @@
+CALL bg_run('users', 'finished');

@@ -1,0 +1,2 @@
+-- No table; the role app may create some.
+GRANT CREATE ON SCHEMA public TO app;

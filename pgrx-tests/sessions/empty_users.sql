@@ -1,0 +1,3 @@
+-- The table users, without rows.
+\ir users.sql
+TRUNCATE users RESTART IDENTITY;

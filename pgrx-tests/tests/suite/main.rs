@@ -1,0 +1,108 @@
+//! The tests that need a server: one program, so that no test waits for the last one of another file.
+//! The modules go by what is tested; each has a cluster of its own, which is started when one of its
+//! tests asks for it (see `story::stage`).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod story;
+
+mod prepare {
+    mod elsewhere;
+    mod exact_keys;
+    mod refusals;
+}
+
+mod backfill {
+    mod copier;
+    mod copier_costs;
+    mod copier_fallback;
+    mod copier_values;
+    mod copy;
+}
+
+/// Bulk changes while a table is copied are in `anew` and `plans`.
+mod sync {
+    mod anew;
+    mod capture;
+    mod keys;
+    mod misfits;
+    mod plans;
+}
+
+mod swap {
+    mod at_once;
+    mod blockers;
+    mod history;
+    mod kept;
+    mod locks;
+}
+
+mod revert {
+    mod set_aside;
+    mod way_back;
+}
+
+mod verify {
+    mod differences;
+    mod order;
+}
+
+/// What hangs on a table, and what a table is besides its columns.
+mod dependents {
+    mod carried;
+    mod event_triggers;
+    mod foreign_keys;
+    mod kinds;
+    mod objects;
+    mod properties;
+    mod same_tree;
+    mod sequences;
+    mod views;
+}
+
+mod rights {
+    mod escalation;
+    mod granted;
+}
+
+/// `CALL bg_run`: what interrupts it, helps it and makes it wait.
+mod runner {
+    mod interrupted;
+    mod throttle;
+    mod throttle_standbys;
+    mod workers;
+    mod workers_faults;
+}
+
+/// What befalls a server, and what its operators do with it.
+mod operations {
+    mod chaos;
+    mod crash;
+    mod dead_ends;
+    mod dropped;
+    mod dumps;
+    mod kills;
+    mod memory;
+    mod operators;
+    mod status;
+    mod subscriber;
+    mod upgrades;
+}
+
+/// Whole deployments under clients, and races between sessions.
+mod concurrency {
+    mod changes;
+    mod family;
+    mod isolation;
+    mod journal;
+    mod races;
+}
+
+mod fuzz;
+mod snapshots;
+mod upgrade;
+
+/// What the tests themselves stand on.
+mod harness {
+    mod cluster;
+    mod writers;
+}

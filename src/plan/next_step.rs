@@ -1,0 +1,156 @@
+//! What bg_status shows as the next step: one statement that leads on, or what somebody has to decide first.
+
+use crate::ident::literal;
+use crate::model::phase::Phase;
+use crate::model::plan::Arguments;
+
+/// What decides it, of a deployment whose tables are there.
+#[derive(Debug, Clone)]
+pub(crate) struct Situation<'a> {
+    /// The deployment's number.
+    pub id: i64,
+    /// The live table as messages name it.
+    pub table: &'a str,
+    pub phase: Phase,
+    pub paused: bool,
+    /// A prepared transaction that has changed it.
+    pub prepared: Option<&'a str>,
+    /// The session in `CALL bg_run`.
+    pub runner: Option<i32>,
+    /// Rows that cannot be written to the other table.
+    pub misfits: i64,
+    /// More changes wait than the swap's own transaction may bring in.
+    pub backlog: bool,
+    /// A definition is not as the deployment left it; whether bg_prepare can follow.
+    pub changed: Option<bool>,
+    /// The call of bg_prepare that began it.
+    pub prepare: &'a str,
+}
+
+/// The statement, or a sentence that begins with none.
+pub(crate) fn next_step(now: &Situation<'_>) -> String {
+    let table = literal(now.table);
+    if let Some(gid) = now.prepared.map(literal) {
+        return format!(
+            "End the prepared transaction that has changed it: COMMIT PREPARED {gid} or ROLLBACK PREPARED {gid}"
+        );
+    }
+    match (now.phase, now.runner) {
+        (Phase::Finished | Phase::Aborted, _) => "none".to_owned(),
+        (Phase::Swapped, _) if now.changed.is_some() => format!(
+            "Undo the change that last_error names, or keep the new table: SELECT bg_finish({table})"
+        ),
+        (_, _) if now.changed == Some(true) => now.prepare.to_owned(),
+        (_, _) if now.changed.is_some() => format!(
+            "Undo the change that last_error names, or SELECT bg_abort({}) and begin again",
+            now.id
+        ),
+        (_, _) if now.paused => format!("SELECT bg_resume({table})"),
+        (_, Some(pid)) => format!("none: the session with pid {pid} is working on it"),
+        (Phase::Prepared | Phase::Copying | Phase::Indexing, None) => {
+            format!("CALL bg_run({table})")
+        }
+        (Phase::Ready, None) if now.misfits > 0 => {
+            format!("Correct the rows of bg_misfits() in {}, then CALL bg_run({table})", now.table)
+        }
+        (Phase::Ready, None) if now.backlog => format!("CALL bg_run({table}, 'swapped')"),
+        (Phase::Ready, None) => format!("SELECT bg_swap({table})"),
+        (Phase::Swapped, None) if now.misfits > 0 => format!(
+            "Keep the new table with SELECT bg_finish({table}); before a revert, correct the rows of bg_misfits()"
+        ),
+        (Phase::Swapped, None) => format!(
+            "Keep the new table with SELECT bg_finish({table}), or bring the old one back with SELECT bg_revert({table})"
+        ),
+    }
+}
+
+/// The call of bg_prepare that made a deployment without a target.
+pub(crate) fn prepare_call(table: &str, arguments: &Arguments) -> String {
+    let mut call = format!("SELECT bg_prepare({}", literal(table));
+    if !arguments.changes.is_empty() {
+        call += &format!(", {}", literal(&arguments.changes));
+    }
+    for (name, expressions) in [("forward", &arguments.forward), ("reverse", &arguments.reverse)] {
+        if !expressions.is_empty() {
+            let json = serde_json::Value::Object(expressions.clone()).to_string();
+            call += &format!(", {name} => {}", literal(&json));
+        }
+    }
+    if let Some(key) = &arguments.key {
+        let columns: Vec<_> = key.iter().map(|column| literal(column)).collect();
+        call += &format!(", key => ARRAY[{}]", columns.join(", "));
+    }
+    call + ")"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READY: Situation<'static> = Situation {
+        id: 9,
+        table: "public.it's",
+        phase: Phase::Ready,
+        paused: false,
+        prepared: None,
+        runner: None,
+        misfits: 0,
+        backlog: false,
+        changed: None,
+        prepare: "SELECT bg_prepare('public.it''s', 'ADD COLUMN phone text')",
+    };
+
+    #[test]
+    fn a_statement_names_the_table_as_a_literal() {
+        assert_eq!(next_step(&READY), "SELECT bg_swap('public.it''s')");
+        let copying = Situation { phase: Phase::Copying, ..READY };
+        assert_eq!(next_step(&copying), "CALL bg_run('public.it''s')");
+    }
+
+    #[test]
+    fn what_stands_in_the_way_comes_before_the_phase() {
+        let paused = Situation { paused: true, runner: Some(7), misfits: 1, ..READY };
+        assert_eq!(next_step(&paused), "SELECT bg_resume('public.it''s')");
+        let run = Situation { runner: Some(7), misfits: 1, ..READY };
+        assert_eq!(next_step(&run), "none: the session with pid 7 is working on it");
+        let misfits = Situation { misfits: 1, backlog: true, ..READY };
+        assert!(next_step(&misfits).starts_with("Correct the rows of bg_misfits()"));
+        let backlog = Situation { backlog: true, ..READY };
+        assert_eq!(next_step(&backlog), "CALL bg_run('public.it''s', 'swapped')");
+        let prepared = Situation { prepared: Some("g"), paused: true, ..READY };
+        assert!(next_step(&prepared).contains("COMMIT PREPARED 'g'"));
+        let changed = Situation { changed: Some(true), paused: true, ..READY };
+        assert_eq!(next_step(&changed), READY.prepare);
+        let changed = Situation { changed: Some(false), ..READY };
+        assert!(next_step(&changed).contains("SELECT bg_abort(9)"));
+    }
+
+    #[test]
+    fn the_call_of_prepare_has_the_arguments_that_were_given() {
+        let mut arguments =
+            Arguments { changes: "ADD COLUMN a text DEFAULT 'x'".to_owned(), ..Default::default() };
+        let call = |arguments: &Arguments| prepare_call("users", arguments);
+        assert_eq!(
+            call(&arguments),
+            "SELECT bg_prepare('users', 'ADD COLUMN a text DEFAULT ''x''')"
+        );
+        arguments.changes.clear();
+        arguments.forward.insert("a".to_owned(), "b || 'c'".into());
+        arguments.key = Some(vec!["id".to_owned(), "part".to_owned()]);
+        assert_eq!(
+            call(&arguments),
+            "SELECT bg_prepare('users', \
+             forward => '{\"a\":\"b || ''c''\"}', key => ARRAY['id', 'part'])"
+        );
+    }
+
+    #[test]
+    fn after_the_swap_somebody_has_to_decide() {
+        let swapped = Situation { phase: Phase::Swapped, ..READY };
+        for verb in ["bg_finish", "bg_revert"] {
+            assert!(next_step(&swapped).contains(verb));
+        }
+        let changed = Situation { phase: Phase::Swapped, changed: Some(true), ..READY };
+        assert!(next_step(&changed).starts_with("Undo the change"));
+    }
+}
