@@ -17,6 +17,8 @@ pub(crate) enum ErrorKind {
     ConcurrentCatalogChange,
     /// Too much is left to sync for the swap's own transaction.
     Backlog,
+    /// Somebody has a snapshot older than the last sync that kept no history.
+    OldSnapshot,
     /// A batch of sync parts rows that exchange values.
     Cut,
     /// Rows collide that may fit together with the misfits.

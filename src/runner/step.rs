@@ -20,7 +20,7 @@ use crate::runner::dependents;
 use crate::runner::session;
 use crate::state::chunks;
 use crate::state::store::{self, LockedDeployment, LockedMember};
-use crate::sync;
+use crate::sync::{self, KeepHistory};
 
 /// What a batch did.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +57,8 @@ impl Batch {
 pub(crate) enum Commit {
     /// With the batch: what it locks is locked for a moment.
     AtOnce,
+    /// The same, and a swap is tried next.
+    AtOnceBeforeSwap,
     /// When the caller of a function commits.
     ByCaller,
 }
@@ -93,11 +95,12 @@ fn next_of(
         Phase::Prepared | Phase::Copying => batch = copy_batch(member, settings, hold, began)?,
         Phase::Indexing => batch = index_batch(member, settings, hold, began)?,
         Phase::Ready | Phase::Swapped => {
-            let keep_for = match commit {
-                Commit::AtOnce => Some(guard_lock::lock_table()?),
-                Commit::ByCaller => None,
+            let keep = match commit {
+                Commit::AtOnce => KeepHistory::OfShort(guard_lock::lock_table()?),
+                Commit::AtOnceBeforeSwap => KeepHistory::OfMost(guard_lock::lock_table()?),
+                Commit::ByCaller => KeepHistory::Never,
             };
-            let round = sync::step(member, settings, keep_for)?;
+            let round = sync::step(member, settings, keep)?;
             batch.in_step = round.in_step;
             batch.worked = round.read > 0 || round.wrote;
             if batch.in_step {
@@ -257,7 +260,7 @@ fn index_batch(
 /// Brings in what was written meanwhile, ANALYZE and the materialized views in between.
 fn first_sync(member: &mut LockedMember, settings: &Settings, began: Instant) -> Result<Batch> {
     let built = Batch { throttled: false, ..Batch::WORKED };
-    let round = sync::step(member, settings, None)?;
+    let round = sync::step(member, settings, KeepHistory::Never)?;
     failpoint::reach("first_sync_round");
     // As soon as the log was read to its end: writers are chased from there.
     if round.complete && index::analyze_again(member)? {

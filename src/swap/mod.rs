@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::catalog::{self, Blocker};
 use crate::ddl::{rights, shadow};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::deployment::Deployment;
 use crate::model::member::{Member, Side};
 use crate::oid::RelationId;
@@ -122,6 +122,7 @@ pub(crate) fn wait_for_snapshots(
                     first(&blockers)
                 ),
             )
+            .kind(ErrorKind::OldSnapshot)
             .detail(blockers.join("\n"))
             .hint("Let it end or end it, then call again; see bg_blockers(table). SET bluegreen.wait_for_snapshots = off accepts stale reads in such transactions."));
         }

@@ -64,7 +64,10 @@ const ROWS_PER_LOG_BLOCK: u32 = 4;
 
 /// Log rows of the largest batch by which an ordinary round keeps history. It costs about half as much again
 /// as the batch itself, and an index entry more for each row: too much for a backlog.
-const MAX_ROWS_WITH_HISTORY: i64 = 500;
+const MAX_ROWS_WITH_HISTORY: i64 = 2000;
+/// The same where a swap is tried next, which would wait for every snapshot older than a round without history:
+/// among readers that overlap it would never be made.
+const MAX_ROWS_BEFORE_SWAP: i64 = 20_000;
 
 /// Rounds that do not try to keep history after one that could not, or took long.
 const PLAIN_ROUNDS: u32 = 20;
@@ -100,26 +103,40 @@ pub(crate) struct Round {
     left_out: u64,
 }
 
-/// One round of a size that the clock gave. The caller holds the deployment's lock and commits. With
-/// `keep_for`, which is `bluegreen.deployment`, a short round keeps history; the caller commits at once then.
-pub(crate) fn step(
-    member: &mut Member,
-    settings: &Settings,
-    keep_for: Option<RelationId>,
-) -> Result<Round> {
+/// Which rounds keep history, so that a swap need not wait for who has an older snapshot. The caller commits
+/// at once after one that does. With `bluegreen.deployment`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeepHistory {
+    /// None.
+    Never,
+    /// Short ones.
+    OfShort(RelationId),
+    /// All but those of a long backlog: a swap is tried next.
+    OfMost(RelationId),
+}
+
+/// One round of a size that the clock gave. The caller holds the deployment's lock and commits.
+pub(crate) fn step(member: &mut Member, settings: &Settings, keep: KeepHistory) -> Result<Round> {
     let known = member.progress.sync_rows;
-    let limit = if known > 0 { known } else { FIRST_ROWS };
+    let mut limit = if known > 0 { known } else { FIRST_ROWS };
+    if matches!(keep, KeepHistory::OfMost(_)) {
+        limit = limit.max(MAX_ROWS_BEFORE_SWAP);
+    }
     let window = member.progress.zones.window(limit);
     // A swap then need not wait for who has a snapshot that is older than this round. What another round of
     // this transaction has written plainly is waited for in any case.
     let progress = &mut member.progress;
     let is_tried = progress.plain_rounds == 0;
     progress.plain_rounds = progress.plain_rounds.saturating_sub(1);
-    let keeps =
-        settings.wait_for_snapshots && is_tried && progress.drain_xid != xact::current_xid();
-    let writes = match keep_for.filter(|class| keeps && is_worth_it(*class)) {
-        Some(class) => Writes::KeepIfEasy(class),
-        None => Writes::AsNow,
+    let keeps = settings.wait_for_snapshots && progress.drain_xid != xact::current_xid();
+    let writes = match keep {
+        KeepHistory::OfShort(class) if keeps && is_tried && is_worth_it(class) => {
+            Writes::KeepIfEasy { class, most: MAX_ROWS_WITH_HISTORY }
+        }
+        KeepHistory::OfMost(class) if keeps && is_worth_it(class) => {
+            Writes::KeepIfEasy { class, most: MAX_ROWS_BEFORE_SWAP }
+        }
+        _ => Writes::AsNow,
     };
     let scope = Scope { limit, window, again: Misfits::Touched, writes };
     let round = self::round(member, settings, scope)?;
@@ -151,6 +168,10 @@ pub(crate) fn step(
         return Ok(round);
     }
     *chased = 0;
+    if short {
+        // Caught up: the next sync may keep history again.
+        member.progress.plain_rounds = 0;
+    }
     if !rejected_rows::is_any(member.id)? {
         return Ok(Round { in_step: true, ..round });
     }
@@ -177,9 +198,9 @@ struct Scope {
 enum Writes {
     /// For those who see our transaction.
     AsNow,
-    /// For all who do not, too ([`history`]), where the batch is small, it is the end of the log, and nothing
-    /// stands in the way; with `bluegreen.deployment`.
-    KeepIfEasy(RelationId),
+    /// For all who do not, too ([`history`]), where the batch has fewer than so many rows, it is the end of the
+    /// log, and nothing stands in the way; with `bluegreen.deployment`.
+    KeepIfEasy { class: RelationId, most: i64 },
     /// For all who do not, too.
     Keep(history::Means),
 }
@@ -331,7 +352,7 @@ fn round(member: &mut Member, settings: &Settings, scope: Scope) -> Result<Round
                 member.progress.sync_rows = scope.limit;
             }
             Err(caught)
-                if matches!(scope.writes, Writes::KeepIfEasy(_)) && is_not_kept(&caught) =>
+                if matches!(scope.writes, Writes::KeepIfEasy { .. }) && is_not_kept(&caught) =>
             {
                 scope.writes = Writes::AsNow;
                 member.progress.plain_rounds = PLAIN_ROUNDS;
@@ -401,15 +422,17 @@ fn attempt(member: &Member, snapshot: &Snapshot, scope: Scope) -> Result<Attempt
         let batch = history::with_rows_there(member, &rows, snapshot, batch)?;
         let suspects = batch.misfits.iter().map(|marked| marked.key).collect();
         // A batch that is not complete may have one of two events of a row.
-        let is_easy = batch.events < limit.min(MAX_ROWS_WITH_HISTORY) && window.is_none();
+        let is_easy = |most| batch.events < limit.min(most) && window.is_none();
         let keeps = match writes {
             Writes::Keep(means) => Some(means),
-            Writes::KeepIfEasy(class)
-                if is_easy && history::stores_all(member)? && history::lock_at_once(member) =>
+            Writes::KeepIfEasy { class, most }
+                if is_easy(most)
+                    && history::stores_all(member)?
+                    && history::lock_at_once(member) =>
             {
                 Some(history::Means { class, last: false })
             }
-            Writes::KeepIfEasy(_) | Writes::AsNow => None,
+            Writes::KeepIfEasy { .. } | Writes::AsNow => None,
         };
         let how = match keeps {
             None => apply::Writes::Updates,

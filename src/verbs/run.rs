@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pgrx::PgSqlErrorCode;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::guard::access;
 use crate::model::deployment::Deployment;
 use crate::model::phase::{Event, Phase};
@@ -21,6 +21,7 @@ use crate::runner::throttle::LOOK_EVERY;
 use crate::runner::throttle::Throttle;
 use crate::runner::worker_pool::WorkerPool;
 use crate::state::store;
+use crate::sync;
 use crate::verbs::finish;
 use crate::verbs::status;
 use crate::verbs::swap;
@@ -77,6 +78,7 @@ pub(crate) fn run(
         crew: WorkerPool::default(),
         throttle: Throttle::begin(),
         alone: false,
+        swaps: false,
         idle: WORKER_POLL,
         phase: Phase::Prepared,
         waiting: None,
@@ -97,6 +99,8 @@ struct Runner<'a> {
     throttle: Throttle,
     /// The next batch must be done without the workers.
     alone: bool,
+    /// A swap is tried after the next batches.
+    swaps: bool,
     /// How long to wait for others who do all that is left.
     idle: Duration,
     /// The phase after the last batch.
@@ -174,11 +178,11 @@ impl Runner<'_> {
             return Ok((self.phase, false));
         }
         let hold = self.crew.hold();
+        let commit = if self.swaps { Commit::AtOnceBeforeSwap } else { Commit::AtOnce };
         let (d, batch) = self.session.transaction_as(hold, Durability::Async, |d, settings| {
             // What is over waits for nobody.
             let waits = d.is_paused() && d.is_open();
-            let batch =
-                if waits { None } else { Some(step::next(d, settings, hold, Commit::AtOnce)?) };
+            let batch = if waits { None } else { Some(step::next(d, settings, hold, commit)?) };
             Ok((d.read(), batch))
         })?;
         let Some(batch) = batch else {
@@ -323,6 +327,7 @@ impl Runner<'_> {
             Event::Reverted => ("revert", Phase::Swapped),
             _ => ("swap", Phase::Ready),
         };
+        self.swaps = true;
         let until = Instant::now() + self.session.settings().retry_for;
         let foretold =
             self.session.transaction(Durability::Async, |d, _| swap::notice(&d.read()))?;
@@ -355,10 +360,32 @@ impl Runner<'_> {
                 }
                 Err(why) => {
                     self.session.notice(&format!("{name}: {}; trying again", why.message));
+                    if why.kind == ErrorKind::OldSnapshot && self.waits_on()? {
+                        continue;
+                    }
                 }
             }
             while !self.batch()?.1 {}
         }
+    }
+
+    /// Whether a swap that waits for snapshots goes on to wait without a sync, which may make it wait for
+    /// younger ones too: as long as it can bring in by itself what was written meanwhile.
+    fn waits_on(&self) -> Result<bool> {
+        let (id, settings) = (self.session.id(), self.session.settings());
+        let waits_on = self.session.look(|| {
+            let d = store::read(id)?;
+            for member in d.members() {
+                let allowed = swap::allowed_backlog(member, settings);
+                let waiting = sync::backlog_at_once(member, allowed + 1)?;
+                if waiting.is_none_or(|waiting| waiting > allowed) {
+                    return Ok(false);
+                }
+            }
+            Ok(!d.is_paused() && d.is_open())
+        })?;
+        self.session.commit();
+        Ok(waits_on)
     }
 }
 

@@ -29,6 +29,7 @@ mod sync {
 }
 
 mod swap {
+    mod among_readers;
     mod at_once;
     mod blockers;
     mod history;

@@ -105,8 +105,9 @@ fn nobody_reads_stale_rows_across_swaps_and_reverts() {
 
     let (began, written) = (Instant::now(), traffic.writes.load(Ordering::Relaxed));
     let mut exchanges = Vec::new();
-    for _ in 0..ROUNDS * repeats() {
-        for exchange in [operator::swap, operator::revert] {
+    for round in 0..ROUNDS * repeats() {
+        let reverts = [operator::revert, operator::revert_by_function];
+        for exchange in [operator::swap, reverts[round as usize % 2]] {
             exchanges.push(exchange(&mut owner));
             std::thread::sleep(Duration::from_millis(400));
         }

@@ -19,14 +19,23 @@ pub struct Exchange {
 
 /// `CALL bg_run('entries', 'swapped')`, once.
 pub fn swap(owner: &mut Person) -> Exchange {
+    run(owner, "swap", "swapped")
+}
+
+/// `CALL bg_run('entries', 'reverted')`, once.
+pub fn revert(owner: &mut Person) -> Exchange {
+    run(owner, "revert", "reverted")
+}
+
+fn run(owner: &mut Person, verb: &'static str, until: &str) -> Exchange {
     let began = Instant::now();
-    let failed = owner.try_run("CALL bg_run('entries', 'swapped')").err();
+    let failed = owner.try_run(&format!("CALL bg_run('entries', '{until}')")).err();
     let failed = failed.map(|refusal| refusal.everything());
-    Exchange { verb: "swap", took: began.elapsed(), calls: 1, failed }
+    Exchange { verb, took: began.elapsed(), calls: 1, failed }
 }
 
 /// Syncs and `bg_revert('entries')`, until it is done or the time is over.
-pub fn revert(owner: &mut Person) -> Exchange {
+pub fn revert_by_function(owner: &mut Person) -> Exchange {
     let began = Instant::now();
     let mut calls = 0;
     loop {
@@ -46,7 +55,7 @@ pub fn revert(owner: &mut Person) -> Exchange {
             }
             Err(refusal) => Some(refusal.everything()),
         };
-        return Exchange { verb: "revert", took: began.elapsed(), calls, failed };
+        return Exchange { verb: "bg_revert", took: began.elapsed(), calls, failed };
     }
 }
 

@@ -180,7 +180,7 @@ fn lead_to(scene: &Scene, phase: &str) {
         let exchange = if phase == "swapped" {
             operator::swap(&mut owner)
         } else {
-            operator::revert(&mut owner)
+            operator::revert_by_function(&mut owner)
         };
         assert!(exchange.failed.is_none(), "{exchange:?}");
     }
