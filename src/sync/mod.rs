@@ -168,8 +168,8 @@ pub(crate) fn step(member: &mut Member, settings: &Settings, keep: KeepHistory) 
         return Ok(round);
     }
     *chased = 0;
-    if short {
-        // Caught up: the next sync may keep history again.
+    if short && member.progress.plain_rounds < PLAIN_ROUNDS {
+        // Caught up without a try that failed: the next sync may keep history again.
         member.progress.plain_rounds = 0;
     }
     if !rejected_rows::is_any(member.id)? {

@@ -245,7 +245,7 @@ fn a_sync_that_cannot_leave_earlier_versions_is_waited_for() {
     drop(reader);
 
     let mut reader = Reader::begin(&scene);
-    scene.app().run("INSERT INTO t SELECT g, g, 'u' || g, 'b' FROM generate_series(1000, 1600) g");
+    scene.app().run("INSERT INTO t SELECT g, g, 'u' || g, 'b' FROM generate_series(1000, 4000) g");
     owner.run("CALL bg_run('t')");
     let error = owner.refused("SELECT bg_swap('t', retry_for => '300 ms')");
     assert_eq!(error.code, "55P03", "{error:?}");
