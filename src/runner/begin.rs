@@ -11,29 +11,32 @@ use crate::model::phase::Phase;
 use crate::pg::xact;
 use crate::state::store::LockedDeployment;
 
-/// How often the definitions are compared during the copy.
+/// How often the definitions are compared during the copy, where that is cheap.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// The part of the copy's time that the comparisons may take, as a divisor: those of a table with many indexes
+/// and policies take many milliseconds.
+const CHECK_SHARE: u32 = 100;
 
 /// Takes the deployment's lock, reads it again, checks both tables.
 pub(crate) fn begin(id: i64) -> Result<LockedDeployment> {
     begin_as(id, Hold::Alone, &mut Checked::default())
 }
 
-/// When a process that copies has last compared the tables' definitions.
+/// When a process that copies has to compare the tables' definitions again.
 #[derive(Debug, Default)]
 pub(crate) struct Checked(Option<Instant>);
 
-/// Locks the deployment in the given mode and reads its state again. Batches of the copy compare the definitions about once a
-/// second: it takes as long as the copy of a hundred blocks, and whatever comes after the copy
-/// compares them again.
+/// Locks the deployment in the given mode and reads its state again. Batches of the copy compare the definitions
+/// about once a second, or less often where that takes long; whatever comes after the copy compares them again.
 pub(crate) fn begin_as(id: i64, hold: Hold, checked: &mut Checked) -> Result<LockedDeployment> {
     let d = guard_lock::lock_as(id, hold)?;
-    let lately = checked.0.is_some_and(|at| at.elapsed() < CHECK_EVERY);
+    let began = Instant::now();
+    let lately = checked.0.is_some_and(|next| began < next);
     let due =
         |member: &&Member| member.phase.is_open() && !(lately && member.phase == Phase::Copying);
     for member in d.members().filter(due) {
         xact::rolled_back(|| fingerprint::check_definitions(member))?;
-        checked.0 = Some(Instant::now());
+        checked.0 = Some(Instant::now() + CHECK_EVERY.max(began.elapsed() * CHECK_SHARE));
     }
     Ok(d)
 }
