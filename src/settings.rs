@@ -24,6 +24,7 @@ static REPLICAS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::ne
 static MAX_WAL_RATE: GucSetting<i32> = GucSetting::<i32>::new(0);
 static MAX_SLOT_LAG: GucSetting<i32> = GucSetting::<i32>::new(0);
 static MAX_ACTIVE_BACKENDS: GucSetting<i32> = GucSetting::<i32>::new(0);
+static MIN_FREE_SPACE: GucSetting<i32> = GucSetting::<i32>::new(1024);
 static SCHEMA_SUFFIX: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"_blue"));
 
@@ -144,6 +145,14 @@ fn define_limits() {
         0..=i32::MAX,
         GucFlags::default(),
     );
+    number(
+        c"bluegreen.min_free_space",
+        c"Free space below which copy, purge, sync and index builds pause.",
+        c"On the volumes of pg_wal and of the tablespaces of table, indexes and database; 0 is no limit.",
+        &MIN_FREE_SPACE,
+        0..=i32::MAX,
+        GucFlags::UNIT_MB,
+    );
     GucRegistry::define_float_guc(
         c"bluegreen.nice",
         c"Rest after each batch, in multiples of the time that the batch took.",
@@ -217,6 +226,7 @@ pub(crate) fn read(lock_timeout: Option<Duration>, retry_for: Option<Duration>) 
         max_wal_rate: i64::from(MAX_WAL_RATE.get()) << 10,
         max_slot_lag: i64::from(MAX_SLOT_LAG.get()) << 20,
         max_active_backends: MAX_ACTIVE_BACKENDS.get().into(),
+        min_free_space: i64::from(MIN_FREE_SPACE.get()) << 20,
         maintenance: security::maintenance_settings(),
     }
 }

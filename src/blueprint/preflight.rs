@@ -29,6 +29,7 @@ pub(crate) fn facts(table: Table, changes: Vec<Change>) -> Result<Facts> {
         changes,
         event_triggers: catalog::event_trigger::event_triggers()?,
         changing_checks: catalog::changing_checks(table.oid)?,
+        volumes: catalog::directory::needs(&[table.oid])?,
         row_type_users: catalog::row_type::row_type_users(table.oid)?,
         has_standby: !names(
             "SELECT 'standby' AS name FROM pg_catalog.pg_stat_replication LIMIT 1",

@@ -4,6 +4,7 @@
 //! search_path, so every name that the server deparses is qualified.
 
 pub(crate) mod dependent;
+pub(crate) mod directory;
 pub(crate) mod event_trigger;
 pub(crate) mod extension;
 pub(crate) mod kept;

@@ -5,6 +5,7 @@ use crate::catalog::event_trigger::EventTrigger;
 use crate::catalog::row_type::RowTypeUser;
 use crate::catalog::{ChangingCheck, Column, Table};
 use crate::model::changes::Change;
+use crate::model::server_load::Volume;
 
 /// What is known of the table before anything is made.
 pub(crate) struct Facts {
@@ -28,6 +29,8 @@ pub(crate) struct Facts {
     pub seen: Seen,
     /// CHECK constraints whose result may change by itself.
     pub changing_checks: Vec<ChangingCheck>,
+    /// The volumes to which the copy will write.
+    pub volumes: Vec<Volume>,
 }
 
 /// What was seen of a table.

@@ -16,6 +16,7 @@ pub(crate) mod row_type;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod snapshots;
+mod space;
 mod subscribers;
 
 use crate::check::facts::Facts;
@@ -36,11 +37,18 @@ const CHECKS: &[Check] = &[
     changing_checks::check,
     row_type::check,
     subscribers::check,
+    space::check,
 ];
 
 /// All findings.
 pub(crate) fn run(facts: &Facts) -> Vec<Finding> {
     CHECKS.iter().flat_map(|check| check(facts)).collect()
+}
+
+/// What bg_prepare says although it does not refuse: the copy may not fit.
+pub(crate) fn foretold(findings: &[Finding]) -> Vec<String> {
+    let short = |f: &&Finding| f.code == "space" && f.severity == Severity::Warning;
+    findings.iter().filter(short).map(|f| f.message.clone()).collect()
 }
 
 /// The first refusal, as the error that bg_prepare raises.

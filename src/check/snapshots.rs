@@ -13,6 +13,7 @@ use crate::check::facts::{Facts, Seen};
 use crate::check::{refusal, run};
 use crate::ident::Ident;
 use crate::model::changes::{Action, Change};
+use crate::model::server_load::Volume;
 
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
@@ -55,6 +56,7 @@ fn nothing() -> Facts {
         publications: Vec::new(),
         seen: Seen::default(),
         changing_checks: Vec::new(),
+        volumes: Vec::new(),
     }
 }
 
@@ -165,5 +167,18 @@ fn what_the_changes_mean_for_clients_subscribers_and_a_revert() {
     let listed = Published { columns: Some(vec![Ident::new("id")]), ..everything.clone() };
     let publications = vec![everything, Published { name: Ident::new("Ids"), ..listed }];
     let said = said(&Facts { changes, publications, ..nothing() });
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn space_that_is_short() {
+    let volume = |free: i64| Volume {
+        name: "tablespace fast".to_owned(),
+        free: free << 30,
+        needed: 2 << 30,
+    };
+    let found = [1, 2, 8, 9].map(|free| said(&Facts { volumes: vec![volume(free)], ..nothing() }));
+    assert_eq!(found[2], "");
+    let said = found.concat();
     insta::assert_snapshot!(said);
 }

@@ -35,6 +35,17 @@ pub(crate) struct Slot {
     pub behind: i64,
 }
 
+/// A volume to which the work writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Volume {
+    /// The directory or tablespace on it.
+    pub name: String,
+    /// Bytes that are free.
+    pub free: i64,
+    /// Bytes that the copy of a table will need, about; 0 where nobody has asked.
+    pub needed: i64,
+}
+
 /// What keeps the work from going on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ThrottleReason {

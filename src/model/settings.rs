@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub max_slot_lag: i64,
     /// Client sessions that may be active; 0 is no limit.
     pub max_active_backends: i64,
+    /// Bytes that have to be free on each volume to which the work writes; 0 is no limit.
+    pub min_free_space: i64,
     /// The caller's settings of the server that index builds, VACUUM and ANALYZE follow.
     pub maintenance: BTreeMap<String, String>,
 }

@@ -14,6 +14,7 @@ pub(crate) mod callback;
 pub(crate) mod catalog_scan;
 pub(crate) mod clock;
 pub(crate) mod datum;
+pub(crate) mod disk;
 pub(crate) mod executor;
 pub(crate) mod lock;
 pub(crate) mod lookup;

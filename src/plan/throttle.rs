@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::model::server_load::{ServerLoad, ThrottleReason};
+use crate::model::server_load::{ServerLoad, ThrottleReason, Volume};
 use crate::model::settings::Settings;
 
 /// Positions of the WAL that are remembered, one a look.
@@ -96,6 +96,19 @@ pub(crate) fn obstacle(
     None
 }
 
+/// The first volume with too little free space, in words.
+pub(crate) fn full(settings: &Settings, volumes: &[Volume]) -> Option<ThrottleReason> {
+    let least = settings.min_free_space;
+    let volume = volumes.iter().find(|volume| volume.free < least)?;
+    let why = format!(
+        "the volume of {} has {} MB free, less than bluegreen.min_free_space of {} MB",
+        volume.name,
+        volume.free >> 20,
+        least >> 20
+    );
+    Some(ThrottleReason { what: format!("volume of {}", volume.name), why })
+}
+
 /// What was done before a rest.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
@@ -169,6 +182,17 @@ mod tests {
         assert!(obstacle(&settings, &busy, &Marks::default(), SECOND).is_some());
         let calm = ServerLoad { active: 3, ..ServerLoad::default() };
         assert_eq!(obstacle(&settings, &calm, &Marks::default(), SECOND), None);
+    }
+
+    #[test]
+    fn a_full_volume_stops_it() {
+        let volume = |name: &str, free| Volume { name: name.to_owned(), free, needed: 0 };
+        let volumes = [volume("tablespace fast", 3 << 20), volume("pg_wal", 1 << 20)];
+        let settings = Settings { min_free_space: 2 << 20, ..Settings::default() };
+        let why = full(&settings, &volumes);
+        assert!(why.is_some_and(|o| o.why.starts_with("the volume of pg_wal has 1 MB free")));
+        assert_eq!(full(&settings, &volumes[..1]), None);
+        assert_eq!(full(&Settings::default(), &[volume("pg_wal", 0)]), None);
     }
 
     #[test]

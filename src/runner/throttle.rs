@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::catalog::directory::{self, Directory};
 use crate::error::Result;
 use crate::model::server_load::ThrottleReason;
 use crate::model::settings::Settings;
@@ -9,21 +10,34 @@ use crate::pg::security::Identity;
 use crate::pg::xact;
 use crate::plan::throttle::{self, Effort, Marks};
 use crate::state::server_load;
+use crate::state::store;
 
 /// How often one looks again while something is over its limit.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// How often it is looked up which directories are written to: indexes may be in tablespaces of their own.
+const FIND_DIRECTORIES_EVERY: Duration = Duration::from_secs(10);
+
 /// What it has to remember between batches.
 pub(crate) struct Throttle {
+    id: i64,
     began: Instant,
     marks: Marks,
     wal: u64,
+    /// Where the work writes, and when that was looked up.
+    directories: Option<(Instant, Vec<Directory>)>,
 }
 
 impl Throttle {
-    /// Begins to look and to count.
-    pub(crate) fn begin() -> Self {
-        Self { began: Instant::now(), marks: Marks::default(), wal: xact::wal_written() }
+    /// Begins to look and to count, for work on a deployment.
+    pub(crate) fn begin(id: i64) -> Self {
+        Self {
+            id,
+            began: Instant::now(),
+            marks: Marks::default(),
+            wal: xact::wal_written(),
+            directories: None,
+        }
     }
 
     /// How long to rest after a batch that took `took`, beside `processes` in all.
@@ -35,6 +49,9 @@ impl Throttle {
 
     /// What is over its limit now.
     pub(crate) fn obstacle(&mut self, settings: &Settings) -> Result<Option<ThrottleReason>> {
+        if let Some(full) = self.full(settings)? {
+            return Ok(Some(full));
+        }
         if !throttle::has_limits(settings) {
             return Ok(None);
         }
@@ -46,4 +63,25 @@ impl Throttle {
         self.marks.add(now, server_load.position);
         Ok(throttle::obstacle(settings, &server_load, &self.marks, now))
     }
+
+    /// Which volume has too little space now. What has no other limit, like an index build, has this one.
+    pub(crate) fn full(&mut self, settings: &Settings) -> Result<Option<ThrottleReason>> {
+        if settings.min_free_space == 0 {
+            return Ok(None);
+        }
+        let known = self.directories.take();
+        let known = known.filter(|(at, _)| at.elapsed() < FIND_DIRECTORIES_EVERY);
+        let (_, directories) = self.directories.insert(match known {
+            Some(known) => known,
+            None => (Instant::now(), find_directories(self.id)?),
+        });
+        let volumes: Vec<_> = directories.iter().filter_map(Directory::volume).collect();
+        Ok(throttle::full(settings, &volumes))
+    }
+}
+
+fn find_directories(id: i64) -> Result<Vec<Directory>> {
+    let relations: Vec<_> = store::read(id)?.relations().collect();
+    let _us = Identity::extension()?;
+    directory::directories(&relations)
 }

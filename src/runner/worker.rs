@@ -80,7 +80,7 @@ pub(crate) struct CopyWorker {
 impl CopyWorker {
     /// Begins.
     pub(crate) fn new(id: i64) -> Self {
-        Self { id, blocks: 0, throttle: Throttle::begin(), checked: Checked::default() }
+        Self { id, blocks: 0, throttle: Throttle::begin(id), checked: Checked::default() }
     }
 
     /// One batch. The caller commits.

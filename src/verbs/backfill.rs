@@ -20,7 +20,7 @@ pub(crate) fn backfill(id: i64, settings: &Settings, time: Duration) -> Result<P
     let until = Instant::now() + time;
     let mut d = begin::begin(id)?;
     session::forget_dead(&mut d)?;
-    let mut throttle = Throttle::begin();
+    let mut throttle = Throttle::begin(id);
     d.members_mut().for_each(|member| member.progress.copy_mark = None);
     loop {
         if d.is_paused() || !d.is_open() {

@@ -23,6 +23,7 @@ use crate::pg::lock::{self, Mode};
 use crate::pg::parse;
 use crate::pg::relation;
 use crate::pg::security::Identity;
+use crate::pg::xact;
 use crate::plan::difference;
 use crate::plan::intrusion::Step;
 use crate::shadow::schema;
@@ -223,10 +224,13 @@ fn name_target(request: &mut Request) -> Result<()> {
 }
 
 fn refuse(table: &Table, changes: &[Change]) -> Result<()> {
-    let facts = facts(table.clone(), changes.to_vec())?;
-    match check::refusal(&check::run(&facts)) {
+    let findings = check::run(&facts(table.clone(), changes.to_vec())?);
+    match check::refusal(&findings) {
         Some(error) => Err(error),
-        None => Ok(()),
+        None => {
+            check::foretold(&findings).iter().for_each(|line| xact::tell(line));
+            Ok(())
+        }
     }
 }
 

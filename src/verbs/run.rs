@@ -76,7 +76,7 @@ pub(crate) fn run(
     let mut runner = Runner {
         session: Session::new(procedure, id, settings, &notice),
         crew: WorkerPool::default(),
-        throttle: Throttle::begin(),
+        throttle: Throttle::begin(id),
         alone: false,
         swaps: false,
         idle: WORKER_POLL,
@@ -196,7 +196,9 @@ impl Runner<'_> {
         self.alone = batch.alone;
         if batch.throttled && batch.worked {
             self.rest(began.elapsed())?;
-        } else if !batch.worked && !batch.in_step && !batch.alone {
+        } else if batch.worked {
+            self.hold_back(Throttle::full)?;
+        } else if !batch.in_step && !batch.alone {
             self.session.sleep(self.idle)?;
             self.idle = (self.idle * 2).min(MAX_IDLE);
         }
@@ -236,8 +238,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Rests after a batch as the settings say, and waits while something is over its limit; no longer
-    /// than until the deployment is paused or over.
+    /// Rests after a batch as the settings say, and then holds back.
     fn rest(&mut self, took: Duration) -> Result<()> {
         let settings = self.session.settings();
         let mut left = self.throttle.rest(settings, took, self.crew.processes());
@@ -253,7 +254,16 @@ impl Runner<'_> {
                 self.session.tell(&format!("{} ({why})", self.line));
             }
         }
-        while let Some(obstacle) = self.session.look(|| self.throttle.obstacle(settings))? {
+        self.hold_back(Throttle::obstacle)
+    }
+
+    /// Waits while something is over its limit; no longer than until the deployment is paused or over.
+    fn hold_back(
+        &mut self,
+        look: fn(&mut Throttle, &Settings) -> Result<Option<ThrottleReason>>,
+    ) -> Result<()> {
+        let settings = self.session.settings();
+        while let Some(obstacle) = self.session.look(|| look(&mut self.throttle, settings))? {
             // No snapshot while we wait.
             self.session.commit();
             if !self.is_wanted()? {

@@ -321,3 +321,35 @@ fn workers_do_not_wait_for_the_session_that_they_work_for() {
     let _ = sleeper.result();
     assert_eq!(copied, 2, "processes that copied");
 }
+
+/// More than any volume has.
+const FULL: &str = "SET bluegreen.min_free_space = '2000TB'";
+
+#[test]
+fn the_copy_and_each_index_build_wait_while_a_volume_is_nearly_full() {
+    let scene = STAGE.wide_users(BLOCKS);
+    prepare(&scene);
+    let run = run_with(&scene, &format!("{SLOWLY}; {FULL}"));
+    let why = until_waiting(&scene, &run, "MB free");
+    assert!(why.contains("the volume of tablespace pg_default has "), "{why}");
+    assert_still(&scene);
+    scene.admin().run(&format!("SELECT pg_cancel_backend({})", run.pid));
+    run.refused().assert_is("57014", &[]);
+
+    let mut owner = scene.owner();
+    owner.run(FULL);
+    assert_eq!(owner.text("SELECT bg_backfill('users')"), "copying");
+    assert!(scene.status("waiting_for").contains("bluegreen.min_free_space"));
+    owner.run("RESET bluegreen.min_free_space");
+    // What comes next is an index.
+    while owner.int("SELECT count(*) FROM bg_history() WHERE step = 'purge'") == 0 {
+        owner.run("SELECT bg_backfill('users', max_time => '1 ms')");
+    }
+    let run = run_with(&scene, &format!("{SLOWLY}; {FULL}"));
+    until_waiting(&scene, &run, "bluegreen.min_free_space");
+    assert_eq!(scene.status("phase"), "indexing");
+    scene.admin().run(&format!("SELECT pg_cancel_backend({})", run.pid));
+    run.refused().assert_is("57014", &[]);
+    owner.run("CALL bg_run('users')");
+    scene.assert_in_step("id, name, email");
+}
