@@ -313,6 +313,15 @@ pub(crate) fn fingerprint(oid: RelationId) -> Result<serde_json::Value> {
     Ok(serde_json::Value::Object(own.into_iter().chain(others).collect()))
 }
 
+/// What the parts of a fingerprint are without the names of other objects, for those that may print otherwise
+/// without being another.
+pub(crate) fn identities(oid: RelationId) -> Result<serde_json::Value> {
+    let family = dependent::family(oid)?;
+    let longs: Vec<i64> = family.iter().map(|oid| i64::from(*oid)).collect();
+    let args = [Arg::oid(oid), Arg::Ints(&longs)];
+    parts(include_str!("queries/identities.sql"), &args).map(serde_json::Value::Object)
+}
+
 fn parts(query: &str, args: &[Arg<'_>]) -> Result<serde_json::Map<String, serde_json::Value>> {
     let text: Option<String> = spi::one_kept(query, args)?;
     serde_json::from_str(text.as_deref().unwrap_or("{}"))

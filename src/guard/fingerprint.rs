@@ -7,25 +7,66 @@ use crate::guard::intrusion;
 use crate::model::member::{Member, Side};
 use crate::model::phase::Phase;
 use crate::pg::security::Identity;
-use crate::plan::difference;
+use crate::pg::xact;
+use crate::plan::difference::{self, IDENTITIES};
 use crate::plan::intrusion::Step;
 use crate::shadow::meaning;
 use crate::state::restored;
 use crate::state::store::{self, LockedMember};
 
+/// A fingerprint that prints otherwise than the recorded one, because of the names of other objects alone; None
+/// where it prints the same.
+pub(crate) type Reprinted = Option<serde_json::Value>;
+
+const SIDES: [Side; 2] = [Side::Origin, Side::Shadow];
+
 /// Refuses to go on when either table is not as we left it, naming what changed.
-pub(crate) fn check_definitions(member: &Member) -> Result<()> {
-    [Side::Origin, Side::Shadow].into_iter().try_for_each(|side| check_definition(member, side))?;
+pub(crate) fn check_definitions(member: &Member) -> Result<[Reprinted; 2]> {
+    let [origin, shadow] = SIDES.map(|side| check_definition(member, side));
+    let reprinted = [origin?, shadow?];
     if !member.plan.session.contains_key("search_path") {
-        return Ok(());
+        return Ok(reprinted);
     }
     let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
     meaning::require_mapping(&member.plan.forward, member.origin.root)?;
-    meaning::require_mapping(&member.plan.reverse, member.shadow.root)
+    meaning::require_mapping(&member.plan.reverse, member.shadow.root)?;
+    Ok(reprinted)
+}
+
+/// The same, and records the names that the definitions print now.
+pub(crate) fn check_and_record_names(member: &mut LockedMember) -> Result<()> {
+    // Before the check: what comes in between makes it fail.
+    let mut identities = [None, None];
+    if keeps_names(member) {
+        let _us = Identity::extension()?;
+        for (side, identities) in SIDES.into_iter().zip(&mut identities) {
+            if recorded(member, side).get(IDENTITIES).is_none() {
+                *identities = Some(catalog::identities(member.oid(side))?);
+            }
+        }
+    }
+    let reprinted = xact::rolled_back(|| check_definitions(member))?;
+    let mut changed = false;
+    for ((side, identities), reprinted) in SIDES.into_iter().zip(identities).zip(reprinted) {
+        let known = match side {
+            Side::Origin => &mut member.fingerprint_origin,
+            Side::Shadow => &mut member.fingerprint_shadow,
+        };
+        changed |= identities.is_some() || reprinted.is_some();
+        if let Some(mut now) = reprinted {
+            // They are the same, or it would have been refused.
+            now[IDENTITIES] = known[IDENTITIES].take();
+            *known = now;
+        }
+        if let Some(identities) = identities {
+            known[IDENTITIES] = identities;
+        }
+    }
+    if changed { store::save_fingerprints(member) } else { Ok(()) }
 }
 
 /// The same for one of them.
-pub(crate) fn check_definition(member: &Member, side: Side) -> Result<()> {
+pub(crate) fn check_definition(member: &Member, side: Side) -> Result<Reprinted> {
     if member.restored {
         return Err(restored::refusal(member));
     }
@@ -40,9 +81,9 @@ pub(crate) fn check_definition(member: &Member, side: Side) -> Result<()> {
     if is_green {
         intrusion::check_log(member, side)?;
     }
-    let found = differences(member, side)?;
+    let (found, reprinted) = compare(member, side)?;
     if found.is_empty() {
-        return Ok(());
+        return Ok(reprinted);
     }
     let what = found.join("; ");
     let error = if is_green && difference::capture_is_broken(&found) {
@@ -72,26 +113,53 @@ pub(crate) fn check_definition(member: &Member, side: Side) -> Result<()> {
 
 /// What is different from what was recorded of a table, in words.
 pub(crate) fn differences(member: &Member, side: Side) -> Result<Vec<String>> {
-    let _us = Identity::extension()?;
-    let recorded = match side {
+    compare(member, side).map(|(found, _)| found)
+}
+
+fn recorded(member: &Member, side: Side) -> &serde_json::Value {
+    match side {
         Side::Origin => &member.fingerprint_origin,
         Side::Shadow => &member.fingerprint_shadow,
-    };
+    }
+}
+
+fn now(member: &Member, side: Side) -> Result<serde_json::Value> {
+    if side == member.green_side() {
+        catalog::fingerprint(member.oid(side))
+    } else {
+        blue_fingerprint(member)
+    }
+}
+
+fn compare(member: &Member, side: Side) -> Result<(Vec<String>, Reprinted)> {
+    let _us = Identity::extension()?;
+    let recorded = recorded(member, side);
     // The server names objects as they are this moment, and finds them as the statement's snapshot has
     // them: while another swap commits, the two do not fit together. Look again.
     let mut found = Vec::new();
     for _ in 0..3 {
-        let now = if side == member.green_side() {
-            catalog::fingerprint(member.oid(side))?
-        } else {
-            blue_fingerprint(member)?
+        let now = now(member, side)?;
+        let Some(mut parts) = difference::parts(recorded, &now) else {
+            return Ok((difference::differences(recorded, &now), None));
         };
-        found = difference::differences(recorded, &now);
-        if found.is_empty() {
-            break;
+        let before = parts.len();
+        if before > 0 && keeps_names(member) && recorded.get(IDENTITIES).is_some() {
+            // After the definition: what comes in between is not the recorded identity.
+            let identities = catalog::identities(member.oid(side))?;
+            parts.retain(|part| !difference::prints_otherwise(part, recorded, &identities));
         }
+        if parts.is_empty() {
+            return Ok((Vec::new(), (before > 0).then_some(now)));
+        }
+        found = parts.iter().map(ToString::to_string).collect();
     }
-    Ok(found)
+    Ok((found, None))
+}
+
+/// Whether nothing more is made from definitions that the plan has as text, so that it does not matter what
+/// others are called. What a swap makes again has no recorded identity.
+fn keeps_names(member: &Member) -> bool {
+    matches!(member.phase, Phase::Ready | Phase::Swapped)
 }
 
 /// Blue's definition without what we build and change on it ourselves.

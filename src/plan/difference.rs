@@ -8,6 +8,8 @@ const FILE: &str = "file";
 const REWRITTEN: &str = "rewritten column ";
 /// The parts that name what uses the table's row type.
 pub(crate) const ROW_TYPE: &str = "use of its row type by ";
+/// What the parts are without the names of other objects, beside them in a recorded fingerprint.
+pub(crate) const IDENTITIES: &str = "identities";
 /// What a column is marked with whose values of old rows stand in the catalog.
 const MISSING: &str = "missing";
 
@@ -61,7 +63,9 @@ pub(crate) fn parts(recorded: &Value, now: &Value) -> Option<Vec<Difference>> {
     // A rewrite may have put other values into a column whose definition is the same again. A new
     // file alone (VACUUM FULL) or a new catalog row alone (GRANT) changes no value.
     let rewritten = recorded.get(FILE) != now.get(FILE);
-    let counts = |part: &str| part != FILE && (rewritten || !part.starts_with(REWRITTEN));
+    let counts = |part: &str| {
+        part != FILE && part != IDENTITIES && (rewritten || !part.starts_with(REWRITTEN))
+    };
     let mut found = Vec::new();
     let mut add = |part: &str, how| found.push(Difference { part: part.to_owned(), how });
     for (part, value) in now.iter().filter(|(part, _)| counts(part)) {
@@ -78,6 +82,18 @@ pub(crate) fn parts(recorded: &Value, now: &Value) -> Option<Vec<Difference>> {
     }
     found.sort_by_key(Difference::to_string);
     Some(found)
+}
+
+/// Whether a part only prints otherwise: an object that it names has another name now. `identities` are those of
+/// now, to be compared with the recorded.
+pub(crate) fn prints_otherwise(
+    difference: &Difference,
+    recorded: &Value,
+    identities: &Value,
+) -> bool {
+    let before = recorded.get(IDENTITIES).and_then(|all| all.get(&difference.part));
+    let now = identities.get(&difference.part);
+    difference.how == How::Changed && before.is_some() && before == now
 }
 
 /// Whether capture itself is among them: writes may have gone unseen.
@@ -101,6 +117,20 @@ mod tests {
         assert_eq!(differences(&before, &retyped), vec!["rewritten column a was changed"]);
         let added = json!({"file": "1", "rewritten column a": "missing"});
         assert!(differences(&added, &vacuumed).is_empty());
+    }
+
+    #[test]
+    fn a_part_that_is_the_same_object_only_prints_otherwise() {
+        let recorded = json!({"column a": "mood 'new'", "identities": {"column a": "1"}});
+        let now = json!({"column a": "mood 'queued'"});
+        let found = parts(&recorded, &now).unwrap_or_default();
+        assert_eq!(found.len(), 1);
+        assert!(prints_otherwise(&found[0], &recorded, &json!({"column a": "1"})));
+        assert!(!prints_otherwise(&found[0], &recorded, &json!({"column a": "2"})));
+        assert!(!prints_otherwise(&found[0], &recorded, &json!({})));
+        assert!(!prints_otherwise(&found[0], &json!({"column a": ""}), &json!({"column a": "1"})));
+        let gone = Difference { how: How::Removed, ..found[0].clone() };
+        assert!(!prints_otherwise(&gone, &recorded, &json!({"column a": "1"})));
     }
 
     #[test]

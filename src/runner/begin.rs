@@ -8,7 +8,6 @@ use crate::guard::lock as guard_lock;
 use crate::model::hold::Hold;
 use crate::model::member::Member;
 use crate::model::phase::Phase;
-use crate::pg::xact;
 use crate::state::store::LockedDeployment;
 
 /// How often the definitions are compared during the copy, where that is cheap.
@@ -29,13 +28,16 @@ pub(crate) struct Checked(Option<Instant>);
 /// Locks the deployment in the given mode and reads its state again. Batches of the copy compare the definitions
 /// about once a second, or less often where that takes long; whatever comes after the copy compares them again.
 pub(crate) fn begin_as(id: i64, hold: Hold, checked: &mut Checked) -> Result<LockedDeployment> {
-    let d = guard_lock::lock_as(id, hold)?;
+    let mut d = guard_lock::lock_as(id, hold)?;
     let began = Instant::now();
     let lately = checked.0.is_some_and(|next| began < next);
     let due =
-        |member: &&Member| member.phase.is_open() && !(lately && member.phase == Phase::Copying);
-    for member in d.members().filter(due) {
-        xact::rolled_back(|| fingerprint::check_definitions(member))?;
+        |member: &Member| member.phase.is_open() && !(lately && member.phase == Phase::Copying);
+    for member in d.members_mut() {
+        if !due(member) {
+            continue;
+        }
+        fingerprint::check_and_record_names(member)?;
         checked.0 = Some(Instant::now() + CHECK_EVERY.max(began.elapsed() * CHECK_SHARE));
     }
     Ok(d)

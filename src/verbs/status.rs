@@ -166,7 +166,7 @@ fn changed(member: &Member) -> Result<Option<(String, bool)>> {
     let checked = xact::trial(|| {
         let _limited = lock::limited(LOOK)?;
         match fingerprint::check_definitions(member) {
-            Ok(()) => Ok(None),
+            Ok(_) => Ok(None),
             Err(error) if error.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE => Err(error),
             Err(error) => Ok(Some((error.message, is_followed(member)?))),
         }

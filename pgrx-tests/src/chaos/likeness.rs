@@ -136,8 +136,9 @@ fn no_orphans(client: &mut Client, table: &Table) -> Result<()> {
 fn no_trespass(client: &mut Client, table: &Table) -> Result<()> {
     let Some(trespasser) = table.trespasser else { return Ok(()) };
     let sql = format!(
-        "SELECT c.oid::regclass::text FROM pg_catalog.pg_class c
-          WHERE c.oid IN (to_regclass('{}'), to_regclass('{}')) AND ({})",
+        "WITH pair AS (SELECT unnest(ARRAY[to_regclass('{}'), to_regclass('{}')]) AS oid)
+         SELECT c.oid::regclass::text FROM pg_catalog.pg_class c
+          WHERE c.oid IN (SELECT pair.oid FROM pair) AND ({})",
         table.schema.table,
         table.blue(),
         trespasser.seen()

@@ -84,6 +84,7 @@ mod operations {
     mod kills;
     mod memory;
     mod operators;
+    mod renames;
     mod status;
     mod subscriber;
     mod upgrades;

@@ -25,8 +25,9 @@ const ALL: [Trespasser; 9] = [
     },
     Trespasser {
         action: "ALTER TABLE %s ENABLE ROW LEVEL SECURITY",
+        // Blue has row security before its policies, if green has.
         seen: "c.relrowsecurity AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy p
-                                                WHERE p.polrelid = c.oid)",
+                                                 WHERE p.polrelid IN (SELECT pair.oid FROM pair))",
     },
     Trespasser { action: "ALTER TABLE %s FORCE ROW LEVEL SECURITY", seen: "c.relforcerowsecurity" },
     Trespasser { action: "ALTER TABLE %s OWNER TO reader", seen: "c.relowner = 'reader'::regrole" },

@@ -122,7 +122,7 @@ fn nobody_reads_stale_rows_across_swaps_and_reverts() {
     }
     println!("{rate:.0} writes a second, {:.0} s", began.elapsed().as_secs_f64());
     let failed: Vec<_> = exchanges.iter().filter(|e| e.failed.is_some()).collect();
-    let slow: Vec<_> = exchanges.iter().filter(|e| e.took > operator::RETRY_FOR).collect();
+    let slow: Vec<_> = exchanges.iter().filter(|e| e.took > e.limit()).collect();
     traffic.assert_nothing_found("under load");
     assert!(failed.is_empty() && slow.is_empty(), "{failed:?} {slow:?}");
     for kind in [

@@ -2,7 +2,7 @@
 //! and lets the ledger judge what it saw.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bluegreen_tests::cluster::Cluster;
 use rand::Rng;
@@ -35,6 +35,7 @@ pub fn send_repeatable(traffic: &Arc<Traffic>, count: usize, level: &'static str
         traffic.send(kind, Traffic::app, move |traffic, person, random| {
             let rows = plan(person, random)?;
             let mut seen = Seen::default();
+            let began = Instant::now();
             person.try_run(&format!("BEGIN ISOLATION LEVEL {level}"))?;
             seen.add(&person.try_rows(CONTROL)?);
             std::thread::sleep(nap(random, most));
@@ -49,8 +50,8 @@ pub fn send_repeatable(traffic: &Arc<Traffic>, count: usize, level: &'static str
             person.try_run("COMMIT")?;
             traffic.judge(kind, &seen);
             if level == "SERIALIZABLE" {
-                // Its predicate locks stay while others of this level run.
-                std::thread::sleep(Duration::from_millis(random.random_range(0..2000)));
+                // Its predicate locks stay while others of this level run: as long without, on any machine.
+                std::thread::sleep(began.elapsed().mul_f64(random.random_range(0.5..2.0)));
             }
             Ok(())
         });
@@ -208,6 +209,7 @@ pub fn send_pair(traffic: &Arc<Traffic>, most: Duration) {
         format!("SELECT sum(value) FROM entries WHERE id IN ({}, {})", PAIR_IDS[0], PAIR_IDS[1]);
     let leave = |id: i64| format!("UPDATE entries SET value = 0 WHERE id = {id}");
     traffic.send(KIND, connect, move |traffic, (first, second, third), random| {
+        let began = Instant::now();
         second.try_run("BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT FROM control LIMIT 1")?;
         std::thread::sleep(nap(random, most) / 2);
         first.try_run("BEGIN ISOLATION LEVEL SERIALIZABLE")?;
@@ -239,7 +241,7 @@ pub fn send_pair(traffic: &Arc<Traffic>, most: Duration) {
             "UPDATE entries SET value = 1 WHERE id IN ({}, {}) AND value = 0",
             PAIR_IDS[0], PAIR_IDS[1]
         ))?;
-        std::thread::sleep(Duration::from_millis(random.random_range(100..600)));
+        std::thread::sleep(began.elapsed().mul_f64(random.random_range(0.2..1.0)));
         Ok(())
     });
 }

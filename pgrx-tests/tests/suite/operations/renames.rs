@@ -1,0 +1,150 @@
+//! Objects that a definition names get other names while a deployment is open: nothing has changed but what is
+//! printed, so the deployment goes on. Where a swap makes something again by its text, bg_prepare follows.
+
+use crate::story::{Scene, Stage, stage};
+
+static STAGE: Stage = stage!();
+
+/// Jobs that name a type, a function, a sequence, a role, another table and views of their own.
+fn scene() -> Scene {
+    let scene = STAGE.empty();
+    scene.admin().run(
+        "CREATE TYPE mood AS ENUM ('new', 'done'); GRANT USAGE ON TYPE mood TO PUBLIC;
+         CREATE SEQUENCE numbers; GRANT ALL ON SEQUENCE numbers TO PUBLIC;
+         CREATE FUNCTION doubled(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2 * n';
+         CREATE TABLE teams (name text PRIMARY KEY); GRANT ALL ON teams TO owner, app;
+         CREATE ROLE clerk",
+    );
+    scene.table(
+        "jobs",
+        "id int PRIMARY KEY DEFAULT nextval('numbers'), m mood DEFAULT 'new' CHECK (m <> 'done' OR id > 0),
+         team text",
+    );
+    scene.admin().run(
+        "CREATE INDEX jobs_m ON jobs (doubled(id)) WHERE m = 'new';
+         CREATE STATISTICS jobs_stats ON (doubled(id)), m FROM jobs;
+         ALTER STATISTICS jobs_stats OWNER TO owner;
+         CREATE POLICY p ON jobs USING (m = 'new' OR EXISTS (SELECT FROM teams t WHERE t.name = team));
+         CREATE RULE r AS ON INSERT TO jobs WHERE new.m = 'done' DO ALSO SELECT doubled(1);
+         CREATE VIEW open_jobs AS SELECT j.id, doubled(j.id) AS twice FROM jobs j JOIN teams ON true
+             WHERE m = 'new';
+         ALTER VIEW open_jobs OWNER TO owner;
+         GRANT SELECT ON jobs, open_jobs TO clerk;
+         INSERT INTO teams VALUES ('one'); INSERT INTO jobs (team) VALUES ('one'), ('two')",
+    );
+    scene
+}
+
+/// Another name for each of what the table names, and back.
+const RENAMES: &[(&str, &str)] = &[
+    (
+        "ALTER TYPE mood RENAME VALUE 'new' TO 'queued'",
+        "ALTER TYPE mood RENAME VALUE 'queued' TO 'new'",
+    ),
+    ("ALTER TYPE mood RENAME TO state", "ALTER TYPE state RENAME TO mood"),
+    ("ALTER FUNCTION doubled RENAME TO twice", "ALTER FUNCTION twice RENAME TO doubled"),
+    ("ALTER SEQUENCE numbers RENAME TO ids", "ALTER SEQUENCE ids RENAME TO numbers"),
+    (
+        "ALTER TABLE teams RENAME COLUMN name TO title",
+        "ALTER TABLE teams RENAME COLUMN title TO name",
+    ),
+    ("ALTER TABLE teams RENAME TO crews", "ALTER TABLE crews RENAME TO teams"),
+    ("ALTER ROLE clerk RENAME TO scribe", "ALTER ROLE scribe RENAME TO clerk"),
+    (
+        "CREATE SCHEMA types; GRANT USAGE ON SCHEMA types TO PUBLIC; ALTER TYPE mood SET SCHEMA types",
+        "ALTER TYPE types.mood SET SCHEMA public; DROP SCHEMA types",
+    ),
+];
+
+#[test]
+fn what_a_definition_names_may_be_renamed_in_each_phase_but_the_copy() {
+    let scene = scene();
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('jobs', 'ADD COLUMN note text')");
+    owner.run("CALL bg_run('jobs')");
+    for (rename, back) in RENAMES {
+        scene.admin().run(rename);
+        assert_eq!(owner.text("SELECT last_error FROM bg_status('jobs')"), "", "{rename}");
+        scene.app().run("INSERT INTO jobs (team) VALUES ('one')");
+        owner.run("CALL bg_run('jobs')");
+        owner.run("SELECT bg_swap('jobs')");
+        scene.admin().run(back);
+        assert_eq!(owner.text("SELECT last_error FROM bg_status('jobs')"), "", "{back}");
+        scene.app().run("INSERT INTO jobs (team, note) VALUES ('one', 'new')");
+        owner.run("CALL bg_run('jobs')");
+        owner.run("SELECT bg_revert('jobs')");
+        owner.run("CALL bg_run('jobs')");
+        scene.assert_same(
+            "SELECT id, m, team FROM jobs",
+            "SELECT id, m, team FROM public_blue.jobs",
+        );
+    }
+    let rows = 2 + 2 * RENAMES.len() as i64;
+    assert_eq!(scene.admin().int("SELECT count(*) FROM open_jobs"), rows);
+    owner.run("SELECT bg_swap('jobs')");
+    owner.run("SELECT bg_finish('jobs')");
+    assert_eq!(scene.admin().int("SELECT count(*) FROM open_jobs"), rows);
+}
+
+/// The rename hides nothing: what changed beside it is named, and only that.
+#[test]
+fn a_change_beside_a_rename_is_still_refused() {
+    let scene = scene();
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('jobs', 'ADD COLUMN note text')");
+    owner.run("CALL bg_run('jobs')");
+    for (change, back, named) in [
+        (
+            "ALTER TABLE jobs ALTER m SET DEFAULT 'done'",
+            "ALTER TABLE jobs ALTER m SET DEFAULT 'queued'",
+            "column m was changed",
+        ),
+        (
+            "GRANT DELETE ON jobs TO clerk",
+            "REVOKE DELETE ON jobs FROM clerk",
+            "grants were changed",
+        ),
+        (
+            "ALTER INDEX jobs_m SET (fillfactor = 50)",
+            "ALTER INDEX jobs_m RESET (fillfactor)",
+            "index jobs_m was changed",
+        ),
+        (
+            "GRANT UPDATE ON open_jobs TO app",
+            "REVOKE UPDATE ON open_jobs FROM app",
+            "view public.open_jobs was changed",
+        ),
+    ] {
+        scene.admin().run("ALTER TYPE mood RENAME VALUE 'new' TO 'queued'");
+        scene.admin().run(change);
+        let refusal = owner.refused("CALL bg_run('jobs')");
+        refusal.assert_is("55000", &[named]);
+        assert!(!refusal.message.contains(';'), "{change}: {}", refusal.message);
+        scene.admin().run(back);
+        owner.run("CALL bg_run('jobs')");
+        scene.admin().run("ALTER TYPE mood RENAME VALUE 'queued' TO 'new'");
+        owner.run("CALL bg_run('jobs')");
+    }
+}
+
+/// A foreign key is made again in the swap.
+#[test]
+fn the_table_at_the_other_end_of_a_foreign_key_is_followed_by_bg_prepare() {
+    let scene = scene();
+    scene.admin().run(
+        "DELETE FROM jobs WHERE team = 'two'; ALTER TABLE jobs ADD FOREIGN KEY (team) REFERENCES teams",
+    );
+    let mut owner = scene.owner();
+    let prepare = "SELECT bg_prepare('jobs', 'ADD COLUMN note text')";
+    owner.run(prepare);
+    owner.run("CALL bg_run('jobs')");
+    scene.admin().run("ALTER TABLE teams RENAME TO crews");
+    let refusal = owner.refused("SELECT bg_swap('jobs')");
+    refusal.assert_is("55000", &["constraint jobs_team_fkey was changed"]);
+    assert!(refusal.hint.contains("bg_prepare"), "{refusal:?}");
+    owner.run(prepare);
+    owner.run("CALL bg_run('jobs', 'swapped')");
+    let key = "SELECT pg_get_constraintdef(oid) FROM pg_constraint
+        WHERE conrelid = 'jobs'::regclass AND contype = 'f'";
+    assert_eq!(owner.text(key), "FOREIGN KEY (team) REFERENCES crews(name)");
+}
