@@ -189,8 +189,13 @@ fn without_ours(member: &Member, mut now: serde_json::Value) -> serde_json::Valu
 /// was meant to; green's at first is compared by the caller.
 pub(crate) fn take_fingerprints(member: &mut LockedMember, step: &Step<'_>) -> Result<()> {
     let _us = Identity::extension()?;
-    let green = catalog::fingerprint(member.green())?;
-    let blue = blue_fingerprint(member)?;
+    let mut green = catalog::fingerprint(member.green())?;
+    let mut blue = blue_fingerprint(member)?;
+    if keeps_names(member) {
+        // After a swap, which has both tables locked.
+        green[IDENTITIES] = catalog::identities(member.green())?;
+        blue[IDENTITIES] = catalog::identities(member.blue())?;
+    }
     let (green_before, blue_before) = match member.green_side() {
         Side::Origin => (&member.fingerprint_origin, &member.fingerprint_shadow),
         Side::Shadow => (&member.fingerprint_shadow, &member.fingerprint_origin),

@@ -30,9 +30,11 @@ WITH rights AS (
 ), rules AS (
     SELECT r.ev_class, r.rulename, pg_catalog.concat_ws(' ', r::text,
                pg_catalog.obj_description(r.oid, 'pg_rewrite')) AS value
-      FROM pg_catalog.pg_rewrite r WHERE r.ev_class = $1 OR r.ev_class = ANY ($2::oid[])
+      FROM pg_catalog.pg_rewrite r WHERE r.ev_class <> $1 AND r.ev_class = ANY ($2::oid[])
 )
-SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, pg_catalog.md5(p.value)), '{}')::text
+-- The place in the statement that wrote an expression is no part of what it is.
+SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, pg_catalog.md5(pg_catalog.regexp_replace(
+           p.value, ':(stmt_)?(location|len) -?[0-9]+', '', 'g'))), '{}')::text
   FROM (
     SELECT 'owner' AS part, c.relowner::text AS value FROM pg_catalog.pg_class c WHERE c.oid = $1
     UNION ALL
@@ -50,8 +52,6 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, pg_catalog.md5(p.value)), '{
     UNION ALL
     SELECT 'policy ' || y.polname, pg_catalog.concat_ws(' ', y::text, pg_catalog.obj_description(y.oid, 'pg_policy'))
       FROM pg_catalog.pg_policy y WHERE y.polrelid = $1
-    UNION ALL
-    SELECT 'rule ' || r.rulename, r.value FROM rules r WHERE r.ev_class = $1
     UNION ALL
     SELECT 'statistics ' || s.stxname,
            pg_catalog.concat_ws(' ', s::text, pg_catalog.obj_description(s.oid, 'pg_statistic_ext'))

@@ -8,31 +8,39 @@ static STAGE: Stage = stage!();
 /// Jobs that name a type, a function, a sequence, a role, another table and views of their own.
 fn scene() -> Scene {
     let scene = STAGE.empty();
-    scene.admin().run(
+    scene.admin().run(&of(
+        &scene,
         "CREATE TYPE mood AS ENUM ('new', 'done'); GRANT USAGE ON TYPE mood TO PUBLIC;
          CREATE SEQUENCE numbers; GRANT ALL ON SEQUENCE numbers TO PUBLIC;
          CREATE FUNCTION doubled(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2 * n';
          CREATE TABLE teams (name text PRIMARY KEY); GRANT ALL ON teams TO owner, app;
          CREATE ROLE clerk",
-    );
+    ));
     scene.table(
         "jobs",
         "id int PRIMARY KEY DEFAULT nextval('numbers'), m mood DEFAULT 'new' CHECK (m <> 'done' OR id > 0),
          team text",
     );
-    scene.admin().run(
+    scene.admin().run(&of(
+        &scene,
         "CREATE INDEX jobs_m ON jobs (doubled(id)) WHERE m = 'new';
          CREATE STATISTICS jobs_stats ON (doubled(id)), m FROM jobs;
          ALTER STATISTICS jobs_stats OWNER TO owner;
          CREATE POLICY p ON jobs USING (m = 'new' OR EXISTS (SELECT FROM teams t WHERE t.name = team));
-         CREATE RULE r AS ON INSERT TO jobs WHERE new.m = 'done' DO ALSO SELECT doubled(1);
          CREATE VIEW open_jobs AS SELECT j.id, doubled(j.id) AS twice FROM jobs j JOIN teams ON true
              WHERE m = 'new';
          ALTER VIEW open_jobs OWNER TO owner;
          GRANT SELECT ON jobs, open_jobs TO clerk;
          INSERT INTO teams VALUES ('one'); INSERT INTO jobs (team) VALUES ('one'), ('two')",
-    );
+    ));
     scene
+}
+
+/// Roles belong to the server, so that each scene has one of its own.
+fn of(scene: &Scene, sql: &str) -> String {
+    let database = &scene.database;
+    sql.replace("clerk", &format!("clerk_{database}"))
+        .replace("scribe", &format!("scribe_{database}"))
 }
 
 /// Another name for each of what the table names, and back.
@@ -63,12 +71,12 @@ fn what_a_definition_names_may_be_renamed_in_each_phase_but_the_copy() {
     owner.run("SELECT bg_prepare('jobs', 'ADD COLUMN note text')");
     owner.run("CALL bg_run('jobs')");
     for (rename, back) in RENAMES {
-        scene.admin().run(rename);
+        scene.admin().run(&of(&scene, rename));
         assert_eq!(owner.text("SELECT last_error FROM bg_status('jobs')"), "", "{rename}");
         scene.app().run("INSERT INTO jobs (team) VALUES ('one')");
         owner.run("CALL bg_run('jobs')");
         owner.run("SELECT bg_swap('jobs')");
-        scene.admin().run(back);
+        scene.admin().run(&of(&scene, back));
         assert_eq!(owner.text("SELECT last_error FROM bg_status('jobs')"), "", "{back}");
         scene.app().run("INSERT INTO jobs (team, note) VALUES ('one', 'new')");
         owner.run("CALL bg_run('jobs')");
@@ -116,35 +124,44 @@ fn a_change_beside_a_rename_is_still_refused() {
         ),
     ] {
         scene.admin().run("ALTER TYPE mood RENAME VALUE 'new' TO 'queued'");
-        scene.admin().run(change);
+        scene.admin().run(&of(&scene, change));
         let refusal = owner.refused("CALL bg_run('jobs')");
         refusal.assert_is("55000", &[named]);
         assert!(!refusal.message.contains(';'), "{change}: {}", refusal.message);
-        scene.admin().run(back);
+        scene.admin().run(&of(&scene, back));
         owner.run("CALL bg_run('jobs')");
         scene.admin().run("ALTER TYPE mood RENAME VALUE 'queued' TO 'new'");
         owner.run("CALL bg_run('jobs')");
     }
 }
 
-/// A foreign key is made again in the swap.
+/// A foreign key and a rule are made again in the swap.
 #[test]
-fn the_table_at_the_other_end_of_a_foreign_key_is_followed_by_bg_prepare() {
+fn what_a_foreign_key_or_a_rule_names_is_followed_by_bg_prepare() {
     let scene = scene();
     scene.admin().run(
-        "DELETE FROM jobs WHERE team = 'two'; ALTER TABLE jobs ADD FOREIGN KEY (team) REFERENCES teams",
+        "DELETE FROM jobs WHERE team = 'two'; ALTER TABLE jobs ADD FOREIGN KEY (team) REFERENCES teams;
+         CREATE RULE r AS ON DELETE TO jobs WHERE doubled(old.id) < 0 DO INSTEAD NOTHING",
     );
     let mut owner = scene.owner();
     let prepare = "SELECT bg_prepare('jobs', 'ADD COLUMN note text')";
     owner.run(prepare);
     owner.run("CALL bg_run('jobs')");
-    scene.admin().run("ALTER TABLE teams RENAME TO crews");
-    let refusal = owner.refused("SELECT bg_swap('jobs')");
-    refusal.assert_is("55000", &["constraint jobs_team_fkey was changed"]);
-    assert!(refusal.hint.contains("bg_prepare"), "{refusal:?}");
-    owner.run(prepare);
+    for (rename, named) in [
+        ("ALTER TABLE teams RENAME TO crews", "constraint jobs_team_fkey was changed"),
+        ("ALTER FUNCTION doubled RENAME TO twice", "rule r was changed"),
+    ] {
+        scene.admin().run(rename);
+        let refusal = owner.refused("SELECT bg_swap('jobs')");
+        refusal.assert_is("55000", &[named]);
+        assert!(refusal.hint.contains("bg_prepare"), "{refusal:?}");
+        owner.run(prepare);
+        owner.run("CALL bg_run('jobs')");
+    }
     owner.run("CALL bg_run('jobs', 'swapped')");
     let key = "SELECT pg_get_constraintdef(oid) FROM pg_constraint
         WHERE conrelid = 'jobs'::regclass AND contype = 'f'";
     assert_eq!(owner.text(key), "FOREIGN KEY (team) REFERENCES crews(name)");
+    let rule = owner.text("SELECT definition FROM pg_rules WHERE tablename = 'jobs'");
+    assert!(rule.contains("twice(old.id)"), "{rule}");
 }
