@@ -8,7 +8,7 @@ use crate::model::member::{Member, Side};
 use crate::model::phase::Phase;
 use crate::pg::security::Identity;
 use crate::pg::xact;
-use crate::plan::difference::{self, IDENTITIES};
+use crate::plan::difference::{self, IDENTITIES, KEPT_IDENTITIES};
 use crate::plan::intrusion::Step;
 use crate::shadow::meaning;
 use crate::state::restored;
@@ -55,7 +55,11 @@ pub(crate) fn check_and_record_names(member: &mut LockedMember) -> Result<()> {
         changed |= identities.is_some() || reprinted.is_some();
         if let Some(mut now) = reprinted {
             // They are the same, or it would have been refused.
-            now[IDENTITIES] = known[IDENTITIES].take();
+            for key in [IDENTITIES, KEPT_IDENTITIES] {
+                if let Some(identities) = known.get_mut(key) {
+                    now[key] = identities.take();
+                }
+            }
             *known = now;
         }
         if let Some(identities) = identities {
@@ -143,7 +147,7 @@ fn compare(member: &Member, side: Side) -> Result<(Vec<String>, Reprinted)> {
             return Ok((difference::differences(recorded, &now), None));
         };
         let before = parts.len();
-        if before > 0 && keeps_names(member) && recorded.get(IDENTITIES).is_some() {
+        if before > 0 && keeps_names(member) {
             // After the definition: what comes in between is not the recorded identity.
             let identities = catalog::identities(member.oid(side))?;
             parts.retain(|part| !difference::prints_otherwise(part, recorded, &identities));
@@ -191,11 +195,6 @@ pub(crate) fn take_fingerprints(member: &mut LockedMember, step: &Step<'_>) -> R
     let _us = Identity::extension()?;
     let mut green = catalog::fingerprint(member.green())?;
     let mut blue = blue_fingerprint(member)?;
-    if keeps_names(member) {
-        // After a swap, which has both tables locked.
-        green[IDENTITIES] = catalog::identities(member.green())?;
-        blue[IDENTITIES] = catalog::identities(member.blue())?;
-    }
     let (green_before, blue_before) = match member.green_side() {
         Side::Origin => (&member.fingerprint_origin, &member.fingerprint_shadow),
         Side::Shadow => (&member.fingerprint_shadow, &member.fingerprint_origin),
@@ -206,6 +205,11 @@ pub(crate) fn take_fingerprints(member: &mut LockedMember, step: &Step<'_>) -> R
     intrusion::require_capture(&offline, &blue, false)?;
     intrusion::require_meant(&live, &ours(green_before), &ours(&green), step)?;
     intrusion::require_meant(&offline, &ours(blue_before), &blue, step)?;
+    if keeps_names(member) {
+        // Under a swap's locks there is no time to look again.
+        difference::keep_identities(green_before, &mut green);
+        difference::keep_identities(blue_before, &mut blue);
+    }
     match member.green_side() {
         Side::Origin => (member.fingerprint_origin, member.fingerprint_shadow) = (green, blue),
         Side::Shadow => (member.fingerprint_shadow, member.fingerprint_origin) = (green, blue),

@@ -10,6 +10,8 @@ const REWRITTEN: &str = "rewritten column ";
 pub(crate) const ROW_TYPE: &str = "use of its row type by ";
 /// What the parts are without the names of other objects, beside them in a recorded fingerprint.
 pub(crate) const IDENTITIES: &str = "identities";
+/// The same of parts that a swap has left as they were, until all are looked at again.
+pub(crate) const KEPT_IDENTITIES: &str = "identities before the swap";
 /// What a column is marked with whose values of old rows stand in the catalog.
 const MISSING: &str = "missing";
 
@@ -64,7 +66,8 @@ pub(crate) fn parts(recorded: &Value, now: &Value) -> Option<Vec<Difference>> {
     // file alone (VACUUM FULL) or a new catalog row alone (GRANT) changes no value.
     let rewritten = recorded.get(FILE) != now.get(FILE);
     let counts = |part: &str| {
-        part != FILE && part != IDENTITIES && (rewritten || !part.starts_with(REWRITTEN))
+        ![FILE, IDENTITIES, KEPT_IDENTITIES].contains(&part)
+            && (rewritten || !part.starts_with(REWRITTEN))
     };
     let mut found = Vec::new();
     let mut add = |part: &str, how| found.push(Difference { part: part.to_owned(), how });
@@ -91,9 +94,26 @@ pub(crate) fn prints_otherwise(
     recorded: &Value,
     identities: &Value,
 ) -> bool {
-    let before = recorded.get(IDENTITIES).and_then(|all| all.get(&difference.part));
+    let known = recorded.get(IDENTITIES).or_else(|| recorded.get(KEPT_IDENTITIES));
+    let before = known.and_then(|all| all.get(&difference.part));
     let now = identities.get(&difference.part);
     difference.how == How::Changed && before.is_some() && before == now
+}
+
+/// Parts that a swap does not touch, though the text of their definition has the table's schema.
+const WITH_ITS_SCHEMA: &[&str] = &["index ", "statistics "];
+
+/// Takes over the recorded identities of those parts that a swap has left as they were.
+pub(crate) fn keep_identities(recorded: &Value, now: &mut Value) {
+    let known = recorded.get(IDENTITIES).or_else(|| recorded.get(KEPT_IDENTITIES));
+    let Some(known) = known.and_then(Value::as_object) else { return };
+    let is_same = |part: &str| {
+        WITH_ITS_SCHEMA.iter().any(|kind| part.starts_with(kind))
+            || recorded.get(part) == now.get(part)
+    };
+    let same = known.iter().filter(|(part, _)| is_same(part));
+    let kept: serde_json::Map<_, _> = same.map(|(p, id)| (p.clone(), id.clone())).collect();
+    now[KEPT_IDENTITIES] = Value::Object(kept);
 }
 
 /// Whether capture itself is among them: writes may have gone unseen.
@@ -129,6 +149,12 @@ mod tests {
         assert!(!prints_otherwise(&found[0], &recorded, &json!({"column a": "2"})));
         assert!(!prints_otherwise(&found[0], &recorded, &json!({})));
         assert!(!prints_otherwise(&found[0], &json!({"column a": ""}), &json!({"column a": "1"})));
+        let mut swapped = json!({"column a": "mood 'new'", "grants": "other"});
+        let before = json!({"column a": "mood 'new'", "grants": "one", "identities": {"column a": "1", "grants": "2"}});
+        keep_identities(&before, &mut swapped);
+        assert_eq!(swapped[KEPT_IDENTITIES], json!({"column a": "1"}));
+        let found = parts(&swapped, &now).unwrap_or_default();
+        assert!(prints_otherwise(&found[0], &swapped, &json!({"column a": "1"})));
         let gone = Difference { how: How::Removed, ..found[0].clone() };
         assert!(!prints_otherwise(&gone, &recorded, &json!({"column a": "1"})));
     }

@@ -272,7 +272,6 @@ pub(crate) fn rehearse(member: &Member) -> Result<()> {
         catalog::first_copies(*leaf, xact::current_xid())?;
     }
     for table in member.relations() {
-        catalog::identities(table)?;
         catalog::statistics(table)?;
         catalog::columns(table)?;
         catalog::existing_table(table)?;

@@ -1,6 +1,6 @@
 -- $1 relation, $2 it and its views and functions. What the parts of its fingerprint are without the names of
 -- other objects: OIDs and stored trees. Of parts that a swap makes again from their text there is none.
--- A catalog's whole row stands for all of its columns.
+-- A catalog's whole row stands for all of its columns, where none is a schema: tables change it in a swap.
 WITH rights AS (
     SELECT c.oid, (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', x.grantor, x.grantee,
                               x.privilege_type, x.is_grantable), ',' ORDER BY x.grantor, x.grantee, x.privilege_type)
@@ -43,7 +43,8 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, pg_catalog.md5(pg_catalog.re
     SELECT 'column ' || d.attname, d.value FROM defaults d WHERE d.attrelid = $1
     UNION ALL
     SELECT 'constraint ' || k.conname,
-           pg_catalog.concat_ws(' ', k::text, pg_catalog.obj_description(k.oid, 'pg_constraint'))
+           pg_catalog.concat_ws(' ', k.oid, k.contype, k.condeferrable, k.condeferred, k.convalidated, k.conindid,
+               k.conkey, k.conexclop, k.connoinherit, k.conbin, pg_catalog.obj_description(k.oid, 'pg_constraint'))
       FROM pg_catalog.pg_constraint k WHERE k.conrelid = $1 AND k.contype <> 'f'
     UNION ALL
     SELECT 'index ' || i.relname, i.value FROM indexes i WHERE i.indrelid = $1
@@ -54,7 +55,8 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, pg_catalog.md5(pg_catalog.re
       FROM pg_catalog.pg_policy y WHERE y.polrelid = $1
     UNION ALL
     SELECT 'statistics ' || s.stxname,
-           pg_catalog.concat_ws(' ', s::text, pg_catalog.obj_description(s.oid, 'pg_statistic_ext'))
+           pg_catalog.concat_ws(' ', s.oid, s.stxowner, s.stxstattarget, s.stxkeys, s.stxkind, s.stxexprs,
+               pg_catalog.obj_description(s.oid, 'pg_statistic_ext'))
       FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = $1
     UNION ALL
     SELECT CASE c.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END
