@@ -14,7 +14,7 @@ use crate::state::store::LockedDeployment;
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// The part of the copy's time that the comparisons may take, as a divisor: those of a table with many indexes
 /// and policies take many milliseconds.
-const CHECK_SHARE: u32 = 100;
+const CHECK_SHARE: f64 = 100.0;
 
 /// Takes the deployment's lock, reads it again, checks both tables.
 pub(crate) fn begin(id: i64) -> Result<LockedDeployment> {
@@ -38,7 +38,7 @@ pub(crate) fn begin_as(id: i64, hold: Hold, checked: &mut Checked) -> Result<Loc
             continue;
         }
         fingerprint::check_and_record_names(member)?;
-        checked.0 = Some(Instant::now() + CHECK_EVERY.max(began.elapsed() * CHECK_SHARE));
+        checked.0 = Some(Instant::now() + CHECK_EVERY.max(began.elapsed().mul_f64(CHECK_SHARE)));
     }
     Ok(d)
 }

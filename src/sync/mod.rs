@@ -123,21 +123,7 @@ pub(crate) fn step(member: &mut Member, settings: &Settings, keep: KeepHistory) 
         limit = limit.max(MAX_ROWS_BEFORE_SWAP);
     }
     let window = member.progress.zones.window(limit);
-    // A swap then need not wait for who has a snapshot that is older than this round. What another round of
-    // this transaction has written plainly is waited for in any case.
-    let progress = &mut member.progress;
-    let is_tried = progress.plain_rounds == 0;
-    progress.plain_rounds = progress.plain_rounds.saturating_sub(1);
-    let keeps = settings.wait_for_snapshots && progress.drain_xid != xact::current_xid();
-    let writes = match keep {
-        KeepHistory::OfShort(class) if keeps && is_tried && is_worth_it(class) => {
-            Writes::KeepIfEasy { class, most: MAX_ROWS_WITH_HISTORY }
-        }
-        KeepHistory::OfMost(class) if keeps && is_worth_it(class) => {
-            Writes::KeepIfEasy { class, most: MAX_ROWS_BEFORE_SWAP }
-        }
-        _ => Writes::AsNow,
-    };
+    let writes = how_to_write(member, settings, keep);
     let scope = Scope { limit, window, again: Misfits::Touched, writes };
     let round = self::round(member, settings, scope)?;
     if round.read == limit {
@@ -180,6 +166,24 @@ pub(crate) fn step(member: &mut Member, settings: &Settings, keep: KeepHistory) 
     let last = self::round(member, settings, scope)?;
     let (read, wrote) = (round.read + last.read, round.wrote || last.wrote);
     Ok(Round { read, wrote, in_step: last.complete, ..last })
+}
+
+/// Whether the next round keeps history: a swap then need not wait for who has a snapshot that is older than it.
+/// What another round of this transaction has written plainly is waited for in any case.
+fn how_to_write(member: &mut Member, settings: &Settings, keep: KeepHistory) -> Writes {
+    let progress = &mut member.progress;
+    let is_tried = progress.plain_rounds == 0;
+    progress.plain_rounds = progress.plain_rounds.saturating_sub(1);
+    let keeps = settings.wait_for_snapshots && progress.drain_xid != xact::current_xid();
+    match keep {
+        KeepHistory::OfShort(class) if keeps && is_tried && is_worth_it(class) => {
+            Writes::KeepIfEasy { class, most: MAX_ROWS_WITH_HISTORY }
+        }
+        KeepHistory::OfMost(class) if keeps && is_worth_it(class) => {
+            Writes::KeepIfEasy { class, most: MAX_ROWS_BEFORE_SWAP }
+        }
+        _ => Writes::AsNow,
+    }
 }
 
 /// What a round takes, and how it writes it.
