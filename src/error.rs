@@ -43,6 +43,15 @@ pub struct Error {
     pub hint: Option<String>,
 }
 
+/// A number of rows, as a message says it.
+pub(crate) fn rows(count: impl TryInto<u64>) -> String {
+    match count.try_into() {
+        Ok(1) => "1 row".to_owned(),
+        Ok(count) => format!("{count} rows"),
+        Err(_) => "many rows".to_owned(),
+    }
+}
+
 /// Result of everything that can be refused.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 

@@ -22,7 +22,7 @@ use crate::ddl::aside::{BEFORE, NOW};
 use crate::ddl::children::{CHILDREN, KEY_TEXT, ROW_TEXT};
 use crate::ddl::picture::Picture;
 use crate::ddl::rows::{self, KEYS, Rows, WORK};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, rows};
 use crate::ident::{Ident, plain};
 use crate::model::member::Member;
 use crate::oid::{CollationId, RelationId, RoleId, TypeId};
@@ -205,7 +205,8 @@ fn refusal(member: &Member, found: &Found) -> Result<Error> {
     }
     let count: usize = found.iter().map(|(_, places)| places.len()).sum();
     Ok(Error::state(format!(
-        "{count} rows refer to rows of {} that neither table would have after the revert ({})",
+        "after the revert {} would refer to rows of {} that neither table has ({})",
+        rows(count),
         member.source.plain(),
         lines.first().cloned().unwrap_or_default()
     ))

@@ -10,7 +10,7 @@ use crate::catalog;
 use crate::check;
 use crate::ddl;
 use crate::dependent;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, rows};
 use crate::failpoint;
 use crate::guard::access;
 use crate::guard::fingerprint;
@@ -379,9 +379,9 @@ fn refuse_misfits(member: &Member, call: &Call<'_>) -> Result<()> {
     } else {
         "Correct those rows in the live table and CALL bg_run(table); see bg_misfits()."
     };
-    let rows = if count == 1 { "row" } else { "rows" };
     Err(Error::state(format!(
-        "{count} {rows} of {} cannot be written to the other table",
+        "{} of {} cannot be written to the other table",
+        rows(count),
         member.source.plain()
     ))
     .detail(rejected_rows::describe(member.id)?)

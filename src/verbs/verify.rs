@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, rows};
 use crate::failpoint;
 use crate::guard::fingerprint;
 use crate::model::deployment::Deployment;
@@ -131,10 +131,10 @@ impl Part {
         if self.found == 0 {
             return Ok(());
         }
-        let more = if self.pass.is_cut() { " or more" } else { "" };
+        let least = if self.pass.is_cut() { "at least " } else { "" };
         Err(Error::state(format!(
-            "the verification found {}{more} rows of {} that differ from the new table",
-            self.found,
+            "the verification found a difference in {least}{} of {}",
+            rows(self.found),
             member.source.plain()
         ))
         .detail(differences::describe(member.id)?)
