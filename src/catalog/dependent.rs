@@ -306,6 +306,15 @@ pub(crate) fn functions(schema: &Ident, name: &Ident) -> Result<Vec<FunctionId>>
     Ok(spi::rows::<Row>(sql, &args)?.into_iter().map(|r| r.oid).collect())
 }
 
+/// A word for the contents of a materialized view, which changes when it is refreshed, and may change without.
+/// A refresh gives it another file; a concurrent one is seen in its statistics, some seconds later.
+pub(crate) fn contents(view: RelationId) -> Result<Option<String>> {
+    let sql = "SELECT pg_catalog.concat_ws(' ', c.relfilenode, pg_catalog.pg_stat_get_tuples_inserted(c.oid),
+                   pg_catalog.pg_stat_get_tuples_deleted(c.oid))
+              FROM pg_catalog.pg_class c WHERE c.oid = $1";
+    spi::one_kept(sql, &[Arg::oid(view)])
+}
+
 /// A function as SQL names it, qualified.
 pub(crate) fn function_name(oid: FunctionId) -> Result<Option<String>> {
     let sql = "SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p WHERE p.oid = $1";

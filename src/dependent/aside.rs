@@ -3,7 +3,7 @@
 use crate::catalog;
 use crate::catalog::dependent as reader;
 use crate::ddl::dependent as ddl;
-use crate::dependent::swap::of_side;
+use crate::dependent::replica::of_side;
 use crate::error::Result;
 use crate::ident::QualifiedName;
 use crate::model::dependent::{DependentKind, ReplicaPair};

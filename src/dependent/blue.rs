@@ -8,6 +8,7 @@ use crate::dependent::kinds;
 use crate::dependent::replica::Exact;
 use crate::dependent::replica::Tables;
 use crate::dependent::replica::make_all;
+use crate::dependent::replica::of_side;
 use crate::dependent::search_paths::SearchPaths;
 use crate::dependent::trees;
 use crate::error::{Error, Result};
@@ -55,6 +56,7 @@ pub(crate) fn take_along(
                 origin: copy.origin,
                 shadow,
                 to_fill: shadow.is_some() && copy.populated,
+                contents: None,
             });
         }
         paths.close()?;
@@ -86,8 +88,15 @@ pub(super) fn set_schema(
 }
 
 /// Fills the next materialized view; the server runs its query as its owner. None when all are full.
-pub(crate) fn refresh(twins: &mut [ReplicaPair]) -> Result<Option<String>> {
+pub(crate) fn refresh(member: &mut Member) -> Result<Option<String>> {
+    let live = member.green_side();
+    let twins = &mut member.progress.twins;
     let Some(twin) = twins.iter_mut().find(|t| t.to_fill) else { return Ok(None) };
+    // Before it is filled: whatever comes later is for the next time.
+    let contents = match of_side(twin, live) {
+        Some(oid) => reader::contents(oid.into())?,
+        None => None,
+    };
     let name = QualifiedName { schema: twin.blue_schema.clone(), name: twin.name.clone() };
     // Its query sees what its owner may see, as in any refresh.
     let _level = SettingsLevel::open();
@@ -103,10 +112,37 @@ pub(crate) fn refresh(twins: &mut [ReplicaPair]) -> Result<Option<String>> {
             caught.error.message
         );
         return Err(Error { message, ..caught.error }
-            .hint("Its query fails now, as REFRESH MATERIALIZED VIEW of the live one would. Correct the rows or the rights that it fails on, or drop it, and call again."));
+            .hint("Give each function that its query calls a search_path of its own (ALTER FUNCTION … SET search_path): it is filled with pg_catalog alone, as PostgreSQL 17 refreshes all. Or correct the rows or the rights that the query fails on, or drop the materialized view; then call again."));
     }
     twin.to_fill = false;
+    twin.contents = contents;
     Ok(Some(name.plain()))
+}
+
+/// The materialized views whose live one has changed since the copy was filled, as places among the twins.
+pub(crate) fn outdated(member: &Member) -> Result<Vec<usize>> {
+    let mut found = Vec::new();
+    for (place, twin) in member.progress.twins.iter().enumerate() {
+        let (live, copy) = (of_side(twin, member.green_side()), of_side(twin, member.blue_side()));
+        let (Some(live), Some(_), Some(known)) = (live, copy, &twin.contents) else { continue };
+        if !twin.to_fill && reader::contents(live.into())?.is_some_and(|now| now != *known) {
+            found.push(place);
+        }
+    }
+    Ok(found)
+}
+
+/// After a swap: the copies are as old as what is live now.
+pub(crate) fn note_contents(member: &mut Member) -> Result<()> {
+    let live = member.green_side();
+    for twin in &mut member.progress.twins {
+        if twin.kind == DependentKind::MaterializedView
+            && let Some(oid) = of_side(twin, live)
+        {
+            twin.contents = reader::contents(oid.into())?;
+        }
+    }
+    Ok(())
 }
 
 /// Row security and labels of green, on blue.

@@ -45,7 +45,9 @@ mod view;
 
 pub(crate) use adapt::{DependentPlan, discover};
 pub(crate) use aside::leave;
-pub(crate) use blue::{copy_index, drop_attached_objects, mark_early, refresh, take_along};
+pub(crate) use blue::{
+    copy_index, drop_attached_objects, mark_early, note_contents, outdated, refresh, take_along,
+};
 pub(crate) use swap::{
     bring_back, drop_offline, lock_functions, locks, moving_names, put_on, rehearse, swap_twins,
     switch, take_off,

@@ -12,7 +12,8 @@ use crate::dependent::pg_depend;
 use crate::dependent::search_paths::SearchPaths;
 use crate::dependent::trees;
 use crate::error::{Error, Result};
-use crate::model::dependent::{DependentKind, Replica};
+use crate::model::dependent::{DependentKind, Replica, ReplicaPair};
+use crate::model::member::Side;
 use crate::model::tree::{Columns, Counterparts, written};
 use crate::oid::{ObjectId, RelationId, RoleId};
 use crate::pg::{spi, xact};
@@ -196,4 +197,12 @@ pub(super) fn drop_copy(
         spi::run(&sql, &[])?;
     }
     Ok(())
+}
+
+/// What a twin is on a side.
+pub(super) fn of_side(twin: &ReplicaPair, side: Side) -> Option<ObjectId> {
+    match side {
+        Side::Origin => Some(twin.origin),
+        Side::Shadow => twin.shadow,
+    }
 }

@@ -9,10 +9,11 @@ use crate::ddl::shadow;
 use crate::dependent::blue::set_schema;
 use crate::dependent::kinds;
 use crate::dependent::pg_depend;
+use crate::dependent::replica::of_side;
 use crate::dependent::search_paths::SearchPaths;
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
-use crate::model::dependent::{DependentKind, DetachAttach, ReattachedObject, ReplicaPair};
+use crate::model::dependent::{DependentKind, DetachAttach, ReattachedObject};
 use crate::model::member::{Member, Side};
 use crate::model::tree::{Counterparts, require, written};
 use crate::oid::{FunctionId, ObjectId, RelationId};
@@ -26,14 +27,6 @@ fn said(moved: &ReattachedObject, side: Side) -> Option<&DetachAttach> {
     match side {
         Side::Origin => Some(&moved.origin),
         Side::Shadow => moved.shadow.as_ref(),
-    }
-}
-
-/// What a twin is on a side.
-pub(super) fn of_side(twin: &ReplicaPair, side: Side) -> Option<ObjectId> {
-    match side {
-        Side::Origin => Some(twin.origin),
-        Side::Shadow => twin.shadow,
     }
 }
 

@@ -149,4 +149,7 @@ pub(crate) struct ReplicaPair {
     pub shadow: Option<ObjectId>,
     /// A materialized view whose copy has still to be filled.
     pub to_fill: bool,
+    /// What the live materialized view's contents were when its copy was filled, or at the last swap.
+    #[serde(default)]
+    pub contents: Option<String>,
 }

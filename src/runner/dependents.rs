@@ -73,13 +73,30 @@ const NOTHING: Step<'_> = Step::TakenAlong { names: &[], replica_identity: false
 pub(crate) fn refresh(member: &mut LockedMember) -> Result<Option<String>> {
     let filled = {
         let _us = Identity::extension()?;
-        dependent::refresh(&mut member.progress.twins)?
+        dependent::refresh(member)?
     };
     if filled.is_some() {
         member.progress.drain_xid = xact::current_xid();
         fingerprint::take_blue_fingerprint(member, &NOTHING)?;
     }
     Ok(filled)
+}
+
+/// Fills the next materialized view again whose live one has changed since, in any member; its name. Before a
+/// swap, which would otherwise show older contents.
+pub(crate) fn refresh_next_outdated_of(d: &mut LockedDeployment) -> Result<Option<String>> {
+    for member in d.members_mut() {
+        let outdated = {
+            let _us = Identity::extension()?;
+            dependent::outdated(member)?
+        };
+        let Some(place) = outdated.first() else { continue };
+        member.progress.twins[*place].to_fill = true;
+        let filled = refresh(member)?;
+        store::save(member)?;
+        return Ok(filled);
+    }
+    Ok(None)
 }
 
 /// Constraints that the last swap left NOT VALID.

@@ -338,6 +338,11 @@ impl Runner<'_> {
             _ => ("swap", Phase::Ready),
         };
         self.swaps = true;
+        while let Some(name) = self.session.transaction(Durability::Async, |d, _| {
+            if d.phase() == from { dependents::refresh_next_outdated_of(d) } else { Ok(None) }
+        })? {
+            self.session.notice(&format!("filled {name} again: the live one has been refreshed"));
+        }
         let until = Instant::now() + self.session.settings().retry_for;
         let foretold =
             self.session.transaction(Durability::Async, |d, _| swap::notice(&d.read()))?;

@@ -15,6 +15,7 @@ use crate::failpoint;
 use crate::guard::access;
 use crate::guard::fingerprint;
 use crate::guard::lock as guard_lock;
+use crate::ident::QualifiedName;
 use crate::model::deployment::Deployment;
 use crate::model::member::{Member, Side};
 use crate::model::phase::{Event, Phase};
@@ -193,6 +194,17 @@ pub(crate) fn notice(d: &Deployment) -> Result<Option<String>> {
             catalog::row_type::row_type_users(member.green())
         })?;
         lines.extend(check::row_type::notice(&member.source.plain(), &users));
+        let outdated = xact::rolled_back(|| {
+            let _us = Identity::extension()?;
+            dependent::outdated(member)
+        })?;
+        for twin in outdated.into_iter().map(|place| &member.progress.twins[place]) {
+            let view = QualifiedName { schema: twin.schema.clone(), name: twin.name.clone() };
+            lines.push(format!(
+                "the live materialized view {} has been refreshed since its copy was filled: refresh it again after the swap",
+                view.plain()
+            ));
+        }
     }
     Ok(Some(lines.join("\n")).filter(|lines| !lines.is_empty()))
 }
@@ -322,6 +334,7 @@ fn begin_after(member: &mut Member, after: Phase) -> Result<()> {
     capture::empty_log(&member.log_of(Side::Origin))?;
     capture::empty_log(&member.log_of(Side::Shadow))?;
     member.progress.zones = Zones::default();
+    dependent::note_contents(member)?;
     if after == Phase::Swapped && !member.progress.autovacuum_restored {
         remove::restore_autovacuum(member, &member.source)?;
         member.progress.autovacuum_restored = true;

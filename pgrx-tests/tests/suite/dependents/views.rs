@@ -234,3 +234,53 @@ fn trap_50_a_view_of_an_index_and_a_circle_are_refused_by_name() {
     );
     owner.refused("SELECT bg_prepare('users')").assert_is("0A000", &["users", "on itself"]);
 }
+
+/// What is refreshed while a deployment is open: its copy does not bring back what it showed before.
+#[test]
+fn trap_51_a_materialized_view_that_was_refreshed_since_is_filled_again_or_told() {
+    let scene = STAGE.empty();
+    scene.table("votes", "id int PRIMARY KEY, p int");
+    scene.admin().run(
+        "INSERT INTO votes VALUES (1, 1);
+         CREATE MATERIALIZED VIEW tally AS SELECT sum(p) AS s FROM votes;
+         CREATE UNIQUE INDEX ON tally (s); ALTER MATERIALIZED VIEW tally OWNER TO owner",
+    );
+    let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('votes', 'ADD COLUMN note text')");
+    owner.run("CALL bg_run('votes')");
+    let vote = |owner: &mut Person, id: i32, p: i32, how: &str| {
+        owner.run(&format!("INSERT INTO votes VALUES ({id}, {p})"));
+        owner.run(&format!("REFRESH MATERIALIZED VIEW {how} tally"));
+        owner.run("SELECT pg_stat_force_next_flush()");
+        owner.notices();
+    };
+    let told = |owner: &mut Person| -> Vec<String> {
+        let told = owner.notices().into_iter().map(|notice| notice.message);
+        told.filter(|line| line.contains("tally")).collect()
+    };
+    let again = "filled public_blue.tally again: the live one has been refreshed";
+    let sum = "SELECT s FROM tally";
+
+    vote(&mut owner, 2, 10, "");
+    owner.run("CALL bg_run('votes', 'swapped')");
+    assert_eq!(told(&mut owner), [again]);
+    assert_eq!(owner.int(sum), 11);
+    // The way back too, and by a refresh beside readers.
+    vote(&mut owner, 3, 100, "CONCURRENTLY");
+    owner.run("CALL bg_run('votes', 'reverted')");
+    assert_eq!(told(&mut owner), [again]);
+    assert_eq!(owner.int(sum), 111);
+
+    vote(&mut owner, 4, 1000, "");
+    owner.run("CALL bg_run('votes')");
+    owner.run("SELECT bg_swap('votes')");
+    assert_eq!(
+        told(&mut owner),
+        [
+            "the live materialized view public.tally has been refreshed since its copy was filled: refresh it again after the swap"
+        ]
+    );
+    assert_eq!(owner.int(sum), 111);
+    owner.run("REFRESH MATERIALIZED VIEW tally");
+    assert_eq!(owner.int(sum), 1111);
+}
