@@ -160,10 +160,13 @@ fn compare(member: &Member, side: Side) -> Result<(Vec<String>, Reprinted)> {
     Ok((found, None))
 }
 
-/// Whether nothing more is made from definitions that the plan has as text, so that it does not matter what
-/// others are called. What a swap makes again has no recorded identity.
+/// Whether nothing more is made from definitions that the plan has as text, and rows go over as they are, so that
+/// it does not matter what others are called. (A value of an enum that is mapped to text has another text when it is
+/// renamed.) What a swap makes again has no recorded identity.
 fn keeps_names(member: &Member) -> bool {
     matches!(member.phase, Phase::Ready | Phase::Swapped)
+        && member.plan.forward.has_no_names()
+        && member.plan.reverse.has_no_names()
 }
 
 /// Blue's definition without what we build and change on it ourselves.
@@ -221,9 +224,12 @@ pub(crate) fn take_fingerprints(member: &mut LockedMember, step: &Step<'_>) -> R
 /// somebody has added since is found by the next step. Takes blue's again.
 pub(crate) fn take_seen(
     member: &mut LockedMember,
-    green: serde_json::Value,
+    mut green: serde_json::Value,
     step: &Step<'_>,
 ) -> Result<()> {
+    if keeps_names(member) {
+        difference::keep_identities(recorded(member, member.green_side()), &mut green);
+    }
     match member.green_side() {
         Side::Origin => member.fingerprint_origin = green,
         Side::Shadow => member.fingerprint_shadow = green,
@@ -235,13 +241,17 @@ pub(crate) fn take_seen(
 /// meant to.
 pub(crate) fn take_blue_fingerprint(member: &mut LockedMember, step: &Step<'_>) -> Result<()> {
     let _us = Identity::extension()?;
-    let blue = blue_fingerprint(member)?;
+    let mut blue = blue_fingerprint(member)?;
     let before = match member.green_side() {
         Side::Origin => &member.fingerprint_shadow,
         Side::Shadow => &member.fingerprint_origin,
     };
+    let kept = keeps_names(member).then(|| before.clone());
     let before = without_ours(member, before.clone());
     intrusion::require_meant(&member.blue_name().plain(), &before, &blue, step)?;
+    if let Some(kept) = kept {
+        difference::keep_identities(&kept, &mut blue);
+    }
     match member.green_side() {
         Side::Origin => member.fingerprint_shadow = blue,
         Side::Shadow => member.fingerprint_origin = blue,

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ident::Ident;
-use crate::model::key::Key;
+use crate::ident::{Ident, plain};
+use crate::model::key::{Key, KeyColumn};
 
 /// A column of the written side and the expression over the read side that gives its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,28 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
+    /// Whether it only takes columns as they are, by a key of the server's types: whatever other objects are called,
+    /// it means the same.
+    pub(crate) fn has_no_names(&self) -> bool {
+        let is_bare = |c: &MappedColumn| {
+            let from = c.from.as_ref().filter(|_| c.tree.is_none());
+            from.is_some_and(|from| {
+                c.expression == plain(from.as_str()) || c.expression == from.to_string()
+            })
+        };
+        let keys = [&self.from_key, &self.to_key].into_iter().flat_map(|key| &key.columns);
+        let is_servers = |c: &KeyColumn| {
+            c.equals.starts_with("OPERATOR(pg_catalog.") && !c.type_sql.contains('.')
+        };
+        let is_column = |text: &String| {
+            let mut columns = self.columns.iter().filter_map(|c| c.from.as_ref());
+            columns.any(|from| *text == plain(from.as_str()) || *text == from.to_string())
+        };
+        self.columns.iter().all(is_bare)
+            && keys.into_iter().all(is_servers)
+            && self.key_expressions.iter().all(is_column)
+    }
+
     /// The written columns whose stored generated values are taken over.
     pub(crate) fn stored(&self) -> Vec<&Ident> {
         self.columns.iter().filter(|c| c.stored).map(|c| &c.column).collect()

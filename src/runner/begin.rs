@@ -15,6 +15,8 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// The part of the copy's time that the comparisons may take, as a divisor: those of a table with many indexes
 /// and policies take many milliseconds.
 const CHECK_SHARE: f64 = 100.0;
+/// However long one takes: it may have waited for a lock.
+const CHECK_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 
 /// Takes the deployment's lock, reads it again, checks both tables.
 pub(crate) fn begin(id: i64) -> Result<LockedDeployment> {
@@ -38,7 +40,8 @@ pub(crate) fn begin_as(id: i64, hold: Hold, checked: &mut Checked) -> Result<Loc
             continue;
         }
         fingerprint::check_and_record_names(member)?;
-        checked.0 = Some(Instant::now() + CHECK_EVERY.max(began.elapsed().mul_f64(CHECK_SHARE)));
+        let rest = began.elapsed().mul_f64(CHECK_SHARE).clamp(CHECK_EVERY, CHECK_AT_LEAST_EVERY);
+        checked.0 = Some(Instant::now() + rest);
     }
     Ok(d)
 }

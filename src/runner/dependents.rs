@@ -83,15 +83,23 @@ pub(crate) fn refresh(member: &mut LockedMember) -> Result<Option<String>> {
 }
 
 /// Fills the next materialized view again whose live one has changed since, in any member; its name. Before a
-/// swap, which would otherwise show older contents.
-pub(crate) fn refresh_next_outdated_of(d: &mut LockedDeployment) -> Result<Option<String>> {
+/// swap, which would otherwise show older contents. Not one that is among those `filled`.
+pub(crate) fn refresh_next_outdated_of(
+    d: &mut LockedDeployment,
+    filled: &[String],
+) -> Result<Option<String>> {
     for member in d.members_mut() {
         let outdated = {
             let _us = Identity::extension()?;
             dependent::outdated(member)?
         };
-        let Some(place) = outdated.first() else { continue };
-        member.progress.twins[*place].to_fill = true;
+        let again = |place: &usize| {
+            let twin = &member.progress.twins[*place];
+            let name = QualifiedName { schema: twin.blue_schema.clone(), name: twin.name.clone() };
+            !filled.contains(&name.plain())
+        };
+        let Some(place) = outdated.into_iter().find(again) else { continue };
+        member.progress.twins[place].to_fill = true;
         let filled = refresh(member)?;
         store::save(member)?;
         return Ok(filled);

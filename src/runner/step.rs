@@ -8,6 +8,7 @@ use crate::backfill::index::{self, Built};
 use crate::backfill::purge;
 use crate::error::Result;
 use crate::failpoint;
+use crate::guard::fingerprint;
 use crate::guard::lock as guard_lock;
 use crate::model::hold::Hold;
 use crate::model::member::Member;
@@ -276,6 +277,7 @@ fn first_sync(member: &mut LockedMember, settings: &Settings, began: Instant) ->
         return Ok(built);
     }
     member.phase = phase::next(member.phase, Event::InStep)?;
+    fingerprint::check_and_record_names(member)?;
     let batch = Batch { in_step: true, ..Batch::WORKED };
     note_synced(member, &batch);
     record(member, "first sync complete", began.elapsed().as_secs_f64(), Some(round.read), None)?;

@@ -47,11 +47,17 @@ impl Throttle {
         throttle::rest(settings, Effort { took, wal, processes })
     }
 
-    /// What is over its limit now.
+    /// What is over its limit now, space too: for what makes blue grow.
     pub(crate) fn obstacle(&mut self, settings: &Settings) -> Result<Option<ThrottleReason>> {
-        if let Some(full) = self.full(settings)? {
-            return Ok(Some(full));
+        match self.full(settings)? {
+            Some(full) => Ok(Some(full)),
+            None => self.load(settings),
         }
+    }
+
+    /// What is over its limit now, but space: a sync of what is ready must not keep from the swap, the revert or
+    /// the end, which frees some.
+    pub(crate) fn load(&mut self, settings: &Settings) -> Result<Option<ThrottleReason>> {
         if !throttle::has_limits(settings) {
             return Ok(None);
         }

@@ -97,10 +97,14 @@ impl CopyWorker {
         let settings = member.progress.settings.clone().unwrap_or_default();
         match member.phase {
             Phase::Copying => self.copy(member, &settings),
-            Phase::Indexing
-                if member.progress.indexes_laid_out && step::build_index(member, &settings)? =>
-            {
-                Ok(Next::Rest(Duration::ZERO))
+            Phase::Indexing if member.progress.indexes_laid_out => {
+                if self.throttle.full(&settings)?.is_some() {
+                    Ok(Next::Rest(LOOK_EVERY))
+                } else if step::build_index(member, &settings)? {
+                    Ok(Next::Rest(Duration::ZERO))
+                } else {
+                    Ok(Next::End)
+                }
             }
             _ => Ok(Next::End),
         }

@@ -69,6 +69,9 @@ const MAX_ROWS_WITH_HISTORY: i64 = 2000;
 /// among readers that overlap it would never be made.
 const MAX_ROWS_BEFORE_SWAP: i64 = 20_000;
 
+/// How long a round that keeps history may take before a swap: blue is locked meanwhile.
+const LONG_ROUND: Duration = Duration::from_secs(1);
+
 /// Rounds that do not try to keep history after one that could not, or took long.
 const PLAIN_ROUNDS: u32 = 20;
 /// How long a round that keeps history waits for a lock while it has blue locked.
@@ -119,11 +122,11 @@ pub(crate) enum KeepHistory {
 pub(crate) fn step(member: &mut Member, settings: &Settings, keep: KeepHistory) -> Result<Round> {
     let known = member.progress.sync_rows;
     let mut limit = if known > 0 { known } else { FIRST_ROWS };
-    if matches!(keep, KeepHistory::OfMost(_)) {
-        limit = limit.max(MAX_ROWS_BEFORE_SWAP);
+    let writes = how_to_write(member, settings, keep);
+    if let Writes::KeepIfEasy { most, .. } = writes {
+        limit = limit.max(most.min(rows_of_a_long_round(member)));
     }
     let window = member.progress.zones.window(limit);
-    let writes = how_to_write(member, settings, keep);
     let scope = Scope { limit, window, again: Misfits::Touched, writes };
     let round = self::round(member, settings, scope)?;
     if round.read == limit {
@@ -184,6 +187,11 @@ fn how_to_write(member: &mut Member, settings: &Settings, keep: KeepHistory) -> 
         }
         _ => Writes::AsNow,
     }
+}
+
+/// Log rows that a round brings in within [`LONG_ROUND`], as far as is known.
+fn rows_of_a_long_round(member: &Member) -> i64 {
+    (member.progress.sync_rate * LONG_ROUND.as_secs_f64() * 1000.0) as i64
 }
 
 /// What a round takes, and how it writes it.

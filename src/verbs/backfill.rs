@@ -26,7 +26,11 @@ pub(crate) fn backfill(id: i64, settings: &Settings, time: Duration) -> Result<P
         if d.is_paused() || !d.is_open() {
             return Ok(d.phase());
         }
-        let obstacle = throttle.obstacle(settings)?;
+        let obstacle = if d.phase() < Phase::Ready {
+            throttle.obstacle(settings)?
+        } else {
+            throttle.load(settings)?
+        };
         let waiting = obstacle.as_ref().map(|o| (o.why.clone(), clock::now()));
         for member in d.members_mut() {
             // What a run waits for is for the run to say.

@@ -92,6 +92,9 @@ pub(crate) fn run(
     Ok(phase)
 }
 
+/// What may be over its limit.
+type Look = fn(&mut Throttle, &Settings) -> Result<Option<ThrottleReason>>;
+
 struct Runner<'a> {
     session: Session<'a>,
     /// Workers that copy and build indexes with the session.
@@ -194,9 +197,10 @@ impl Runner<'_> {
         self.session.tell_if_due(|| &self.line);
         self.tell_of_chase(&d, batch.in_step);
         self.alone = batch.alone;
+        let grows = d.phase() < Phase::Ready;
         if batch.throttled && batch.worked {
-            self.rest(began.elapsed())?;
-        } else if batch.worked {
+            self.rest(began.elapsed(), if grows { Throttle::obstacle } else { Throttle::load })?;
+        } else if batch.worked && grows {
             self.hold_back(Throttle::full)?;
         } else if !batch.in_step && !batch.alone {
             self.session.sleep(self.idle)?;
@@ -239,7 +243,7 @@ impl Runner<'_> {
     }
 
     /// Rests after a batch as the settings say, and then holds back.
-    fn rest(&mut self, took: Duration) -> Result<()> {
+    fn rest(&mut self, took: Duration, look: Look) -> Result<()> {
         let settings = self.session.settings();
         let mut left = self.throttle.rest(settings, took, self.crew.processes());
         while !left.is_zero() {
@@ -254,14 +258,11 @@ impl Runner<'_> {
                 self.session.tell(&format!("{} ({why})", self.line));
             }
         }
-        self.hold_back(Throttle::obstacle)
+        self.hold_back(look)
     }
 
     /// Waits while something is over its limit; no longer than until the deployment is paused or over.
-    fn hold_back(
-        &mut self,
-        look: fn(&mut Throttle, &Settings) -> Result<Option<ThrottleReason>>,
-    ) -> Result<()> {
+    fn hold_back(&mut self, look: Look) -> Result<()> {
         let settings = self.session.settings();
         while let Some(obstacle) = self.session.look(|| look(&mut self.throttle, settings))? {
             // No snapshot while we wait.
@@ -320,7 +321,7 @@ impl Runner<'_> {
                 Some(true) => break,
                 Some(false) => {
                     self.session.tell_if_due(|| verification.progress());
-                    self.rest(began.elapsed())?;
+                    self.rest(began.elapsed(), Throttle::load)?;
                 }
             }
             if synced.elapsed() >= SYNC_EVERY {
@@ -338,10 +339,8 @@ impl Runner<'_> {
             _ => ("swap", Phase::Ready),
         };
         self.swaps = true;
-        while let Some(name) = self.session.transaction(Durability::Async, |d, _| {
-            if d.phase() == from { dependents::refresh_next_outdated_of(d) } else { Ok(None) }
-        })? {
-            self.session.notice(&format!("filled {name} again: the live one has been refreshed"));
+        if event == Event::Swapped {
+            self.refresh_outdated()?;
         }
         let until = Instant::now() + self.session.settings().retry_for;
         let foretold =
@@ -384,12 +383,31 @@ impl Runner<'_> {
         }
     }
 
+    /// Fills the materialized views again whose live ones have been refreshed since, each once. (A revert is not
+    /// put off for that.)
+    fn refresh_outdated(&mut self) -> Result<()> {
+        let mut filled = Vec::new();
+        while let Some(name) = self.session.transaction(Durability::Async, |d, _| {
+            if d.phase() != Phase::Ready || d.is_paused() {
+                return Ok(None);
+            }
+            dependents::refresh_next_outdated_of(d, &filled)
+        })? {
+            self.session.notice(&format!("filled {name} again: the live one has been refreshed"));
+            filled.push(name);
+        }
+        Ok(())
+    }
+
     /// Whether a swap that waits for snapshots goes on to wait without a sync, which may make it wait for
     /// younger ones too: as long as it can bring in by itself what was written meanwhile.
     fn waits_on(&self) -> Result<bool> {
         let (id, settings) = (self.session.id(), self.session.settings());
         let waits_on = self.session.look(|| {
             let d = store::read(id)?;
+            if d.is_paused() || !d.is_open() {
+                return Ok(false);
+            }
             for member in d.members() {
                 let allowed = swap::allowed_backlog(member, settings);
                 let waiting = sync::backlog_at_once(member, allowed + 1)?;
@@ -397,7 +415,7 @@ impl Runner<'_> {
                     return Ok(false);
                 }
             }
-            Ok(!d.is_paused() && d.is_open())
+            Ok(true)
         })?;
         self.session.commit();
         Ok(waits_on)

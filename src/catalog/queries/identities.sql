@@ -1,40 +1,43 @@
 -- $1 relation, $2 it and its views and functions. What the parts of its fingerprint are without the names of
 -- other objects: OIDs and stored trees. Of parts that a swap makes again from their text there is none.
 -- A catalog's whole row stands for all of its columns, where none is a schema: tables change it in a swap.
-WITH rights AS (
+WITH rights AS NOT MATERIALIZED (
     SELECT c.oid, (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', x.grantor, x.grantee,
                               x.privilege_type, x.is_grantable), ',' ORDER BY x.grantor, x.grantee, x.privilege_type)
                      FROM pg_catalog.aclexplode(coalesce(c.relacl,
                               pg_catalog.acldefault('r', c.relowner))) x) AS granted
       FROM pg_catalog.pg_class c WHERE c.oid = $1 OR c.oid = ANY ($2::oid[])
-), defaults AS (
+), defaults AS NOT MATERIALIZED (
     SELECT a.attrelid, a.attnum, a.attname,
            pg_catalog.concat_ws(' ', a.attnum, a.atttypid, a.atttypmod, a.attcollation, a.attnotnull,
                a.attidentity, a.attgenerated, d.adbin) AS value
       FROM pg_catalog.pg_attribute a
       LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
      WHERE (a.attrelid = $1 OR a.attrelid = ANY ($2::oid[])) AND a.attnum > 0 AND NOT a.attisdropped
-), indexes AS (
+), indexes AS NOT MATERIALIZED (
     SELECT i.indrelid, i.indexrelid, c.relname,
-           pg_catalog.concat_ws(' ', i::text, c.reloptions, c.reltablespace, c.relam,
+           pg_catalog.concat_ws(' ', i.indkey, i.indclass, i.indcollation, i.indoption, i.indisunique,
+               i.indnullsnotdistinct, i.indisexclusion, i.indimmediate, i.indisvalid, i.indisclustered,
+               i.indisreplident, i.indexprs, i.indpred, c.reloptions, c.reltablespace, c.relam,
                (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attnum, a.attoptions), ',' ORDER BY a.attnum)
                   FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attoptions IS NOT NULL),
                pg_catalog.obj_description(c.oid, 'pg_class')) AS value
       FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
      WHERE i.indrelid = $1 OR i.indrelid = ANY ($2::oid[])
-), triggers AS (
+), triggers AS NOT MATERIALIZED (
     SELECT g.tgrelid, g.tgname, pg_catalog.concat_ws(' ', g::text,
                pg_catalog.obj_description(g.oid, 'pg_trigger')) AS value
       FROM pg_catalog.pg_trigger g
      WHERE (g.tgrelid = $1 OR g.tgrelid = ANY ($2::oid[])) AND NOT g.tgisinternal
-), rules AS (
+), rules AS NOT MATERIALIZED (
     SELECT r.ev_class, r.rulename, pg_catalog.concat_ws(' ', r::text,
                pg_catalog.obj_description(r.oid, 'pg_rewrite')) AS value
       FROM pg_catalog.pg_rewrite r WHERE r.ev_class <> $1 AND r.ev_class = ANY ($2::oid[])
 )
 -- The place in the statement that wrote an expression is no part of what it is.
-SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, pg_catalog.md5(pg_catalog.regexp_replace(
-           p.value, ':(stmt_)?(location|len) -?[0-9]+', '', 'g'))), '{}')::text
+SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, pg_catalog.encode(pg_catalog.sha256(
+           pg_catalog.convert_to(pg_catalog.regexp_replace(p.value, ':(stmt_)?(location|len) -?[0-9]+', '', 'g'),
+               'UTF8')), 'hex')), '{}')::text
   FROM (
     SELECT 'owner' AS part, c.relowner::text AS value FROM pg_catalog.pg_class c WHERE c.oid = $1
     UNION ALL
@@ -43,7 +46,7 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, pg_catalog.md5(pg_catalog.re
     SELECT 'column ' || d.attname, d.value FROM defaults d WHERE d.attrelid = $1
     UNION ALL
     SELECT 'constraint ' || k.conname,
-           pg_catalog.concat_ws(' ', k.oid, k.contype, k.condeferrable, k.condeferred, k.convalidated, k.conindid,
+           pg_catalog.concat_ws(' ', k.contype, k.condeferrable, k.condeferred, k.convalidated,
                k.conkey, k.conexclop, k.connoinherit, k.conbin, pg_catalog.obj_description(k.oid, 'pg_constraint'))
       FROM pg_catalog.pg_constraint k WHERE k.conrelid = $1 AND k.contype <> 'f'
     UNION ALL
@@ -55,7 +58,7 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, pg_catalog.md5(pg_catalog.re
       FROM pg_catalog.pg_policy y WHERE y.polrelid = $1
     UNION ALL
     SELECT 'statistics ' || s.stxname,
-           pg_catalog.concat_ws(' ', s.oid, s.stxowner, s.stxstattarget, s.stxkeys, s.stxkind, s.stxexprs,
+           pg_catalog.concat_ws(' ', s.stxowner, s.stxstattarget, s.stxkeys, s.stxkind, s.stxexprs,
                pg_catalog.obj_description(s.oid, 'pg_statistic_ext'))
       FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = $1
     UNION ALL

@@ -265,21 +265,20 @@ fn trap_51_a_materialized_view_that_was_refreshed_since_is_filled_again_or_told(
     owner.run("CALL bg_run('votes', 'swapped')");
     assert_eq!(told(&mut owner), [again]);
     assert_eq!(owner.int(sum), 11);
-    // The way back too, and by a refresh beside readers.
+    // A revert is not put off for it; this one is a refresh beside readers.
+    let named = "the live materialized view public.tally has been refreshed since its copy was filled: refresh it again after the swap";
     vote(&mut owner, 3, 100, "CONCURRENTLY");
     owner.run("CALL bg_run('votes', 'reverted')");
-    assert_eq!(told(&mut owner), [again]);
+    assert_eq!(told(&mut owner), [named]);
+    assert_eq!(owner.int(sum), 11);
+    owner.run("REFRESH MATERIALIZED VIEW tally");
+    owner.run("SELECT pg_stat_force_next_flush()");
     assert_eq!(owner.int(sum), 111);
 
     vote(&mut owner, 4, 1000, "");
     owner.run("CALL bg_run('votes')");
     owner.run("SELECT bg_swap('votes')");
-    assert_eq!(
-        told(&mut owner),
-        [
-            "the live materialized view public.tally has been refreshed since its copy was filled: refresh it again after the swap"
-        ]
-    );
+    assert_eq!(told(&mut owner), [named]);
     assert_eq!(owner.int(sum), 111);
     owner.run("REFRESH MATERIALIZED VIEW tally");
     assert_eq!(owner.int(sum), 1111);

@@ -189,3 +189,23 @@ fn what_a_foreign_key_or_a_rule_names_is_followed_by_bg_prepare() {
     let rule = owner.text("SELECT definition FROM pg_rules WHERE tablename = 'jobs'");
     assert!(rule.contains("twice(old.id)"), "{rule}");
 }
+
+/// The text of a value that is mapped to text is another one then: nothing may go live that has the old.
+#[test]
+fn where_values_are_mapped_a_rename_is_a_change() {
+    let scene = scene();
+    scene.admin().run(
+        "DROP VIEW open_jobs; DROP POLICY p ON jobs; DROP STATISTICS jobs_stats; DROP INDEX jobs_m",
+    );
+    let mut owner = scene.owner();
+    owner.run(
+        "SELECT bg_prepare('jobs', 'ALTER COLUMN m DROP DEFAULT, DROP CONSTRAINT jobs_check, ALTER COLUMN m TYPE text')",
+    );
+    owner.run("CALL bg_run('jobs')");
+    scene.admin().run("ALTER TYPE mood RENAME VALUE 'new' TO 'queued'");
+    let refusal = owner.refused("CALL bg_run('jobs', 'swapped')");
+    refusal.assert_is("55000", &["column m was changed"]);
+    scene.admin().run("ALTER TYPE mood RENAME VALUE 'queued' TO 'new'");
+    owner.run("CALL bg_run('jobs', 'swapped')");
+    assert_eq!(scene.admin().int("SELECT count(*) FROM jobs WHERE m = 'new'"), 2);
+}
