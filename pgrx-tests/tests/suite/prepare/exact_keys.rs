@@ -199,7 +199,7 @@ fn two_rows_that_an_expression_makes_one_are_found_by_the_verification_before_th
 
     let refusal = owner.refused("CALL bg_run('t', 'swapped')");
 
-    refusal.assert_is("55000", &["1 rows", "public.t"]);
+    refusal.assert_is("55000", &["1 row ", "public.t"]);
     assert_eq!(owner.list("SELECT key::text FROM bg_differences()"), [r#"{"id": 5}"#]);
     assert_eq!(scene.admin().int("SELECT count(*) FROM t"), 21);
 }

@@ -279,7 +279,7 @@ fn a_table_that_refers_to_itself_is_its_own_child() {
 
     let refusal = owner.refused(ASIDE);
 
-    refusal.assert_is("55000", &["1 rows", "boxes_within_fkey", "(within)=(3)"]);
+    refusal.assert_is("55000", &["1 row ", "boxes_within_fkey", "(within)=(3)"]);
     owner.run(WITH_CHILDREN);
     assert_eq!(rows(&scene, "boxes"), "(1,1,) (2,2,1)");
     let kept =
