@@ -12,9 +12,9 @@ use crate::state::store::LockedDeployment;
 
 /// How often the definitions are compared during the copy, where that is cheap.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// The part of the copy's time that the comparisons may take, as a divisor: those of a table with many indexes
-/// and policies take many milliseconds.
-const CHECK_SHARE: f64 = 100.0;
+/// How many times its own duration passes between two comparisons: those of a table with many indexes and policies
+/// take many milliseconds.
+const CHECK_REST: f64 = 100.0;
 /// However long one takes: it may have waited for a lock.
 const CHECK_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 
@@ -40,7 +40,7 @@ pub(crate) fn begin_as(id: i64, hold: Hold, checked: &mut Checked) -> Result<Loc
             continue;
         }
         fingerprint::check_and_record_names(member)?;
-        let rest = began.elapsed().mul_f64(CHECK_SHARE).clamp(CHECK_EVERY, CHECK_AT_LEAST_EVERY);
+        let rest = began.elapsed().mul_f64(CHECK_REST).clamp(CHECK_EVERY, CHECK_AT_LEAST_EVERY);
         checked.0 = Some(Instant::now() + rest);
     }
     Ok(d)

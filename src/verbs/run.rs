@@ -202,7 +202,7 @@ impl Runner<'_> {
             self.rest(began.elapsed(), if grows { Throttle::obstacle } else { Throttle::load })?;
         } else if batch.worked && grows {
             self.hold_back(Throttle::full)?;
-        } else if !batch.in_step && !batch.alone {
+        } else if !batch.worked && !batch.in_step && !batch.alone {
             self.session.sleep(self.idle)?;
             self.idle = (self.idle * 2).min(MAX_IDLE);
         }

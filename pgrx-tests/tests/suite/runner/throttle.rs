@@ -348,8 +348,27 @@ fn the_copy_and_each_index_build_wait_while_a_volume_is_nearly_full() {
     let run = run_with(&scene, &format!("{SLOWLY}; {FULL}"));
     until_waiting(&scene, &run, "bluegreen.min_free_space");
     assert_eq!(scene.status("phase"), "indexing");
+    // Nor does a worker build the others.
+    std::thread::sleep(Duration::from_millis(500));
+    let built = "SELECT count(*) FROM pg_index WHERE indrelid = 'public_blue.users'::regclass";
+    assert!(scene.admin().int(built) < 3);
     scene.admin().run(&format!("SELECT pg_cancel_backend({})", run.pid));
     run.refused().assert_is("57014", &[]);
     owner.run("CALL bg_run('users')");
     scene.assert_in_step("id, name, email");
+}
+
+/// What is ready is swapped, reverted and finished all the same, which frees space.
+#[test]
+fn a_full_volume_does_not_keep_from_the_swap_or_the_way_back() {
+    let scene = STAGE.users(1000);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    owner.run(FULL);
+    for (until, phase) in [("swapped", "swapped"), ("reverted", "ready"), ("finished", "finished")]
+    {
+        scene.app().run("UPDATE users SET name = name || '.'");
+        owner.run("SET statement_timeout = '20s'");
+        assert_eq!(owner.text(&format!("CALL bg_run('users', '{until}')")), phase);
+    }
 }
