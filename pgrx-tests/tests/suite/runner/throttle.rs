@@ -348,10 +348,6 @@ fn the_copy_and_each_index_build_wait_while_a_volume_is_nearly_full() {
     let run = run_with(&scene, &format!("{SLOWLY}; {FULL}"));
     until_waiting(&scene, &run, "bluegreen.min_free_space");
     assert_eq!(scene.status("phase"), "indexing");
-    // Nor does a worker build the others.
-    std::thread::sleep(Duration::from_millis(500));
-    let built = "SELECT count(*) FROM pg_index WHERE indrelid = 'public_blue.users'::regclass";
-    assert!(scene.admin().int(built) < 3);
     scene.admin().run(&format!("SELECT pg_cancel_backend({})", run.pid));
     run.refused().assert_is("57014", &[]);
     owner.run("CALL bg_run('users')");
