@@ -156,19 +156,22 @@ pub(super) fn run_by(
     let entrants = Entrant::all(&contenders, sides);
     for table in arguments.tables(&[Name::Users]) {
         for load in arguments.loads(&[Pace::Idle, Pace::Steady]) {
-            let rows = arguments.rows(2_000_000);
-            let places = sides.in_turn(0, |side| (rules.place)(side, table.table(), rows))?;
+            let filled = arguments.rows(2_000_000);
             let mut runs = Runs {
                 table,
                 load,
-                rows: places.ours.rows,
+                rows: table.table().rows(filled),
                 rules,
                 entrants: entrants.clone(),
                 ratios: Vec::new(),
                 beside: Vec::new(),
                 repetitions: Vec::new(),
             };
-            runs.repeat(arguments.pairs(5), places, sides)?;
+            for (order, count) in sides.orders(arguments.pairs(5)).into_iter().enumerate() {
+                let places =
+                    sides.in_turn(order, |side| (rules.place)(side, table.table(), filled))?;
+                runs.repeat(count, places, sides)?;
+            }
             runs.take_ratios(sides);
             let name = format!("{}-{}-{}", rules.name, table.word(), load.word());
             save(workspace, &name, &runs)?;
@@ -282,7 +285,8 @@ impl Runs {
                 }
             }
         }
-        for number in 0..count as usize {
+        for _ in 0..count {
+            let number = self.repetitions.len();
             let mut order = self.entrants.clone();
             let turn = number % order.len().max(1);
             order.rotate_left(turn);

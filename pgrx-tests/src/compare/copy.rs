@@ -50,18 +50,21 @@ pub(super) fn run(
     use Name::{Composite, Narrow, Users, Uuid, Wide};
     let mut all = Vec::new();
     for table in arguments.tables(&[Users, Narrow, Wide, Uuid, Composite]) {
-        let rows = arguments.rows(2_000_000);
-        let mut places = sides.in_turn(0, |side| Place::fill_on(side, table.table(), rows))?;
-        let rows = places.ours.rows;
+        let filled = arguments.rows(2_000_000);
+        let rows = table.table().rows(filled);
         println!("copy: {rows} rows of {}, no clients", table.word());
         let mut pairs = Vec::new();
-        for number in 0..arguments.pairs(5) as usize {
-            pairs.push(sides.in_turn(number, |side| {
-                // Not in step with the sides' turns: each order comes with each side first.
-                let pair = pair(places.of(side), number / 2 % 2 == 0)?;
-                pair.print(sides.name(side));
-                Ok(pair)
-            })?);
+        for (order, count) in sides.orders(arguments.pairs(5)).into_iter().enumerate() {
+            let mut places =
+                sides.in_turn(order, |side| Place::fill_on(side, table.table(), filled))?;
+            for number in 0..count as usize {
+                pairs.push(sides.in_turn(number, |side| {
+                    // Not in step with the sides' turns: each order comes with each side first.
+                    let pair = pair(places.of(side), number / 2 % 2 == 0)?;
+                    pair.print(sides.name(side));
+                    Ok(pair)
+                })?);
+            }
         }
         let ours = || pairs.iter().map(|pair| &pair.ours);
         let ratio = median(ours().map(|pair| pair.copy / pair.create_table_as));
