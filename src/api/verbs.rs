@@ -27,6 +27,7 @@ use crate::verbs::pause;
 use crate::verbs::prepare;
 use crate::verbs::swap;
 use crate::verbs::swap::Misfits;
+use crate::verbs::swap_notice::{self, Then};
 use crate::verbs::verify;
 
 /// The arguments that bg_check and bg_prepare share.
@@ -138,16 +139,16 @@ fn bg_swap(
     if d.phase() == Phase::Swapped {
         notice!("{} is swapped already", d.first().source.plain());
     } else {
-        foretell(&d.read())?;
+        foretell(&d.read(), Then::Nothing)?;
         let refuse = Misfits::Refuse;
         blamed(|| swap::swap(&mut d, &settings, Event::Swapped, refuse, alone))?;
     }
     Ok(d.phase().to_string())
 }
 
-/// Tells the client what a swap means to other sessions.
-fn foretell(d: &Deployment) -> Result<()> {
-    if let Some(notice) = swap::notice(d)? {
+/// Tells the client what a swap or a revert means to other sessions, and what comes next.
+fn foretell(d: &Deployment, then: Then) -> Result<()> {
+    if let Some(notice) = swap_notice::notice(d, then)? {
         notice!("{notice}");
     }
     Ok(())
@@ -178,7 +179,7 @@ fn bg_revert(
     if d.phase() == Phase::Ready {
         notice!("{} is not swapped: the old table is live already", d.first().source.plain());
     } else {
-        foretell(&d.read())?;
+        foretell(&d.read(), Then::All)?;
         blamed(|| swap::swap(&mut d, &settings, Event::Reverted, misfits, alone))?;
     }
     Ok(d.phase().to_string())

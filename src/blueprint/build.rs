@@ -7,6 +7,7 @@ use pgrx::PgSqlErrorCode;
 
 use crate::blueprint::elsewhere;
 use crate::blueprint::preflight::collisions;
+use crate::blueprint::statistics_names;
 use crate::blueprint::target::take_target;
 use crate::capture;
 use crate::catalog::{self, Table};
@@ -122,6 +123,7 @@ pub(crate) fn build(order: &Order<'_>, settings: &Settings) -> Result<Member> {
     let _us = Identity::extension()?;
     let pairs = mappings.pairs;
     let sequences = sequences::decide(table.oid, made.shadow, &made.name, &pairs)?;
+    statistics_names::require_free(table, made.shadow, blue, id)?;
     refuse_taken_names(table, &collisions(made.shadow, table.oid, table.schema_oid, &sequences)?)?;
     schema::require_own(&order.staging(), made.shadow)?;
     let dependents = order.adapt(adapted, &made, &pairs, settings)?;

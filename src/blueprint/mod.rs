@@ -5,4 +5,5 @@ pub(crate) mod build;
 pub(crate) mod elsewhere;
 pub(crate) mod oid_kept;
 pub(crate) mod preflight;
+pub(crate) mod statistics_names;
 pub(crate) mod target;

@@ -25,6 +25,7 @@ pub(crate) fn facts(table: Table, changes: Vec<Change>) -> Result<Facts> {
     };
     Ok(Facts {
         columns: catalog::columns(table.oid)?,
+        statistics: catalog::statistics(table.oid)?,
         strangers: dependent::strangers(table.oid)?,
         changes,
         event_triggers: catalog::event_trigger::event_triggers()?,

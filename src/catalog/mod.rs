@@ -334,6 +334,11 @@ pub(crate) fn properties(catalog: &str, oid: ObjectId) -> Result<serde_json::Val
     parts(include_str!("queries/properties.sql"), &args).map(serde_json::Value::Object)
 }
 
+/// The extended statistics in a schema, whatever their tables.
+pub(crate) fn statistics_in(schema: &Ident) -> Result<Vec<Statistics>> {
+    spi::rows(include_str!("queries/statistics_in.sql"), &[Arg::Text(schema.as_str())])
+}
+
 /// Its indexes and extended statistics, in the order in which they were made.
 pub(crate) fn parts_made(oid: RelationId) -> Result<PartsMade> {
     spi::row(include_str!("queries/parts_made.sql"), &[Arg::oid(oid)])

@@ -3,7 +3,7 @@
 use crate::catalog::dependent::{Published, UnsupportedDependent};
 use crate::catalog::event_trigger::EventTrigger;
 use crate::catalog::row_type::RowTypeUser;
-use crate::catalog::{ChangingCheck, Column, Table};
+use crate::catalog::{ChangingCheck, Column, Statistics, Table};
 use crate::model::changes::Change;
 use crate::model::server_load::Volume;
 
@@ -13,6 +13,8 @@ pub(crate) struct Facts {
     pub table: Table,
     /// Its columns.
     pub columns: Vec<Column>,
+    /// Its extended statistics.
+    pub statistics: Vec<Statistics>,
     /// What hangs on it and cannot be carried over.
     pub strangers: Vec<UnsupportedDependent>,
     /// The changes asked for.

@@ -48,6 +48,7 @@ fn nothing() -> Facts {
     Facts {
         table: table(json!({})),
         columns: vec![column("id", true), column("name", true)],
+        statistics: Vec::new(),
         strangers: Vec::new(),
         changes: Vec::new(),
         event_triggers: Vec::new(),

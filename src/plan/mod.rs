@@ -1,5 +1,6 @@
 //! Decisions, without SPI: what to do with what was read.
 
+pub(crate) mod after_swap;
 pub(crate) mod anew;
 pub(crate) mod batch;
 pub(crate) mod difference;

@@ -10,5 +10,6 @@ pub(crate) mod prepare;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod swap;
+pub(crate) mod swap_notice;
 pub(crate) mod update;
 pub(crate) mod verify;

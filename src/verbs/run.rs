@@ -26,6 +26,7 @@ use crate::verbs::finish;
 use crate::verbs::status;
 use crate::verbs::swap;
 use crate::verbs::swap::Misfits;
+use crate::verbs::swap_notice::{self, Then};
 use crate::verbs::verify::Verification;
 
 /// How long a session that has nothing to copy lets its workers go on before it looks again.
@@ -136,9 +137,10 @@ impl Runner<'_> {
             if self.session.settings().verify_before_swap {
                 self.verify()?;
             }
-            phase = self.swap(Event::Swapped)?;
+            let then = if until == Until::Finished { Then::All } else { Then::Validates };
+            phase = self.swap(Event::Swapped, then)?;
         } else if phase == Phase::Swapped && until == Until::Reverted {
-            phase = self.swap(Event::Reverted)?;
+            phase = self.swap(Event::Reverted, Then::All)?;
         }
         // Foreign keys that a swap or a revert has left NOT VALID.
         while let Some(what) =
@@ -333,7 +335,7 @@ impl Runner<'_> {
     }
 
     /// Syncs and tries, each committed by itself, until the swap, or its revert, is made or the time is over.
-    fn swap(&mut self, event: Event) -> Result<Phase> {
+    fn swap(&mut self, event: Event, then: Then) -> Result<Phase> {
         let (name, from) = match event {
             Event::Reverted => ("revert", Phase::Swapped),
             _ => ("swap", Phase::Ready),
@@ -343,8 +345,9 @@ impl Runner<'_> {
             self.refresh_outdated()?;
         }
         let until = Instant::now() + self.session.settings().retry_for;
-        let foretold =
-            self.session.transaction(Durability::Async, |d, _| swap::notice(&d.read()))?;
+        let foretold = self
+            .session
+            .transaction(Durability::Async, |d, _| swap_notice::notice(&d.read(), then))?;
         loop {
             let quick = Settings {
                 retry_for: self.session.settings().retry_for.min(Duration::from_secs(2)),

@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 use pgrx::PgSqlErrorCode;
 
 use crate::capture;
-use crate::catalog;
-use crate::check;
 use crate::ddl;
 use crate::dependent;
 use crate::error::{Error, ErrorKind, Result, rows};
@@ -15,7 +13,6 @@ use crate::failpoint;
 use crate::guard::access;
 use crate::guard::fingerprint;
 use crate::guard::lock as guard_lock;
-use crate::ident::QualifiedName;
 use crate::model::deployment::Deployment;
 use crate::model::member::{Member, Side};
 use crate::model::phase::{Event, Phase};
@@ -182,31 +179,6 @@ fn record(
         error: None,
     };
     store::record(member, &step)
-}
-
-/// What clients should know of a swap before it is made: nothing is sent to a client, who may be slow, under
-/// the locks.
-pub(crate) fn notice(d: &Deployment) -> Result<Option<String>> {
-    let mut lines = Vec::new();
-    for member in d.members() {
-        let users = xact::rolled_back(|| {
-            let _us = Identity::extension()?;
-            catalog::row_type::row_type_users(member.green())
-        })?;
-        lines.extend(check::row_type::notice(&member.source.plain(), &users));
-        let outdated = xact::rolled_back(|| {
-            let _us = Identity::extension()?;
-            dependent::outdated(member)
-        })?;
-        for twin in outdated.into_iter().map(|place| &member.progress.twins[place]) {
-            let view = QualifiedName { schema: twin.schema.clone(), name: twin.name.clone() };
-            lines.push(format!(
-                "the live materialized view {} has been refreshed since its copy was filled: refresh it again after the swap",
-                view.plain()
-            ));
-        }
-    }
-    Ok(Some(lines.join("\n")).filter(|lines| !lines.is_empty()))
 }
 
 /// The parts of the time under the lock, for the history.

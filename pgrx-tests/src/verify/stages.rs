@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::num::NonZero;
 use std::path::Path;
 use std::process::Command;
 
@@ -18,6 +19,9 @@ use crate::source;
 /// share a build of the dependencies by having the same.
 const TEST_FEATURES: &str = "pg15 pg_test failpoints";
 
+/// Those of a release, with the dependencies of the tests for the same reason.
+const RELEASE_FEATURES: &str = "pg15 test_dependencies";
+
 pub(super) fn format(workspace: &Workspace, log: &Path) -> Result<bool> {
     let mut fmt = cargo(workspace, Tree::PgTest)?;
     fmt.args(["fmt", "--all", "--check"]);
@@ -32,7 +36,10 @@ pub(super) fn lints(workspace: &Workspace, log: &Path) -> Result<bool> {
         .args(["--", "-D", "warnings"]);
     // As it is released: what only tests use would be dead code here.
     let mut release = cargo(workspace, Tree::PgTest)?;
-    release.args(["clippy", "--package", "pg_bluegreen", "--lib", "--", "-D", "warnings"]);
+    release
+        .args(["clippy", "--package", "pg_bluegreen", "--lib"])
+        .args(["--no-default-features", "--features", RELEASE_FEATURES])
+        .args(["--", "-D", "warnings"]);
     let mut tests = cargo(workspace, Tree::PgTest)?;
     tests
         .args(["clippy", "--package", "pg_bluegreen-tests", "--all-targets"])
@@ -114,7 +121,9 @@ pub(super) fn client(workspace: &Workspace, log: &Path, repeat: u32) -> Result<b
         Ok(test)
     };
     let mut together = test()?;
-    together.arg("--");
+    // One more than there are processors: a test waits now and then.
+    let threads = std::thread::available_parallelism().map_or(2, NonZero::get) + 1;
+    together.args(["--", "--test-threads", &threads.to_string()]);
     for module in MEASURES {
         together.args(["--skip", module]);
     }

@@ -8,6 +8,7 @@ mod story;
 mod prepare {
     mod elsewhere;
     mod exact_keys;
+    mod names;
     mod refusals;
 }
 
@@ -29,6 +30,7 @@ mod sync {
 }
 
 mod swap {
+    mod after;
     mod among_readers;
     mod at_once;
     mod blockers;

@@ -474,21 +474,6 @@ fn a_blue_schema_that_is_not_ours_is_refused_with_the_setting_that_picks_another
     before.assert_same(&scene.inventory());
 }
 
-/// Two deployments that would build an index of one name in one schema.
-#[test]
-fn an_index_name_of_another_deployment_is_refused() {
-    let scene = STAGE.empty();
-    scene.table("one", "id int PRIMARY KEY, n int");
-    scene.table("two", "id int PRIMARY KEY, n int");
-    let mut owner = scene.owner();
-    owner.run("SELECT bg_prepare('one', 'ADD CONSTRAINT n_key UNIQUE (n)')");
-    let refusal = owner.refused("SELECT bg_prepare('two', 'ADD CONSTRAINT n_key UNIQUE (n)')");
-    refusal.assert_is("42P07", &["n_key", "public.one"]);
-    owner.run("SELECT bg_prepare('two', 'ADD CONSTRAINT two_n_key UNIQUE (n)')");
-    owner.run("CALL bg_run('one', 'finished')");
-    owner.run("CALL bg_run('two', 'finished')");
-}
-
 /// What depends on a column's type is found by trying the change without it.
 #[test]
 fn what_is_in_the_way_of_a_new_type_is_named() {
