@@ -535,7 +535,7 @@ fn changes_of_the_transaction_that_swaps_are_seen_when_it_commits() {
 #[test]
 fn a_last_drain_of_several_batches_keeps_what_each_snapshot_sees() {
     let (_turn, scene) = scene();
-    table::furnish(&scene, 6000);
+    table::furnish(&scene, 3000);
     scene.admin().run("UPDATE entries SET writer = 1 WHERE writer = 0");
     soundness::install(&scene);
     let mut owner = scene.owner();
@@ -545,15 +545,15 @@ fn a_last_drain_of_several_batches_keeps_what_each_snapshot_sees() {
     let mut app = scene.app();
     let mut held = vec![Held::take(&scene, "the beginning".to_owned())];
     for round in 1..=5 {
-        app.run("UPDATE entries SET value = value + 1 WHERE writer = 1 AND id <= 6000");
-        app.run("UPDATE entries SET value = value + 1 WHERE writer = 1 AND id <= 6000");
+        app.run("UPDATE entries SET value = value + 1 WHERE writer = 1 AND id <= 3000");
+        app.run("UPDATE entries SET value = value + 1 WHERE writer = 1 AND id <= 3000");
         app.run(&format!(
             "UPDATE entries SET id = -id WHERE abs(id) % 10 = {round} AND writer = 1"
         ));
         app.run(&format!("DELETE FROM entries WHERE id = {round}00"));
         held.push(Held::take(&scene, format!("round {round}")));
     }
-    assert!(owner.int("SELECT pending_changes FROM bg_status('entries')") > 50_000);
+    assert!(owner.int("SELECT pending_changes FROM bg_status('entries')") > 25_000);
     owner.run("SELECT bg_swap('entries', retry_for => '20 s')");
     let mut wrong = BTreeMap::new();
     for snapshot in &mut held {
