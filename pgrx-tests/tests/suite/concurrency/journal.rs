@@ -10,8 +10,8 @@ use crate::story::{Stage, stage};
 
 static STAGE: Stage = stage!();
 
-/// Eight rests, in which writers are left alone, make 20 seconds.
-const REST: Duration = Duration::from_millis(2_600);
+/// Eight rests, in which writers are left alone, make eight seconds.
+const REST: Duration = Duration::from_secs(1);
 
 #[test]
 fn writers_lose_nothing_and_see_no_error_when_a_table_is_rewritten_as_it_is() {
