@@ -15,6 +15,7 @@ static RETRY_FOR: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 static MAX_FINAL_DRAIN: GucSetting<i32> = GucSetting::<i32>::new(50);
 static WAIT_FOR_SNAPSHOTS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static VERIFY_BEFORE_SWAP: GucSetting<bool> = GucSetting::<bool>::new(true);
+static SKIP_DAMAGED_ROWS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static ALLOW_SINGLE_TRANSACTION: GucSetting<bool> = GucSetting::<bool>::new(false);
 static COPY_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static VACUUM: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -87,6 +88,12 @@ pub(crate) fn define() {
         c"CALL bg_run(table, 'swapped') verifies the copy before it swaps.",
         c"What differs stops it: see bg_differences().",
         &VERIFY_BEFORE_SWAP,
+    );
+    switch(
+        c"bluegreen.skip_damaged_rows",
+        c"Leave rows of damaged pages and rows whose long values are lost out of the copy.",
+        c"Each is in bg_misfits() with its block, set aside.",
+        &SKIP_DAMAGED_ROWS,
     );
     switch(
         c"bluegreen.allow_single_transaction",
@@ -208,6 +215,7 @@ pub(crate) fn read(lock_timeout: Option<Duration>, retry_for: Option<Duration>) 
         max_final_drain: ms(&MAX_FINAL_DRAIN),
         wait_for_snapshots: WAIT_FOR_SNAPSHOTS.get(),
         verify_before_swap: VERIFY_BEFORE_SWAP.get(),
+        skip_damaged_rows: SKIP_DAMAGED_ROWS.get(),
         allow_single_transaction: ALLOW_SINGLE_TRANSACTION.get(),
         schema_suffix: text(&SCHEMA_SUFFIX).unwrap_or_else(|| "_blue".to_owned()),
         copy_workers: match u32::try_from(COPY_WORKERS.get()) {

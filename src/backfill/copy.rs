@@ -2,46 +2,26 @@
 
 use std::time::Instant;
 
-use crate::backfill::anew;
+use crate::backfill::{anew, range};
 use crate::catalog;
-use crate::ddl::rows::Rows;
 use crate::ddl::table;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::failpoint;
-use crate::heap::bulk;
-use crate::heap::bulk::Inserted;
-use crate::heap::bulk::Shared;
-use crate::heap::generated;
 use crate::model::hold::Hold;
 use crate::model::member::Member;
 use crate::model::settings::Settings;
-use crate::oid::{BlockNumber, FileNode, LineNumber};
+use crate::oid::{BlockNumber, FileNode};
 use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
-use crate::pg::spi::{self, Options};
+use crate::pg::spi;
 use crate::pg::xact;
 use crate::plan::batch;
-use crate::state::change_log::{self, Entry};
 use crate::state::chunks;
 use crate::state::chunks::Kind;
+use crate::state::rejected_rows;
 
-/// One past the largest possible offset number (pages of 32 kB): the upper bound of a TID range.
-const LINES_END: LineNumber = 2048;
 /// Blocks of the first batch.
 const FIRST_BLOCKS: BlockNumber = 128;
-
-/// What wrote the rows, for those who ask how fast it may be.
-const MULTI_INSERT: &str = "multi-insert";
-
-/// Runs INSERT … SELECT in bulk, or by the server's own INSERT where that has to do it. Returns the
-/// number of rows and what wrote them.
-fn write(member: &Member, sql: &str, shared: Shared) -> Result<(u64, Option<String>)> {
-    Ok(match bulk::insert(sql, member.blue(), shared)? {
-        Inserted::Rows(count) => (count, Some(MULTI_INSERT.to_owned())),
-        Inserted::ByServer(why) => (spi::run(sql, &[])?, Some(format!("insert: {why}"))),
-        Inserted::Rewritten => return Err(super::rewritten(&member.blue_name())),
-    })
-}
 
 /// What a batch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +118,8 @@ pub(crate) fn batch(
     let to = range.next.saturating_add((*size).max(1)).min(range.end);
     let began = Instant::now();
     let shared = (hold == Hold::Shared).then_some(range.end - range.next);
-    let (count, written_by) = copy_range(member, range.next, to, shared)?;
+    let (count, written_by) =
+        range::copy(member, (range.next, to), shared, settings.skip_damaged_rows)?;
     failpoint::reach("copy_range");
     let took = began.elapsed();
     *copier = written_by;
@@ -155,6 +136,7 @@ pub(crate) fn batch(
 pub(crate) fn start_again(member: &mut Member, settings: &Settings) -> Result<()> {
     empty_blue(member, settings)?;
     chunks::forget(member.id)?;
+    rejected_rows::forget_damaged(member.id)?;
     let progress = &mut member.progress;
     progress.relfilenode = FileNode::INVALID;
     progress.laid_out = 0;
@@ -182,155 +164,4 @@ pub(crate) fn empty_blue(member: &Member, settings: &Settings) -> Result<()> {
         Ok(_) => Ok(()),
         Err(caught) => caught.raise(),
     }
-}
-
-fn copy_range(
-    member: &Member,
-    from: BlockNumber,
-    to: BlockNumber,
-    shared: Shared,
-) -> Result<(u64, Option<String>)> {
-    let blue = member.blue_name();
-    let rows = Rows { mapping: member.mapping(), from: &member.source, to: &blue };
-    let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
-    copy_blocks(member, &rows, from, to, shared)
-}
-
-/// Halves a range that fails on a row, down to the row.
-fn copy_blocks(
-    member: &Member,
-    rows: &Rows<'_>,
-    from: BlockNumber,
-    to: BlockNumber,
-    shared: Shared,
-) -> Result<(u64, Option<String>)> {
-    let stored = rows.mapping.stored();
-    let sql = rows.copy(from, to);
-    match generated::written(member.blue(), &stored, || write(member, &sql, shared)) {
-        Ok(done) => Ok(done),
-        Err(caught) if caught.is_data_error() => {
-            if to - from > 1 {
-                let middle = from + (to - from) / 2;
-                let left = copy_blocks(member, rows, from, middle, shared)?;
-                let right = copy_blocks(member, rows, middle, to, shared)?;
-                Ok((left.0 + right.0, right.1.or(left.1)))
-            } else {
-                copy_lines(member, rows, from, (1, LINES_END), shared)
-            }
-        }
-        Err(caught) if caught.is_undefined() || caught.is_damage() => {
-            Err(first_failing(member, rows, (from, to), caught.error)?)
-        }
-        Err(caught) => caught.raise(),
-    }
-}
-
-fn copy_lines(
-    member: &Member,
-    rows: &Rows<'_>,
-    block: BlockNumber,
-    (from, to): (LineNumber, LineNumber),
-    shared: Shared,
-) -> Result<(u64, Option<String>)> {
-    let stored = rows.mapping.stored();
-    let sql = rows.copy_lines(block, from, to);
-    match generated::written(member.blue(), &stored, || write(member, &sql, shared)) {
-        Ok(done) => Ok(done),
-        Err(caught) if caught.is_data_error() => {
-            if to - from > 1 {
-                let middle = from + (to - from) / 2;
-                let left = copy_lines(member, rows, block, (from, middle), shared)?;
-                let right = copy_lines(member, rows, block, (middle, to), shared)?;
-                Ok((left.0 + right.0, right.1.or(left.1)))
-            } else {
-                hand_to_sync(member, rows, block, from)?;
-                Ok((0, None))
-            }
-        }
-        Err(caught) if caught.is_undefined() || caught.is_damage() => {
-            Err(first_failing(member, rows, (block, block.saturating_add(1)), caught.error)?)
-        }
-        Err(caught) => caught.raise(),
-    }
-}
-
-/// The error that stops a copy, with the row that raises it: the first of the blocks. It is not handed to
-/// sync: most rows may raise it, and what is missing is not theirs.
-fn first_failing(
-    member: &Member,
-    rows: &Rows<'_>,
-    (mut from, mut to): (BlockNumber, BlockNumber),
-    mut error: Error,
-) -> Result<Error> {
-    let stored = rows.mapping.stored();
-    let fails = |sql: &str| match generated::written(member.blue(), &stored, || {
-        write(member, sql, None)
-    }) {
-        Ok(_) => Ok(None),
-        Err(caught) if caught.is_undefined() || caught.is_damage() || caught.is_data_error() => {
-            Ok(Some(caught.error))
-        }
-        Err(caught) => caught.raise(),
-    };
-    if fails(&rows.copy(from, from))?.is_some() {
-        return Ok(error);
-    }
-    while to - from > 1 {
-        let middle = from + (to - from) / 2;
-        match fails(&rows.copy(from, middle))? {
-            Some(found) => (to, error) = (middle, found),
-            None => from = middle,
-        }
-    }
-    let (mut first, mut end) = (1, LINES_END);
-    while end - first > 1 {
-        let middle = first + (end - first) / 2;
-        match fails(&rows.copy_lines(from, first, middle))? {
-            Some(found) => (end, error) = (middle, found),
-            None => first = middle,
-        }
-    }
-    let sql = rows.describe_key_at(from, first);
-    let key = xact::subtransaction(|| spi::one::<String>(&sql, &[])).ok().flatten();
-    let green = member.source.plain();
-    let place = match key {
-        Some(key) => format!("The row of {green} with the key {key} raises it."),
-        None => format!("Block {from} of {green} raises it."),
-    };
-    let detail = match error.detail.take() {
-        Some(detail) => format!("{place} {detail}"),
-        None => place,
-    };
-    let error = error.detail(detail);
-    if error.hint.is_some() {
-        return Ok(error);
-    }
-    Ok(error.hint(
-        "Correct the row in the live table, or make what it calls for (a function may need ALTER FUNCTION … SET search_path), and CALL bg_run again: it goes on where it was.",
-    ))
-}
-
-/// A row that cannot be written is put into the log: sync tries it, and records it as a misfit.
-fn hand_to_sync(
-    member: &Member,
-    rows: &Rows<'_>,
-    block: BlockNumber,
-    line: LineNumber,
-) -> Result<()> {
-    let log = {
-        let _us = Identity::extension()?;
-        catalog::relation_oid(&member.log())?.ok_or_else(|| {
-            Error::state("the change log of the deployment does not exist")
-                .hint("Writes may be lost to the copy: run SELECT bg_abort(table) and begin again.")
-        })?
-    };
-    let columns = member.mapping().from_key.columns.len();
-    spi::with_rows(&rows.key_at(block, line), &[], Options::default(), |found, _| {
-        for row in 0..found.len() {
-            let key: Vec<_> = (1..=columns).map(|c| found.datum(row, c)).collect();
-            let order = change_log::order_now();
-            change_log::append_entry(log, &Entry { operation: b'U', order, key: &key, old: None })?;
-        }
-        Ok(())
-    })
 }

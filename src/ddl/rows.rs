@@ -179,6 +179,20 @@ impl Rows<'_> {
         ))
     }
 
+    /// Reads all values of the rows of one block whose line pointers are in `from..to`.
+    pub(crate) fn read_lines(
+        &self,
+        block: BlockNumber,
+        from: LineNumber,
+        to: LineNumber,
+    ) -> String {
+        format!(
+            "SELECT pg_catalog.length(CAST((g.*) AS pg_catalog.text)) FROM ONLY {} AS g
+              WHERE g.ctid >= '({block},{from})'::pg_catalog.tid AND g.ctid < '({block},{to})'::pg_catalog.tid",
+            self.from
+        )
+    }
+
     fn copy_where(&self, condition: &str) -> String {
         format!(
             "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM ONLY {} AS g WHERE {condition}",

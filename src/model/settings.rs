@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub wait_for_snapshots: bool,
     /// Let a run verify the copy before it swaps.
     pub verify_before_swap: bool,
+    /// Leave rows that cannot be read out of the copy.
+    pub skip_damaged_rows: bool,
     /// Allow a filled table to be prepared, copied and swapped in one transaction.
     pub allow_single_transaction: bool,
     /// What the blue schema's name adds to the source schema's.

@@ -18,6 +18,8 @@ pub(crate) struct Rejected<'a> {
     pub row: Option<&'a str>,
     /// Why.
     pub error: &'a Error,
+    /// It is left behind from the start.
+    pub set_aside: bool,
 }
 
 /// Writes a rejected row; its number.
@@ -27,8 +29,8 @@ pub(crate) fn insert(member: &Member, rejected: &Rejected<'_>) -> Result<i64> {
         Side::Shadow => "reverse",
     };
     let _us = Identity::extension()?;
-    let sql = "INSERT INTO bluegreen.misfit (deployment, direction, key, \"row\", error, sqlstate)
-               VALUES ($1, $2, $3::jsonb, $4::jsonb, $5, $6) RETURNING id";
+    let sql = "INSERT INTO bluegreen.misfit (deployment, direction, key, \"row\", error, sqlstate, set_aside)
+               VALUES ($1, $2, $3::jsonb, $4::jsonb, $5, $6, $7) RETURNING id";
     let state = xact::sqlstate(rejected.error.code);
     let id = spi::one::<i64>(
         sql,
@@ -39,6 +41,7 @@ pub(crate) fn insert(member: &Member, rejected: &Rejected<'_>) -> Result<i64> {
             Arg::OptText(rejected.row),
             Arg::Text(&rejected.error.message),
             Arg::Text(&state),
+            Arg::Bool(rejected.set_aside),
         ],
     )?;
     Ok(id.unwrap_or_default())
@@ -69,6 +72,14 @@ pub(crate) fn remove(id: i64) -> Result<()> {
 pub(crate) fn forget(deployment: i64) -> Result<()> {
     let _us = Identity::extension()?;
     let sql = "DELETE FROM bluegreen.misfit WHERE deployment = $1 AND NOT set_aside";
+    spi::run(sql, &[Arg::Int(deployment)]).map(drop)
+}
+
+/// Forgets damaged rows that a copy has left out which begins anew.
+pub(crate) fn forget_damaged(deployment: i64) -> Result<()> {
+    let _us = Identity::extension()?;
+    let sql = "DELETE FROM bluegreen.misfit
+                WHERE deployment = $1 AND set_aside AND sqlstate IN ('XX001', 'XX002')";
     spi::run(sql, &[Arg::Int(deployment)]).map(drop)
 }
 

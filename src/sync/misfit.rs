@@ -50,7 +50,7 @@ fn update(member: &Member, rows: &Rows<'_>, marked: &Marked, failed: &Failed<'_>
     }
     rejected_rows::update(
         marked.id,
-        &Rejected { key: None, row: row.as_deref(), error: &failed.error },
+        &Rejected { key: None, row: row.as_deref(), error: &failed.error, set_aside: false },
     )
 }
 
@@ -68,7 +68,12 @@ fn mark(member: &Member, id: i64, failed: &Failed<'_>) -> Result<()> {
 
 fn add(member: &Member, rows: &Rows<'_>, failed: &Failed<'_>) -> Result<()> {
     let (key, row) = describe(member, rows, failed)?;
-    let rejected = Rejected { key: key.as_deref(), row: row.as_deref(), error: &failed.error };
+    let rejected = Rejected {
+        key: key.as_deref(),
+        row: row.as_deref(),
+        error: &failed.error,
+        set_aside: false,
+    };
     let id = rejected_rows::insert(member, &rejected)?;
     mark(member, id, failed)
 }

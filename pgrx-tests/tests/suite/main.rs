@@ -18,6 +18,7 @@ mod backfill {
     mod copier_fallback;
     mod copier_values;
     mod copy;
+    mod damaged;
 }
 
 /// Bulk changes while a table is copied are in `anew` and `plans`.
