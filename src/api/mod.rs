@@ -12,7 +12,9 @@ use pgrx::datum::Interval;
 use crate::error::{Error, Result};
 use crate::guard::access;
 use crate::runner::{begin, session};
+use crate::settings;
 use crate::state::store::LockedDeployment;
+use crate::verbs::readable;
 
 /// An argument that must be given.
 fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
@@ -28,6 +30,8 @@ fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
 /// The deployment of a table, locked, its state fresh and both tables as we left them.
 fn begin(source: Option<pgrx::pg_sys::Oid>) -> Result<LockedDeployment> {
     let found = access::find(required(source, "source")?.into(), access::caller())?;
+    let (tables, name) = (found.relations().collect::<Vec<_>>(), found.source.plain());
+    readable::wait(&tables, &name, settings::read(None, None).retry_for)?;
     let mut d = begin::begin(found.id)?;
     session::forget_dead(&mut d)?;
     Ok(d)

@@ -25,6 +25,7 @@ use crate::verbs::check;
 use crate::verbs::finish;
 use crate::verbs::pause;
 use crate::verbs::prepare;
+use crate::verbs::readable;
 use crate::verbs::swap;
 use crate::verbs::swap::Misfits;
 use crate::verbs::swap_notice::{self, Then};
@@ -88,7 +89,9 @@ fn bg_check(
     ErrorReport,
 > {
     let request = request(source, changes, target, forward, reverse, key)?;
-    let rows: Vec<_> = check::check(&request, &settings::read(None, None))?
+    let settings = settings::read(None, None);
+    readable::wait_for_request(&request, &settings)?;
+    let rows: Vec<_> = check::check(&request, &settings)?
         .into_iter()
         .map(|f| (f.severity.as_str().to_owned(), f.code.to_owned(), f.object, f.message, f.hint))
         .collect();
@@ -106,7 +109,9 @@ fn bg_prepare(
     key: Option<Vec<Option<String>>>,
 ) -> std::result::Result<String, ErrorReport> {
     let request = request(source, changes, target, forward, reverse, key)?;
-    let (phase, notice) = blamed(|| prepare::prepare(request, &settings::read(None, None)))?;
+    let settings = settings::read(None, None);
+    readable::wait_for_request(&request, &settings)?;
+    let (phase, notice) = blamed(|| prepare::prepare(request, &settings))?;
     if let Some(notice) = notice {
         notice!("{notice}");
     }
@@ -139,16 +144,19 @@ fn bg_swap(
     if d.phase() == Phase::Swapped {
         notice!("{} is swapped already", d.first().source.plain());
     } else {
-        foretell(&d.read(), Then::Nothing)?;
+        foretell(&d.read(), Phase::Ready, Then::Nothing)?;
         let refuse = Misfits::Refuse;
         blamed(|| swap::swap(&mut d, &settings, Event::Swapped, refuse, alone))?;
     }
     Ok(d.phase().to_string())
 }
 
-/// Tells the client what a swap or a revert means to other sessions, and what comes next.
-fn foretell(d: &Deployment, then: Then) -> Result<()> {
-    if let Some(notice) = swap_notice::notice(d, then)? {
+/// Tells the client what a swap or a revert, which is possible in phase `from`, means to other sessions, and what
+/// comes next.
+fn foretell(d: &Deployment, from: Phase, then: Then) -> Result<()> {
+    if d.phase() == from
+        && let Some(notice) = swap_notice::notice(d, then)?
+    {
         notice!("{notice}");
     }
     Ok(())
@@ -179,7 +187,7 @@ fn bg_revert(
     if d.phase() == Phase::Ready {
         notice!("{} is not swapped: the old table is live already", d.first().source.plain());
     } else {
-        foretell(&d.read(), Then::All)?;
+        foretell(&d.read(), Phase::Swapped, Then::All)?;
         blamed(|| swap::swap(&mut d, &settings, Event::Reverted, misfits, alone))?;
     }
     Ok(d.phase().to_string())

@@ -63,6 +63,13 @@ pub(crate) fn relation_at_once(oid: RelationId, mode: Mode) -> bool {
     unsafe { pg_sys::ConditionalLockRelationOid(pg_sys::Oid::from(oid), mode.raw()) }
 }
 
+/// How long lock_timeout lets a statement wait.
+pub(crate) fn timeout() -> Option<Duration> {
+    // SAFETY: reads a global.
+    let milliseconds = unsafe { pg_sys::LockTimeout };
+    u64::try_from(milliseconds).ok().filter(|ms| *ms > 0).map(Duration::from_millis)
+}
+
 /// No lock is waited for longer than `limit` while the guard lives.
 pub(crate) fn limited(limit: Duration) -> Result<SettingsLevel> {
     let level = SettingsLevel::open();

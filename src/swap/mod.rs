@@ -221,18 +221,19 @@ fn first(blockers: &[String]) -> String {
     blockers.first().map_or(String::new(), |b| format!(" ({b})"))
 }
 
-/// The error of a swap that did not get its locks; it names who blocks.
+/// The error of a call that did not get its locks; it names who blocks, also by snapshots older than transaction
+/// `xid`.
 pub(crate) fn lock_error(
-    member: &Member,
+    name: &str,
+    xid: u64,
     relations: &[RelationId],
     cause: &Error,
 ) -> Result<Error> {
-    let blockers = describe_blockers(member.progress.drain_xid, relations)?;
+    let blockers = describe_blockers(xid, relations)?;
     Ok(Error::new(
         pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
         format!(
-            "could not obtain the locks on {} in time{}",
-            member.source.plain(),
+            "could not obtain the locks on {name} in time{}",
             first(&blockers)
         ),
     )

@@ -252,7 +252,8 @@ fn end(
         Ok(said) => said,
         Err(caught) if caught.is_lock_failure() => {
             let tables: Vec<_> = member.relations().collect();
-            return Err(swap::lock_error(member, &tables, &caught.error)?);
+            let (name, xid) = (member.source.plain(), member.progress.drain_xid);
+            return Err(swap::lock_error(&name, xid, &tables, &caught.error)?);
         }
         Err(caught) => return caught.raise(),
     };

@@ -7,6 +7,7 @@ pub(crate) mod finish;
 pub(crate) mod make_way;
 pub(crate) mod pause;
 pub(crate) mod prepare;
+pub(crate) mod readable;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod swap;

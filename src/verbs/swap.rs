@@ -98,7 +98,8 @@ pub(crate) fn swap(
         }
         Err(caught) if caught.is_lock_failure() => {
             let relations: Vec<_> = locks.iter().map(|(oid, _)| *oid).collect();
-            return Err(swap::lock_error(d.first(), &relations, &caught.error)?);
+            let (first, xid) = (d.first().source.plain(), d.drain_xid());
+            return Err(swap::lock_error(&first, xid, &relations, &caught.error)?);
         }
         Err(caught) => return caught.raise(),
     }

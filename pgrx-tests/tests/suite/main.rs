@@ -84,6 +84,7 @@ mod operations {
     mod dead_ends;
     mod dropped;
     mod dumps;
+    mod kept_out;
     mod kills;
     mod memory;
     mod operators;

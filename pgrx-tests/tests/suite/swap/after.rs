@@ -47,6 +47,10 @@ fn a_swap_tells_what_comes_next_and_each_statement_of_it_works() {
 fn nothing_is_told_of_pools_where_no_column_changes_and_nothing_of_a_finished_deployment() {
     let scene = STAGE.users(10);
     let mut owner = scene.owner();
+    owner.run("SELECT bg_prepare('users')");
+    owner.refused("SELECT bg_swap('users')");
+    assert_eq!(told(&mut owner), Vec::<String>::new(), "it is not swapped");
+    owner.run("SELECT bg_abort('users')");
     owner.make_ready("ADD CONSTRAINT named CHECK (name IS NOT NULL) NOT VALID");
     owner.notices();
     owner.run("SELECT bg_swap('users')");

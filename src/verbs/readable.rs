@@ -1,0 +1,52 @@
+//! Whoever holds ACCESS EXCLUSIVE on a table keeps out also those who only look at its definition. A call that has
+//! to look waits for no longer than `bluegreen.retry_for` says, or lock_timeout where that is shorter, and names who
+//! stands in the way.
+
+use std::time::Duration;
+
+use crate::blueprint::build::Request;
+use crate::catalog;
+use crate::error::Result;
+use crate::guard::access;
+use crate::model::settings::Settings;
+use crate::oid::RelationId;
+use crate::pg::lock::{self, Mode};
+use crate::pg::security::Identity;
+use crate::pg::xact;
+use crate::swap;
+
+/// Waits until the tables can be read, and gives the locks back. `name` is what messages call the first one.
+///
+/// # Errors
+/// 55P03 with the holders.
+pub(crate) fn wait(tables: &[RelationId], name: &str, retry_for: Duration) -> Result<()> {
+    let limit = lock::timeout().map_or(retry_for, |timeout| timeout.min(retry_for));
+    let tried = xact::trial(|| {
+        let _limited = lock::limited(limit)?;
+        lock::relations(tables.iter().copied(), Mode::AccessShare);
+        Ok(())
+    });
+    match tried {
+        Err(caught) if caught.is_lock_failure() => {
+            Err(swap::lock_error(name, 0, tables, &caught.error)?)
+        }
+        Err(caught) => caught.raise(),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// The same for the table of a call of bg_check or bg_prepare, and its target.
+///
+/// # Errors
+/// Also 42501 for a caller who may not deploy it: he may not wait for it either.
+pub(crate) fn wait_for_request(request: &Request, settings: &Settings) -> Result<()> {
+    let named = {
+        let _us = Identity::extension()?;
+        catalog::table(request.source)?
+    };
+    let Some(table) = named else { return Ok(()) };
+    let name = table.qualified().plain();
+    access::require_owner(request.caller, table.owner, &name)?;
+    let tables: Vec<_> = [Some(request.source), request.target].into_iter().flatten().collect();
+    wait(&tables, &name, settings.retry_for)
+}
