@@ -11,6 +11,7 @@ mod capture;
 mod change;
 mod contender;
 mod copy;
+mod eta;
 mod gentle;
 mod judge;
 mod latencies;
@@ -55,7 +56,7 @@ pub struct Arguments {
     /// Run this comparison only; may be given several times
     #[arg(long, value_enum)]
     only: Vec<Comparison>,
-    /// For ours, change and copy: this table; may be given several times
+    /// For ours, change, copy and eta: this table; may be given several times
     #[arg(long, value_enum)]
     table: Vec<Name>,
     /// For ours, change and stall: under this load; may be given several times
@@ -105,6 +106,8 @@ enum Comparison {
     Stall,
     /// How long a swap holds its locks, at two sizes of the table
     Lock,
+    /// What `bg_status.eta` foretells at 10, 25 and 50 % of the time, beside the real time to `ready`
+    Eta,
 }
 
 impl Arguments {
@@ -153,6 +156,7 @@ impl Comparison {
             Self::BulkUpdate => bulk_update::run(workspace, arguments, judge),
             Self::Stall => stall::run(workspace, arguments, sides, judge),
             Self::Lock => lock::run(workspace, arguments, sides, judge),
+            Self::Eta => eta::run(workspace, arguments, judge),
         }
     }
 }
