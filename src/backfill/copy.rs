@@ -20,8 +20,9 @@ use crate::state::chunks;
 use crate::state::chunks::Kind;
 use crate::state::rejected_rows;
 
-/// Blocks of the first batch.
-const FIRST_BLOCKS: BlockNumber = 128;
+/// Blocks of the first batch: its end is the first that is known of the pace, and values beside the table may make
+/// one of its blocks a hundred.
+const FIRST_BLOCKS: BlockNumber = 32;
 
 /// What a batch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
