@@ -92,25 +92,9 @@ COMMENT ON FUNCTION bg_status(regclass) IS
 
 CREATE FUNCTION bg_progress(source regclass DEFAULT NULL)
 RETURNS SETOF text
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-    SELECT pg_catalog.left(pg_catalog.concat_ws(', ',
-               pg_catalog.format('%s %s [%s] %s%%', s.source, s.phase,
-                   pg_catalog.rpad(pg_catalog.repeat('#', pg_catalog.floor(20 * s.progress)::integer), 20, '.'),
-                   pg_catalog.floor(100 * s.progress)),
-               CASE WHEN s.paused THEN 'paused' END,
-               CASE WHEN s.worker_pid IS NULL AND s.phase IN ('prepared', 'copying', 'indexing')
-                    THEN 'nobody works' END,
-               'waits for ' || s.waiting_for,
-               CASE WHEN s.phase = 'copying' THEN s.rows_per_second || ' rows/s' END,
-               'copied in ' || pg_catalog.date_trunc('second', s.eta),
-               CASE WHEN s.pending_changes > 0 THEN s.pending_changes || ' changes wait' END,
-               CASE WHEN s.misfits > 0 THEN s.misfits || ' misfits' END,
-               'synced ' || pg_catalog.date_trunc('second', s.sync_lag) || ' ago'), 110)
-      FROM bg_status($1) s;
-END;
+LANGUAGE c AS 'MODULE_PATHNAME', 'bg_progress_wrapper';
 COMMENT ON FUNCTION bg_progress IS
-'A line of at most 110 characters for each open deployment that bg_status shows, for \watch: table, phase, share of the work, and what is worth knowing now. Locks: none on the table.';
+'A line of at most 110 columns for each open deployment that bg_status shows, for \watch: table, phase, share of the work, what it waits for, time until it is ready, and what else is worth knowing now. Locks: none on the table.';
 
 CREATE FUNCTION bg_help()
 RETURNS TABLE (statement text, purpose text)

@@ -1,4 +1,4 @@
-//! bg_status and bg_blockers.
+//! bg_status, bg_progress and bg_blockers.
 //!
 //! The C function of bg_status has the version in its name since which its columns are what they are; see
 //! [`crate::api::status_0_1`].
@@ -134,6 +134,14 @@ fn bg_status_0_2(
         })
         .collect::<Vec<_>>();
     Ok(TableIterator::new(rows))
+}
+
+#[pg_extern(sql = false)]
+fn bg_progress(
+    source: Option<pg_sys::Oid>,
+) -> std::result::Result<SetOfIterator<'static, String>, ErrorReport> {
+    let lines: Vec<_> = statuses(source)?.iter().map(status::progress_line).collect();
+    Ok(SetOfIterator::new(lines))
 }
 
 #[pg_extern(sql = false)]

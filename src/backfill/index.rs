@@ -80,6 +80,7 @@ pub(crate) fn build(
     hold: Hold,
 ) -> Result<Option<std::result::Result<String, SubtransactionError>>> {
     let Some(piece) = chunks::take(member.id, Kind::Index)? else { return Ok(None) };
+    let began = Instant::now();
     let _us = Identity::extension()?;
     let Some(index) = member.plan.indexes.get(piece.first as usize) else { return Ok(None) };
     let left = chunks::open_weight(member.id, Kind::Index)?;
@@ -104,7 +105,8 @@ pub(crate) fn build(
     if let Err(caught) = built {
         return Ok(Some(Err(caught)));
     }
-    chunks::advance(member.id, Kind::Index, &piece, piece.end, 0)?;
+    let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    chunks::advance(member.id, Kind::Index, &piece, piece.end, took)?;
     failpoint::reach("index_built");
     Ok(Some(Ok(format!("index {}", index.name.as_str()))))
 }

@@ -26,6 +26,7 @@ pub(crate) mod index;
 mod index_build_budget;
 pub(crate) mod purge;
 mod range;
+pub(crate) mod sample;
 
 /// A rule would make something else of what is written to blue. No row is at fault.
 fn rewritten(blue: &QualifiedName) -> Error {

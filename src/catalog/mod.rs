@@ -246,6 +246,12 @@ pub(crate) fn blocks(oid: RelationId) -> Result<i64> {
     Ok(spi::one_kept(sql, &[Arg::oid(oid)])?.unwrap_or(0))
 }
 
+/// How far the builds of its indexes are that are going on, 0 to 1 each.
+pub(crate) fn index_builds(oid: RelationId) -> Result<Vec<f64>> {
+    let sql = include_str!("queries/index_builds.sql");
+    Ok(spi::one::<Vec<f64>>(sql, &[Arg::oid(oid)])?.unwrap_or_default())
+}
+
 /// Its columns, in order.
 pub(crate) fn columns(oid: RelationId) -> Result<Vec<Column>> {
     spi::rows(include_str!("queries/columns.sql"), &[Arg::oid(oid)])

@@ -13,6 +13,7 @@ pub(crate) mod object;
 pub(crate) mod picture;
 pub(crate) mod rights;
 pub(crate) mod rows;
+pub(crate) mod sample;
 pub(crate) mod schema;
 pub(crate) mod sequence;
 pub(crate) mod shadow;

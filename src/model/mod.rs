@@ -12,6 +12,7 @@ pub(crate) mod member;
 pub(crate) mod phase;
 pub(crate) mod plan;
 pub(crate) mod progress;
+pub(crate) mod sample;
 pub(crate) mod server_load;
 pub(crate) mod settings;
 pub(crate) mod tree;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::dependent::ReplicaPair;
+use crate::model::sample::Sample;
 use crate::model::settings::Settings;
 use crate::model::version::StateVersion;
 use crate::model::zones::Zones;
@@ -101,6 +102,8 @@ pub(crate) struct Progress {
     pub swapped_once: bool,
     /// The transaction in which prepare ran.
     pub prepared_xid: u64,
+    /// What was measured to foretell the end; None: nobody has tried yet.
+    pub sample: Option<Sample>,
 }
 
 #[cfg(test)]

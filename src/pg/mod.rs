@@ -29,6 +29,7 @@ pub(crate) mod snapshot;
 pub(crate) mod spi;
 pub(crate) mod statement;
 pub(crate) mod syscache;
+pub(crate) mod text;
 pub(crate) mod tid;
 pub(crate) mod transient_relation;
 pub(crate) mod trigger;

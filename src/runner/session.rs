@@ -178,9 +178,14 @@ impl<'a> Session<'a> {
         self.told = Some(Instant::now());
     }
 
-    /// The same, if nothing was told lately.
+    /// Nothing was told lately.
+    pub(crate) fn is_due(&self) -> bool {
+        self.told.is_none_or(|at| at.elapsed() >= NOTICE_EVERY)
+    }
+
+    /// Sends a progress NOTICE, if nothing was told lately.
     pub(crate) fn tell_if_due<S: AsRef<str>>(&mut self, line: impl FnOnce() -> S) {
-        if self.told.is_none_or(|at| at.elapsed() >= NOTICE_EVERY) {
+        if self.is_due() {
             self.tell(line().as_ref());
         }
     }

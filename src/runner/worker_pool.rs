@@ -20,7 +20,7 @@ use crate::state::store;
 const VACUUM_LOOK: Duration = Duration::from_millis(10);
 
 /// Blocks that are left to copy from which on workers are started.
-const WORTH_A_WORKER: BlockNumber = 2048;
+pub(crate) const WORTH_A_WORKER: BlockNumber = 2048;
 /// How often workers are started in a phase, at most: one that dies at once must not be started for
 /// ever.
 const MAX_STARTS: u32 = 3;

@@ -78,6 +78,27 @@ pub(crate) struct Range {
     pub complete: bool,
 }
 
+/// An index to build.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct IndexPiece {
+    /// Its number in the plan.
+    pub number: usize,
+    /// Its size as against others.
+    pub weight: f64,
+    /// Milliseconds that its build took; none before it is built.
+    pub took: Option<i64>,
+}
+
+/// The indexes that are laid out, in the order in which they are taken.
+pub(crate) fn indexes(deployment: i64) -> Result<Vec<IndexPiece>> {
+    let _us = Identity::extension()?;
+    spi::rows(
+        "SELECT first AS number, weight, CASE WHEN next >= \"end\" THEN rows END AS took
+           FROM bluegreen.piece WHERE deployment = $1 AND kind = 'i' ORDER BY weight DESC, first",
+        &[Arg::Int(deployment)],
+    )
+}
+
 /// The ranges that are laid out.
 pub(crate) fn ranges(deployment: i64) -> Result<Vec<Range>> {
     let _us = Identity::extension()?;
@@ -159,7 +180,7 @@ pub(crate) fn open_weight(deployment: i64, kind: Kind) -> Result<f64> {
     Ok(spi::one(sql, &[Arg::Int(deployment), Arg::Text(kind.letter())])?.unwrap_or(0.0))
 }
 
-/// Writes how far a piece is.
+/// Writes how far a piece is, with the rows that were copied, or the milliseconds in which the index was built.
 pub(crate) fn advance(
     deployment: i64,
     kind: Kind,

@@ -3,6 +3,7 @@
 pub(crate) mod backfill;
 pub(crate) mod blockers;
 pub(crate) mod check;
+pub(crate) mod eta;
 pub(crate) mod finish;
 pub(crate) mod make_way;
 pub(crate) mod pause;

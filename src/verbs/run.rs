@@ -13,6 +13,7 @@ use crate::model::settings::Settings;
 use crate::pg::clock;
 use crate::pg::xact::{self, Procedure};
 use crate::runner::dependents;
+use crate::runner::foretell;
 use crate::runner::session::Durability;
 use crate::runner::session::NOTICE_EVERY;
 use crate::runner::session::Session;
@@ -195,8 +196,8 @@ impl Runner<'_> {
             return Ok((d.phase(), false));
         };
         self.wait_for(None)?;
-        self.line = status::progress_lines(&d, batch.in_step);
-        self.session.tell_if_due(|| &self.line);
+        self.tell_progress(&d, batch.in_step)?;
+        self.measure(&d)?;
         self.tell_of_chase(&d, batch.in_step);
         self.alone = batch.alone;
         let grows = d.phase() < Phase::Ready;
@@ -225,6 +226,25 @@ impl Runner<'_> {
         }
         self.phase = d.phase();
         Ok((self.phase, batch.in_step || !d.is_open()))
+    }
+
+    /// Tells how far it is, about once a second.
+    fn tell_progress(&mut self, d: &Deployment, in_step: bool) -> Result<()> {
+        if self.session.is_due() {
+            let settings = self.session.settings();
+            self.line = self.session.look(|| status::progress_lines(d, settings, in_step))?;
+            self.session.commit();
+            self.session.tell(&self.line);
+        }
+        Ok(())
+    }
+
+    /// Measures what is foretold by a sample, once in a deployment.
+    fn measure(&mut self, d: &Deployment) -> Result<()> {
+        if d.is_paused() || !d.members().any(foretell::is_due) {
+            return Ok(());
+        }
+        self.session.transaction_as(self.crew.hold(), Durability::Async, foretell::measure)
     }
 
     /// Tells when writers may be faster than a sync that rests.

@@ -16,18 +16,24 @@ use crate::model::settings::Settings;
 use crate::pg::clock;
 use crate::pg::lock;
 use crate::pg::security::Identity;
+use crate::pg::text;
 use crate::pg::xact;
+use crate::plan::eta::Foretold;
 use crate::plan::next_step::{self, Situation, prepare_call};
+use crate::plan::progress_line::Line;
 use crate::runner::dependents;
 use crate::runner::session;
 use crate::state::rejected_rows;
 use crate::state::restored;
 use crate::state::store;
 use crate::sync;
+use crate::verbs::eta::{self, Seen};
 use crate::verbs::swap;
 
 /// Changes are counted up to here.
 const COUNT_UP_TO: i64 = 100_000;
+/// The same for a NOTICE, which comes once a second.
+const NOTICE_COUNTS: i64 = 10_000;
 
 /// A row of bg_status; times as seconds.
 pub(crate) struct Status {
@@ -37,7 +43,7 @@ pub(crate) struct Status {
     pub progress: f64,
     /// Rows copied in a second.
     pub rows_per_second: i64,
-    /// Seconds to the end of the copy.
+    /// Seconds to ready; None where nobody knows, and when it is.
     pub eta: Option<f64>,
     /// Log rows that wait; None while somebody ends the deployment.
     pub pending: Option<i64>,
@@ -83,12 +89,15 @@ pub(crate) fn status(member: Member, settings: &Settings) -> Result<Status> {
     // A standby does not know the sessions of its primary.
     let is_known = !xact::is_in_recovery() && xact::is_read_committed();
     let died = runner.filter(|_| worker.is_none() && is_known).map(|(pid, _)| pid);
+    let since = if worker.is_some() { (now - updated_at).max(0.0) } else { 0.0 };
+    let seen = Seen { pending: pending.unwrap_or(0), since };
+    let Foretold { left: eta, progress } = eta::foretell(&member, settings, seen)?;
     let known = Known { worker, died, pending, misfits };
     let (next_step, last_error) = leads_on(&member, &known, settings)?;
     Ok(Status {
-        progress: progress(&member),
+        progress,
         rows_per_second: rows_per_second(&member),
-        eta: eta(&member),
+        eta,
         pending,
         lag: member.progress.synced_at.filter(|_| is_open).map(|at| (now - at).max(0.0)),
         misfits,
@@ -203,27 +212,6 @@ fn is_followed(member: &Member) -> Result<bool> {
         && fingerprint::differences(member, member.blue_side())?.is_empty())
 }
 
-fn copied(member: &Member) -> f64 {
-    let p = &member.progress;
-    if p.end_block == 0 { 0.0 } else { f64::from(p.copied_blocks) / f64::from(p.end_block) }
-}
-
-/// The copy counts for 0.7, the indexes for the rest.
-fn progress(member: &Member) -> f64 {
-    match member.phase {
-        Phase::Prepared => 0.0,
-        Phase::Copying => 0.7 * copied(member),
-        Phase::Indexing => {
-            let all = member.plan.indexes.len() + 3;
-            let done = indexes_made(member)
-                + usize::from(member.progress.purged)
-                + usize::from(member.progress.analyzed);
-            0.7 + 0.3 * done as f64 / all as f64
-        }
-        Phase::Ready | Phase::Swapped | Phase::Finished | Phase::Aborted => 1.0,
-    }
-}
-
 fn indexes_made(member: &Member) -> usize {
     member.progress.indexes_built.max(member.progress.indexes_made as usize)
 }
@@ -235,56 +223,75 @@ fn rows_per_second(member: &Member) -> i64 {
     (member.progress.rows_copied as f64 / member.progress.copy_seconds) as i64
 }
 
-/// Seconds that the rest of the copy takes at the speed so far.
-fn eta(member: &Member) -> Option<f64> {
-    let done = copied(member);
-    (member.phase == Phase::Copying && done > 0.0)
-        .then(|| member.progress.copy_seconds * (1.0 - done) / done)
+/// A line for each member, for the NOTICEs of the session that works on it; `in_step` says that nothing is left
+/// to bring in.
+pub(crate) fn progress_lines(d: &Deployment, settings: &Settings, in_step: bool) -> Result<String> {
+    let lines: Result<Vec<_>> =
+        d.members().map(|member| notice_line(member, settings, in_step)).collect();
+    Ok(lines?.join("\n"))
 }
 
-/// A line for each member; `in_step` says that nothing is left to bring in.
-pub(crate) fn progress_lines(d: &Deployment, in_step: bool) -> String {
-    d.members().map(|member| progress_line(member, in_step)).collect::<Vec<_>>().join("\n")
+fn notice_line(member: &Member, settings: &Settings, in_step: bool) -> Result<String> {
+    let is_open = member.phase.is_open() && !in_step;
+    let pending = if is_open { sync::backlog_at_once(member, NOTICE_COUNTS)? } else { None };
+    let pending = pending.unwrap_or(0);
+    let Foretold { left, progress } =
+        eta::foretell(member, settings, Seen { pending, since: 0.0 })?;
+    let is_copied = member.phase == Phase::Copying;
+    let line = Line {
+        table: &member.source.plain(),
+        phase: member.phase,
+        progress,
+        doing: doing(member, in_step),
+        rate: is_copied.then(|| rows_per_second(member)),
+        left,
+        pending,
+        misfits: 0,
+        lag: None,
+        waits_for: None,
+    };
+    Ok(line.text(text::columns))
 }
 
-/// One line for the progress NOTICE: what is being done, how far it is, how long it will take.
-fn progress_line(member: &Member, in_step: bool) -> String {
-    let share = progress(member);
-    let filled = (share * 20.0) as usize;
-    let bar: String = (0..20).map(|i| if i < filled { '#' } else { '.' }).collect();
-    let head = format!("{} [{bar}] {:3.0}% {}", member.source.plain(), share * 100.0, member.phase);
+/// What is being done, where the phase does not say it.
+fn doing(member: &Member, in_step: bool) -> Option<String> {
+    let all = member.plan.indexes.len();
     match member.phase {
-        Phase::Copying => {
-            let eta =
-                eta(member).map_or(String::new(), |s| format!(", {} of copying left", duration(s)));
-            format!(
-                "{head}: {} rows copied, {} rows/s{eta}",
-                member.progress.rows_copied,
-                rows_per_second(member)
-            )
+        Phase::Copying => Some(format!("{} rows copied", member.progress.rows_copied)),
+        Phase::Indexing if !member.progress.purged => Some("removing rows that changed".to_owned()),
+        Phase::Indexing if member.progress.indexes_built < all => {
+            Some(format!("{} of {all} indexes built", indexes_made(member)))
         }
-        Phase::Indexing if !member.progress.purged => format!("{head}: removing rows that changed"),
-        Phase::Indexing if member.progress.indexes_built < member.plan.indexes.len() => {
-            format!(
-                "{head}: {} of {} indexes built",
-                indexes_made(member),
-                member.plan.indexes.len()
-            )
-        }
-        Phase::Indexing => format!("{head}: bringing changes in"),
-        Phase::Ready | Phase::Swapped if in_step => format!("{head}: in step"),
-        Phase::Ready | Phase::Swapped => format!("{head}: bringing changes in"),
-        Phase::Prepared | Phase::Finished | Phase::Aborted => head,
+        Phase::Ready | Phase::Swapped if in_step => Some("in step".to_owned()),
+        Phase::Indexing | Phase::Ready | Phase::Swapped => Some("bringing changes in".to_owned()),
+        Phase::Prepared | Phase::Finished | Phase::Aborted => None,
     }
 }
 
-fn duration(seconds: f64) -> String {
-    let s = seconds.max(0.0) as u64;
-    if s >= 3600 {
-        format!("{} h {} min", s / 3600, s % 3600 / 60)
-    } else if s >= 60 {
-        format!("{} min {} s", s / 60, s % 60)
+/// The line of `bg_progress`.
+pub(crate) fn progress_line(status: &Status) -> String {
+    let member = &status.member;
+    let is_before = matches!(member.phase, Phase::Prepared | Phase::Copying | Phase::Indexing);
+    let doing = if member.paused {
+        Some("paused".to_owned())
+    } else if status.worker.is_none() && is_before {
+        Some("nobody works".to_owned())
+    } else if member.phase == Phase::Indexing {
+        doing(member, false)
     } else {
-        format!("{s} s")
-    }
+        None
+    };
+    let line = Line {
+        table: &member.source.plain(),
+        phase: member.phase,
+        progress: status.progress,
+        doing,
+        rate: (member.phase == Phase::Copying).then_some(status.rows_per_second),
+        left: status.eta,
+        pending: status.pending.unwrap_or(0),
+        misfits: status.misfits,
+        lag: status.lag,
+        waits_for: status.waiting.as_ref().map(|(why, _)| why.as_str()),
+    };
+    line.text(text::columns)
 }

@@ -20,6 +20,8 @@ use crate::setup::Workspace;
 
 /// How far, at the first of the shares, what is foretold may be from what comes.
 const GOAL: f64 = 0.25;
+/// What the measurement behind it may take of the time, at most.
+const GOAL_SAMPLE: f64 = 0.005;
 /// How often somebody asks.
 const EVERY: Duration = Duration::from_millis(25);
 /// At which shares of the real time one looks back at what was foretold.
@@ -68,6 +70,8 @@ struct Run {
     back: f64,
     answers: Vec<Answer>,
     steps: Steps,
+    /// What was measured.
+    sample: serde_json::Value,
 }
 
 impl Run {
@@ -120,6 +124,9 @@ pub(super) fn run(workspace: &Workspace, arguments: &Arguments, judge: &mut Judg
         let off = median(runs.iter().map(|run| run.foretold[0].off(run.real)));
         let what = format!("{}: foretold at 10 % of the time, off by", table.word());
         judge.at_most(&what, 100.0 * off, 100.0 * GOAL, " %");
+        let sample = median(runs.iter().map(|run| run.steps.seconds("sample") / run.real));
+        let what = format!("{}: measured for it in", table.word());
+        judge.at_most(&what, 100.0 * sample, 100.0 * GOAL_SAMPLE, " %");
         all.push(Runs { table, rows: place.rows, off, runs });
     }
     save(workspace, "eta", &all)
@@ -135,9 +142,11 @@ fn one(place: &mut Place) -> Result<Run> {
     let real = asking.begin.elapsed().as_secs_f64();
     let answers = asking.stop()?;
     let steps = Steps::of_last_deployment(&mut place.admin)?;
+    let sample = "SELECT coalesce(progress->'sample', 'null') FROM bluegreen.deployment ORDER BY id DESC LIMIT 1";
+    let sample = place.admin.query_one(sample, &[]).context("reading the sample")?.get(0);
     place.abandon(&mut subject)?;
     let foretold = SHARES.map(|share| Foretold::at(share, real, &answers)).to_vec();
-    Ok(Run { real, foretold, back: back(&answers), answers, steps })
+    Ok(Run { real, foretold, back: back(&answers), answers, steps, sample })
 }
 
 /// The most by which the progress was below what it had been.

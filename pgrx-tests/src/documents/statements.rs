@@ -76,10 +76,13 @@ fn is_like(shown: &str, came: &str) -> bool {
     match (shown.split_once(" ["), came.split_once(" [")) {
         (Some((begin, rest)), Some((other, other_rest))) => {
             let is_bar = |rest: &str| {
-                let bar = rest.split_once("] ").filter(|(_, rest)| rest.contains("% "));
+                let bar = rest.split_once("] ").filter(|(_, rest)| rest.contains('%'));
                 bar.is_some_and(|(bar, _)| bar.chars().all(|c| matches!(c, '#' | '.')))
             };
-            shown == came || begin == other && is_bar(rest) && is_bar(other_rest)
+            // The table's name, and then the phase.
+            let table = |begin: &str| begin.rsplit_once(' ').map(|(table, _)| table.to_owned());
+            let same = table(begin) == table(other);
+            shown == came || same && is_bar(rest) && is_bar(other_rest)
         }
         _ => shown == came,
     }
@@ -314,9 +317,10 @@ mod tests {
 
     #[test]
     fn progress_is_the_same_wherever_it_stands() {
-        let shown = "-- NOTICE: public.t [##..] 50% copying\n";
-        assert_eq!(difference(shown, &[], &["NOTICE:  public.t [....]   0% prepared"]), None);
-        assert!(difference(shown, &[], &["NOTICE:  public.u [....]   0% prepared"]).is_some());
-        assert!(difference(shown, &[], &["NOTICE:  public.t [x] prepared"]).is_some());
+        let shown = "-- NOTICE: public.t copying [##..] 50%, 3 s left\n";
+        let came = "NOTICE:  public.t prepared [....] 0%";
+        assert_eq!(difference(shown, &[], &[came]), None);
+        assert!(difference(shown, &[], &["NOTICE:  public.u prepared [....] 0%"]).is_some());
+        assert!(difference(shown, &[], &["NOTICE:  public.t prepared [x] 0%"]).is_some());
     }
 }

@@ -84,6 +84,7 @@ mod operations {
     mod dead_ends;
     mod dropped;
     mod dumps;
+    mod eta;
     mod kept_out;
     mod kills;
     mod memory;
