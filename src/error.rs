@@ -25,6 +25,8 @@ pub(crate) enum ErrorKind {
     Together,
     /// The end of a trial, by which it is rolled back.
     Trial,
+    /// The reasons are gathered already; this is none.
+    Refused,
 }
 
 /// A refusal or failure of ours.

@@ -12,7 +12,7 @@ use crate::blueprint::target::take_target;
 use crate::capture;
 use crate::catalog::{self, Table};
 use crate::ddl::{self, rights};
-use crate::dependent::{self, DependentPlan};
+use crate::dependent::{self, DependentPlan, Recorded};
 use crate::error::{Error, Result};
 use crate::guard::intrusion;
 use crate::guard::lock as guard_lock;
@@ -26,13 +26,14 @@ use crate::model::progress::Progress;
 use crate::model::settings::Settings;
 use crate::model::version::StateVersion;
 use crate::oid::{ObjectId, RelationId, RoleId};
+use crate::pg::reasons::Reasons;
 use crate::pg::security::{self, Identity};
 use crate::pg::spi;
 use crate::pg::{acl, xact};
 use crate::plan::difference;
 use crate::plan::intrusion::Step;
 use crate::shadow::mapped::Sides;
-use crate::shadow::{create, mapping, obstacle, remove, schema, sequences};
+use crate::shadow::{create, mapping, obstacle, remove, schema, sequences, sift};
 use crate::state::store;
 
 /// A call of bg_prepare or bg_check.
@@ -63,21 +64,23 @@ pub(crate) fn definition(table: RelationId) -> Result<serde_json::Value> {
 }
 
 /// What the changes have made must not depend on the row type of the table that is to be replaced.
-fn refuse_own_row_type(table: &Table, before: &serde_json::Value) -> Result<()> {
+fn refuse_own_row_type(
+    table: &Table,
+    before: &serde_json::Value,
+    reasons: &Reasons<'_>,
+) -> Result<()> {
     let now = definition(table.oid)?;
-    let used = now.as_object().into_iter().flatten().find_map(|(part, _)| {
+    let used = now.as_object().into_iter().flatten().filter_map(|(part, _)| {
         part.strip_prefix(difference::ROW_TYPE).filter(|_| before.get(part).is_none())
     });
-    match used {
-        None => Ok(()),
-        Some(what) => {
-            let table = table.qualified().plain();
-            let message = format!("the changes use the row type of {table} in {what}");
-            Err(Error::unsupported(message).hint(
-                "The new table has a row type of its own. Use a composite type made with CREATE TYPE instead.",
-            ))
-        }
+    for what in used {
+        let table = table.qualified().plain();
+        let message = format!("the changes use the row type of {table} in {what}");
+        reasons.refuse(Error::unsupported(message).hint(
+            "The new table has a row type of its own. Use a composite type made with CREATE TYPE instead.",
+        ))?;
     }
+    Ok(())
 }
 
 /// What is to be built.
@@ -92,6 +95,8 @@ pub(crate) struct Order<'a> {
     pub blue: &'a Ident,
     /// The deployment's number.
     pub id: i64,
+    /// What becomes of the reasons against it.
+    pub reasons: &'a Reasons<'a>,
 }
 
 /// The new table while it is built, in a schema of its own.
@@ -100,6 +105,8 @@ struct Made {
     name: QualifiedName,
     given_rights: Vec<(i16, Option<String>)>,
     watch: Watch,
+    /// A hand-made target on which nothing else hangs.
+    bare: bool,
 }
 
 /// What the plan has of the table as it was laid out.
@@ -112,23 +119,34 @@ struct Laid {
 
 /// Makes the shadow in the blue schema with everything decided. Nothing of it needs a lock on green
 /// beyond ACCESS SHARE, so bg_check uses it for its trial.
+///
+/// Where reasons are gathered, it goes on without what was refused as long as that tells more, and then
+/// ends with [`Reasons::require_none`].
+// Long: the member, field by field.
 pub(crate) fn build(order: &Order<'_>, settings: &Settings) -> Result<Member> {
-    let &Order { table, request, blue, id, .. } = order;
+    let &Order { table, request, blue, id, reasons, .. } = order;
     let class = guard_lock::lock_table()?;
     let of_its_type = definition(table.oid)?;
     let (mut made, mut adapted) = order.make(settings)?;
     order.change(&mut made, &mut adapted)?;
-    refuse_own_row_type(table, &of_its_type)?;
-    let mappings = order.map(made.shadow)?;
+    refuse_own_row_type(table, &of_its_type, reasons)?;
+    let pairs = order.with_sides(made.shadow, mapping::pairs)?;
+    let mappings = reasons.part(|| order.with_sides(made.shadow, mapping::decide))?;
     let _us = Identity::extension()?;
-    let pairs = mappings.pairs;
     let sequences = sequences::decide(table.oid, made.shadow, &made.name, &pairs)?;
-    statistics_names::require_free(table, made.shadow, blue, id)?;
-    refuse_taken_names(table, &collisions(made.shadow, table.oid, table.schema_oid, &sequences)?)?;
+    statistics_names::require_free(&order, made.shadow)?;
+    let taken = collisions(made.shadow, table.oid, table.schema_oid, &sequences)?;
+    refuse_taken_names(table, &taken, reasons)?;
     schema::require_own(&order.staging(), made.shadow)?;
+    refuse_indexes_of_others(&catalog::indexes(made.shadow)?, blue, id, reasons)?;
+    if !made.bare {
+        // What hangs on the target would be in the way of what is carried over to it.
+        reasons.require_none()?;
+    }
     let dependents = order.adapt(adapted, &made, &pairs, settings)?;
+    reasons.require_none()?;
+    let mappings = mappings.ok_or_else(|| Error::internal("there is no mapping"))?;
     let laid = order.lay_out(&mut made, &pairs, class, settings)?;
-    refuse_indexes_of_others(&laid.indexes, blue, id)?;
     let mut session = request.session.clone();
     session.remove("search_path");
     if !mappings.path.is_empty() {
@@ -175,46 +193,55 @@ impl Order<'_> {
 
     /// The table as it is now, empty, or the target; with what will hang on it.
     fn make(&self, settings: &Settings) -> Result<(Made, DependentPlan)> {
-        let &Self { table, request, changes, blue, id } = self;
+        let &Self { table, request, changes, blue, id, reasons } = self;
         let staging = self.staging();
         let name = QualifiedName { schema: staging.clone(), name: table.name.clone() };
         let _us = Identity::extension()?;
-        if schema::check_blue(blue)? {
-            schema::require_free(blue, &table.name, request.target)?;
-        }
+        reasons.part(|| {
+            if schema::check_blue(blue)? {
+                schema::require_free(blue, &table.name, request.target)?;
+            }
+            Ok(())
+        })?;
         spi::run(&ddl::schema::create(&staging), &[])?;
         catalog::require_own_schema(&staging)?;
         schema::revoke_all(&staging)?;
         spi::run(&ddl::schema::grant_create(&staging, &table.owner_name), &[])?;
-        let (shadow, given_rights) = match request.target {
-            None => (like(table, &staging)?, Vec::new()),
-            Some(target) => take_target(table, target, &staging, settings)?,
+        let (shadow, given_rights, bare) = match request.target {
+            None => (like(table, &staging)?, Vec::new(), true),
+            Some(target) => take_target(table, target, &staging, settings, reasons)?,
         };
-        let adapted = dependent::discover(table, &staging, changes, request.target.is_some())?;
-        require_alone(&adapted, id)?;
+        let mut adapted = dependent::discover(table, &staging, changes, request.target.is_some())?;
+        require_alone(&mut adapted, id, reasons)?;
         let mut watch = Watch::begin(shadow, &name)?;
-        adapted.mark()?;
+        adapted.mark(reasons)?;
         watch.end(&Step::Marked)?;
         if request.target.is_none() {
-            create::require_same(table, shadow)?;
+            reasons.part(|| create::require_same(table, shadow))?;
         }
-        Ok((Made { shadow, name, given_rights, watch }, adapted))
+        Ok((Made { shadow, name, given_rights, watch, bare }, adapted))
     }
 
     /// Applies the changes, as the owner.
     fn change(&self, made: &mut Made, adapted: &mut DependentPlan) -> Result<()> {
-        for step in create::steps(&made.name, self.changes, adapted.skipped()) {
-            let apply = || create::apply(&step, self.table.owner, &self.request.session);
-            if step.renames {
+        for mut step in create::steps(self.changes, adapted.skipped()) {
+            {
                 let _us = Identity::extension()?;
                 schema::require_own(&self.staging(), made.shadow)?;
-                adapted.through(made.shadow, apply)?;
+            }
+            let apply = |changes: &[&Change]| {
+                create::apply(&made.name, changes, self.table.owner, &self.request.session)
+            };
+            if self.reasons.are_gathered() {
+                sift::sift(&mut step, self.reasons, |changes| {
+                    obstacle::applied(made.shadow, &made.name, || apply(changes))
+                })?;
+            }
+            if step.renames {
+                let _us = Identity::extension()?;
+                adapted.through(made.shadow, self.reasons, || apply(&step.changes))?;
             } else {
-                {
-                    let _us = Identity::extension()?;
-                    schema::require_own(&self.staging(), made.shadow)?;
-                }
-                obstacle::applied(made.shadow, &made.name, apply)?;
+                obstacle::applied(made.shadow, &made.name, || apply(&step.changes))?;
             }
             let _us = Identity::extension()?;
             made.watch.end(&Step::Changed(self.changes))?;
@@ -222,11 +249,15 @@ impl Order<'_> {
         Ok(())
     }
 
-    /// Decides which column gets its values from where, as the owner.
-    fn map(&self, shadow: RelationId) -> Result<mapping::Mappings> {
-        let &Self { table, request, changes, .. } = self;
+    /// Asks, as the owner, which column gets its values from where.
+    fn with_sides<T>(
+        &self,
+        shadow: RelationId,
+        ask: impl FnOnce(&Sides<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let &Self { table, request, changes, reasons, .. } = self;
         let _owner = Identity::table_owner(table.owner, &request.session)?;
-        mapping::decide(&Sides {
+        ask(&Sides {
             name: &table.qualified().plain(),
             origin: table.oid,
             shadow,
@@ -235,6 +266,7 @@ impl Order<'_> {
             forward: &request.arguments.forward,
             reverse: &request.arguments.reverse,
             key: request.arguments.key.as_deref(),
+            reasons,
         })
     }
 
@@ -246,22 +278,24 @@ impl Order<'_> {
         pairs: &[(Ident, Ident)],
         settings: &Settings,
     ) -> Result<Dependents> {
-        let Made { shadow, name, .. } = made;
-        adapted.require_columns(pairs)?;
-        adapted.try_out(*shadow)?;
-        adapted.require_identity(*shadow, pairs, settings.lock_timeout)?;
+        let &Made { shadow, ref name, .. } = made;
+        let (reasons, session) = (self.reasons, &self.request.session);
+        adapted.require_columns(pairs, reasons)?;
+        adapted.try_out(shadow, reasons)?;
+        adapted.require_identity(shadow, pairs, settings.lock_timeout, reasons)?;
         let blue_of = |live: &Ident| {
             let blue = schema::blue_name(live, &settings.schema_suffix)?;
             schema::check_blue(&blue)?;
             Ok(blue)
         };
-        let dependents = adapted.record(name, pairs, blue_of, *shadow, &self.request.session)?;
+        let onto = Recorded { shadow, name, pairs, session };
+        let dependents = adapted.record(&onto, blue_of, reasons)?;
         // Foreign keys that the changes add; those that were there before are their owners' business.
         let added = |m: &&ReattachedObject| m.validate.is_some() && m.origin.on.is_empty();
         for moved in dependents.moves.iter().filter(added) {
             let table = moved.table.as_ref().map(catalog::relation_oid).transpose()?.flatten();
             if let Some(oid) = table {
-                elsewhere::require_here(&catalog::existing_table(oid)?)?;
+                reasons.part(|| elsewhere::require_here(&catalog::existing_table(oid)?))?;
             }
         }
         Ok(dependents)
@@ -298,28 +332,36 @@ impl Order<'_> {
 }
 
 /// Refuses names of the new table's indexes and sequences that the live table's schema has already.
-fn refuse_taken_names(table: &Table, taken: &[Ident]) -> Result<()> {
-    let Some(first) = taken.first() else { return Ok(()) };
-    Err(Error::new(
-        PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
-        format!(
-            "the new table has an index or sequence {} and schema {} has a relation of that name already",
-            plain(first.as_str()),
-            plain(table.schema.as_str())
-        ),
-    )
-    .hint("Give the new index, constraint or sequence another name."))
+fn refuse_taken_names(table: &Table, taken: &[Ident], reasons: &Reasons<'_>) -> Result<()> {
+    for name in taken {
+        let error = Error::new(
+            PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
+            format!(
+                "the new table has an index or sequence {} and schema {} has a relation of that name already",
+                plain(name.as_str()),
+                plain(table.schema.as_str())
+            ),
+        )
+        .hint("Give the new index, constraint or sequence another name.");
+        reasons.refuse(error)?;
+    }
+    Ok(())
 }
 
 /// Refuses names of indexes that another deployment is going to build in the same blue schema: whichever comes
 /// second would fail when its rows are copied.
-fn refuse_indexes_of_others(indexes: &[RecordedIndex], blue: &Ident, id: i64) -> Result<()> {
+fn refuse_indexes_of_others(
+    indexes: &[catalog::Index],
+    blue: &Ident,
+    id: i64,
+    reasons: &Reasons<'_>,
+) -> Result<()> {
     for other in store::open()?.iter().filter(|other| other.id != id && other.blue_schema == *blue)
     {
         let taken =
             |index: &&RecordedIndex| other.plan.indexes.iter().any(|o| o.name == index.name);
-        if let Some(index) = indexes.iter().find(taken) {
-            return Err(Error::new(
+        for index in indexes.iter().map(|index| &index.recorded).filter(taken) {
+            let error = Error::new(
                 PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
                 format!(
                     "the new table has an index {} and so has the new table of {}, which has an open deployment",
@@ -327,7 +369,8 @@ fn refuse_indexes_of_others(indexes: &[RecordedIndex], blue: &Ident, id: i64) ->
                     other.source.plain()
                 ),
             )
-            .hint("Give the new index or constraint another name, or finish or abort that deployment first."));
+            .hint("Give the new index or constraint another name, or finish or abort that deployment first.");
+            reasons.refuse(error)?;
         }
     }
     Ok(())
@@ -361,7 +404,7 @@ impl Watch {
 
 /// Refuses what two deployments would both carry, or what one would carry while the other swaps the
 /// table under it. Foreign keys between them are no hindrance.
-fn require_alone(adapted: &DependentPlan, id: i64) -> Result<()> {
+fn require_alone(adapted: &mut DependentPlan, id: i64, reasons: &Reasons<'_>) -> Result<()> {
     let touches = adapted.touches()?;
     if touches.is_empty() {
         return Ok(());
@@ -371,12 +414,14 @@ fn require_alone(adapted: &DependentPlan, id: i64) -> Result<()> {
         let twins = other.progress.twins.iter().flat_map(|t| [Some(t.origin), t.shadow]);
         let theirs: Vec<ObjectId> =
             copies.chain(twins.flatten()).chain(other.relations().map(ObjectId::from)).collect();
-        if let Some((title, _)) = touches.iter().find(|(_, oid)| theirs.contains(oid)) {
-            return Err(Error::state(format!(
+        for (title, _) in touches.iter().filter(|(_, oid)| theirs.contains(oid)) {
+            let error = Error::state(format!(
                 "{title} also belongs to {}, which has an open deployment",
                 other.source.plain()
             ))
-            .hint("Finish or abort that deployment first; see bg_status()."));
+            .hint("Finish or abort that deployment first; see bg_status().");
+            reasons.refuse(error)?;
+            adapted.leave_out(title);
         }
     }
     Ok(())

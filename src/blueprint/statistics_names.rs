@@ -3,6 +3,7 @@
 
 use pgrx::PgSqlErrorCode;
 
+use crate::blueprint::build::Order;
 use crate::catalog::{self, Statistics, Table};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, plain};
@@ -11,21 +12,23 @@ use crate::state::store;
 
 /// Refuses statistics of the table, or of the new one, whose name others have in the blue schema or will have.
 /// The new table is not there yet.
-pub(crate) fn require_free(table: &Table, shadow: RelationId, blue: &Ident, id: i64) -> Result<()> {
+pub(crate) fn require_free(order: &Order<'_>, shadow: RelationId) -> Result<()> {
+    let &Order { table, blue, id, reasons, .. } = order;
     let mut ours = catalog::statistics(table.oid)?;
     ours.extend(catalog::statistics(shadow)?);
     let same = |theirs: &Statistics| ours.iter().any(|own| own.name == theirs.name);
-    if let Some(there) = catalog::statistics_in(blue)?.iter().find(|there| same(there)) {
-        return Err(taken(table, &there.name, blue, "has statistics of that name already"));
+    for there in catalog::statistics_in(blue)?.iter().filter(|there| same(there)) {
+        let why = "has statistics of that name already";
+        reasons.refuse(taken(table, &there.name, blue, why))?;
     }
     for other in store::open()?.iter().filter(|other| other.id != id && other.blue_schema == *blue)
     {
-        if let Some(theirs) = catalog::statistics(other.origin.root)?.iter().find(|s| same(s)) {
+        for theirs in catalog::statistics(other.origin.root)?.iter().filter(|s| same(s)) {
             let whose = format!(
                 "will have those of {}, which has an open deployment",
                 other.source.plain()
             );
-            return Err(taken(table, &theirs.name, blue, &whose));
+            reasons.refuse(taken(table, &theirs.name, blue, &whose))?;
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use crate::ident::{Ident, QualifiedName};
 use crate::model::settings::Settings;
 use crate::oid::RelationId;
 use crate::pg::lock::{self, Mode};
+use crate::pg::reasons::Reasons;
 use crate::pg::spi::{self, Arg};
 use crate::pg::{relation, xact};
 use crate::shadow::{create, remove};
@@ -18,14 +19,16 @@ use crate::shadow::{create, remove};
 /// Rights by attribute number, 0 for the table.
 pub(super) type GivenRights = Vec<(i16, Option<String>)>;
 
-/// Takes a hand-made table over: its rights are noted, it gets green's name in our schema.
+/// Takes a hand-made table over: its rights are noted, it gets green's name in our schema. Whether nothing
+/// hangs on it.
 pub(super) fn take_target(
     green: &Table,
     target: RelationId,
     staging: &Ident,
     settings: &Settings,
-) -> Result<(RelationId, GivenRights)> {
-    create::check_target(green, &catalog::existing_table(target)?)?;
+    reasons: &Reasons<'_>,
+) -> Result<(RelationId, GivenRights, bool)> {
+    create::check_target(green, &catalog::existing_table(target)?, reasons)?;
     let until = Instant::now() + settings.retry_for;
     lock::retry(settings.lock_timeout, until, |limit| {
         lock::all_within(&[(target, Mode::AccessExclusive)], limit).map(drop)
@@ -33,14 +36,20 @@ pub(super) fn take_target(
     .or_else(xact::SubtransactionError::raise)?;
     relation::check_not_in_use(target, "bg_prepare")?;
     let table = catalog::existing_table(target)?;
-    create::check_target(green, &table)?;
+    create::check_target(green, &table, reasons)?;
     elsewhere::require_here(&table)?;
-    if let Some(dependent) = dependent::first(target)? {
-        return Err(Error::unsupported(format!(
+    let mut hanging = dependent::all(target)?;
+    if hanging.is_empty() && reasons.count() == 0 {
+        // Most are spoken of by now, by other names.
+        hanging = dependent::marks(target)?;
+    }
+    for dependent in &hanging {
+        let error = Error::unsupported(format!(
             "target {} has {dependent}, which has no place in the deployment",
             table.qualified().plain()
         ))
-        .hint("Give a target that nothing hangs on: what hangs on the live table is carried over to it."));
+        .hint("Give a target that nothing hangs on: what hangs on the live table is carried over to it.");
+        reasons.refuse(error)?;
     }
     #[derive(serde::Deserialize)]
     struct Rights {
@@ -62,5 +71,6 @@ pub(super) fn take_target(
     for statistics in catalog::statistics(target)? {
         spi::run(&ddl::statistics::set_schema(&statistics.qualified(), staging), &[])?;
     }
-    Ok((target, rights.into_iter().map(|r| (r.attnum, r.acl)).collect()))
+    let rights = rights.into_iter().map(|r| (r.attnum, r.acl)).collect();
+    Ok((target, rights, hanging.is_empty()))
 }

@@ -40,6 +40,24 @@ const CHECKS: &[Check] = &[
     space::check,
 ];
 
+/// Refusals of what is no table that could be copied: nothing is tried with it.
+const NOT_TRIED: &[&str] = &[
+    "kind",
+    "partitioned",
+    "partition",
+    "typed",
+    "system",
+    "temporary",
+    "access_method",
+    "rows_elsewhere",
+    "known_by_oid",
+];
+
+/// Whether a trial can tell more.
+pub(crate) fn can_be_tried(findings: &[Finding]) -> bool {
+    !findings.iter().any(|f| f.severity == Severity::Error && NOT_TRIED.contains(&f.code))
+}
+
 /// All findings.
 pub(crate) fn run(facts: &Facts) -> Vec<Finding> {
     CHECKS.iter().flat_map(|check| check(facts)).collect()
@@ -53,13 +71,23 @@ pub(crate) fn foretold(findings: &[Finding]) -> Vec<String> {
 
 /// The first refusal, as the error that bg_prepare raises.
 pub(crate) fn refusal(findings: &[Finding]) -> Option<Error> {
-    let first = findings.iter().find(|f| f.severity == Severity::Error)?;
-    let others: Vec<_> = findings
-        .iter()
-        .filter(|f| f.severity == Severity::Error)
-        .skip(1)
-        .map(|f| f.message.clone())
-        .collect();
+    let first = refusals(findings).next()?;
+    let others: Vec<_> = refusals(findings).skip(1).map(|f| f.message.clone()).collect();
     let error = Error::new(first.sqlstate, first.message.clone()).hint(first.hint.clone());
     Some(if others.is_empty() { error } else { error.detail(others.join("\n")) })
+}
+
+/// The same, saying who shows all where there is more than one.
+pub(crate) fn pointing_to_all(error: Error, findings: &[Finding]) -> Error {
+    let Some(others) = error.detail.as_ref().filter(|_| refusals(findings).count() > 1) else {
+        return error;
+    };
+    let detail = format!(
+        "{others}\nSELECT * FROM bg_check(…) with the same arguments shows every reason with its hint."
+    );
+    error.detail(detail)
+}
+
+fn refusals(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
+    findings.iter().filter(|f| f.severity == Severity::Error)
 }

@@ -16,6 +16,7 @@ use crate::dependent::pg_depend;
 use crate::dependent::publication;
 use crate::dependent::replica::Exact;
 use crate::dependent::replica::Made;
+use crate::dependent::replica::Making;
 use crate::dependent::replica::Tables;
 use crate::dependent::replica::drop_copy;
 use crate::dependent::replica::is_rule_of;
@@ -27,6 +28,7 @@ use crate::model::changes::Change;
 use crate::model::dependent::{DependentKind, Dependents, DetachAttach, ReattachedObject, Replica};
 use crate::model::tree::{Counterparts, written};
 use crate::oid::{ObjectId, RelationId};
+use crate::pg::reasons::Reasons;
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
 
@@ -53,6 +55,18 @@ pub(crate) struct DependentPlan {
     unchanged: bool,
     /// The shadow is a table made by hand.
     by_hand: bool,
+}
+
+/// What prepare records it over.
+pub(crate) struct Recorded<'a> {
+    /// The new table.
+    pub shadow: RelationId,
+    /// Its name by now.
+    pub name: &'a QualifiedName,
+    /// The columns that correspond.
+    pub pairs: &'a [(Ident, Ident)],
+    /// The caller's settings.
+    pub session: &'a BTreeMap<String, String>,
 }
 
 /// Finds everything that hangs on the table. Runs as the extension.
@@ -160,6 +174,14 @@ impl DependentPlan {
         Ok(found)
     }
 
+    /// Goes on without what was refused, and without what uses it.
+    pub(crate) fn leave_out(&mut self, title: &str) {
+        for copy in self.copies.iter_mut().filter(|copy| copy.title == title) {
+            copy.statements = None;
+        }
+        self.others.retain(|other| other.touches().0 != title);
+    }
+
     /// The changes that are about foreign keys of the table, by position: none is on the shadow.
     pub(crate) fn skipped(&self) -> &[usize] {
         &self.keys.skip
@@ -170,9 +192,10 @@ impl DependentPlan {
     pub(crate) fn through(
         &mut self,
         shadow: RelationId,
+        reasons: &Reasons<'_>,
         change: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let made = self.create_all(shadow)?;
+        let made = self.create_all(shadow, reasons)?;
         change()?;
         {
             for copy in &mut self.copies {
@@ -199,13 +222,14 @@ impl DependentPlan {
         shadow: RelationId,
         pairs: &[(Ident, Ident)],
         limit: Duration,
+        reasons: &Reasons<'_>,
     ) -> Result<()> {
-        self.filters.require_identity(&self.table, shadow, pairs, limit)
+        self.filters.require_identity(&self.table, shadow, pairs, limit, reasons)
     }
 
     /// Makes everything once over the changed shadow, to see that it can be made, and takes it away.
-    pub(crate) fn try_out(&mut self, shadow: RelationId) -> Result<()> {
-        let made = self.create_all(shadow)?;
+    pub(crate) fn try_out(&mut self, shadow: RelationId, reasons: &Reasons<'_>) -> Result<()> {
+        let made = self.create_all(shadow, reasons)?;
         self.filters.read_back(shadow)?;
         for other in &mut self.others {
             other.read_back(&self.paths)?;
@@ -224,15 +248,20 @@ impl DependentPlan {
         Ok(())
     }
 
-    fn create_all(&mut self, shadow: RelationId) -> Result<Made> {
+    fn create_all(&mut self, shadow: RelationId, reasons: &Reasons<'_>) -> Result<Made> {
         self.search_new_types(shadow)?;
         self.paths.open()?;
-        let tables = Tables::new(self.table.oid, shadow, self.by_hand)?;
-        let exact = Exact::Compare(self.unchanged);
-        let made = make_all(&mut self.copies, &self.paths, &tables, self.cascade, exact)?;
-        self.filters.make(&self.paths, &self.table, self.cascade)?;
+        let making = Making {
+            paths: &self.paths,
+            tables: &Tables::new(self.table.oid, shadow, self.by_hand)?,
+            exact: Exact::Compare(self.unchanged),
+            cascade: self.cascade,
+            reasons,
+        };
+        let made = make_all(&mut self.copies, &making)?;
+        self.filters.make(&self.table, &making)?;
         for other in &mut self.others {
-            other.make(&self.paths, &made, &tables, self.cascade, self.unchanged)?;
+            other.make(&made, &making, self.unchanged)?;
         }
         Ok(made)
     }
@@ -252,12 +281,13 @@ impl DependentPlan {
 
     /// Puts the marks on the new table: before the changes, which may rename what they name. Row security
     /// is on before anyone may read blue.
-    pub(crate) fn mark(&self) -> Result<()> {
+    pub(crate) fn mark(&self, reasons: &Reasons<'_>) -> Result<()> {
         let _path = self.paths.build_path(&[])?;
         for (statement, _) in &self.marks {
             if let Err(caught) = xact::subtransaction(|| spi::run(statement, &[])) {
                 let cause = cause(caught)?;
-                return Err(broken(&format!("what the live table has ({statement})"), &cause));
+                reasons
+                    .refuse(broken(&format!("what the live table has ({statement})"), &cause))?;
             }
         }
         Ok(())
@@ -265,7 +295,11 @@ impl DependentPlan {
 
     /// Gives up what uses a column that the new table does not have, or refuses. A column of the same
     /// name that the changes add is another one.
-    pub(crate) fn require_columns(&mut self, pairs: &[(Ident, Ident)]) -> Result<()> {
+    pub(crate) fn require_columns(
+        &mut self,
+        pairs: &[(Ident, Ident)],
+        reasons: &Reasons<'_>,
+    ) -> Result<()> {
         let gone: Vec<_> = catalog::columns(self.table.oid)?
             .into_iter()
             .filter(|c| !pairs.iter().any(|(origin, _)| *origin == c.name))
@@ -279,7 +313,7 @@ impl DependentPlan {
             if let Some(column) = gone.iter().find(|c| used.contains(&c.attnum)) {
                 let name = crate::ident::plain(column.name.as_str());
                 if !self.dropped.contains(&column.name) {
-                    return Err(broken(&copy.title, &format!("column {name} is dropped")));
+                    reasons.refuse(broken(&copy.title, &format!("column {name} is dropped")))?;
                 }
                 copy.statements = None;
             }
@@ -287,27 +321,35 @@ impl DependentPlan {
         Ok(())
     }
 
-    /// What prepare records. `pairs` are the columns that correspond.
+    /// What prepare records.
     pub(crate) fn record(
         self,
-        shadow: &QualifiedName,
-        pairs: &[(Ident, Ident)],
+        onto: &Recorded<'_>,
         blue: impl Fn(&Ident) -> Result<Ident>,
-        oid: RelationId,
-        session: &BTreeMap<String, String>,
+        reasons: &Reasons<'_>,
     ) -> Result<Dependents> {
+        let &Recorded { shadow, name, pairs, session } = onto;
         let marks = {
             let _path = self.paths.build_path(&[])?;
-            reader::marks(oid)?
+            reader::marks(shadow)?
         };
         for copy in self.copies.iter().filter(|c| c.kind != DependentKind::Function) {
-            if let Some(schema) = &copy.schema {
-                require_free(&blue(schema)?, &copy.name, &copy.title)?;
+            if let Some(schema) = &copy.schema
+                && copy.statements.is_some()
+            {
+                reasons.part(|| require_free(&blue(schema)?, &copy.name, &copy.title))?;
             }
         }
-        let mut moves =
-            foreign_key::discover(&self.table, shadow, pairs, &self.keys, self.cascade)?;
-        moves.extend(foreign_key::added(&self.table, shadow, oid, &self.keys, session)?);
+        let carried = foreign_key::Carried {
+            table: &self.table,
+            shadow,
+            name,
+            pairs,
+            followed: &self.keys,
+            reasons,
+        };
+        let mut moves = foreign_key::discover(&carried, self.cascade)?;
+        moves.extend(foreign_key::added(&carried, session)?);
         let (rules, copies) =
             self.copies.into_iter().partition(|copy| is_rule_of(copy, self.table.oid));
         let rules: Vec<Replica> = rules;
@@ -331,7 +373,7 @@ impl DependentPlan {
                 names: (rule.name, None),
             }
         }));
-        moves.extend(self.filters.moves(&self.table, pairs, self.cascade)?);
+        moves.extend(self.filters.moves(&self.table, pairs, self.cascade, reasons)?);
         moves.extend(self.others.into_iter().map(external_reference::ExternalReference::into_move));
         Ok(Dependents {
             schemas: self.schemas,

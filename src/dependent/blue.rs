@@ -6,6 +6,7 @@ use crate::catalog::{self, dependent as reader, tree};
 use crate::ddl::dependent as ddl;
 use crate::dependent::kinds;
 use crate::dependent::replica::Exact;
+use crate::dependent::replica::Making;
 use crate::dependent::replica::Tables;
 use crate::dependent::replica::make_all;
 use crate::dependent::replica::of_side;
@@ -17,6 +18,7 @@ use crate::model::dependent::{DependentKind, ReplicaPair};
 use crate::model::member::Member;
 use crate::model::tree::{Counterparts, FORM, Part};
 use crate::oid::ObjectId;
+use crate::pg::reasons::Reasons;
 use crate::pg::security::{self, SettingsLevel};
 use crate::pg::spi::{self, Arg};
 use crate::pg::{relation, xact};
@@ -39,7 +41,16 @@ pub(crate) fn take_along(
         relation::set_schema(member.blue(), offline, through);
         let by_hand = member.plan.target.is_some();
         let tables = Tables::new(member.green(), member.blue(), by_hand)?;
-        let made = make_all(&mut copies, &paths, &tables, false, Exact::AsRecorded)?;
+        let made = make_all(
+            &mut copies,
+            &Making {
+                paths: &paths,
+                tables: &tables,
+                exact: Exact::AsRecorded,
+                cascade: false,
+                reasons: &Reasons::first(),
+            },
+        )?;
         relation::set_schema(member.blue(), through, offline);
         for copy in copies.iter().filter(|c| c.kind.lives_in_schema()) {
             let Some(live) = &copy.schema else { continue };

@@ -10,7 +10,7 @@ use crate::dependent::failure::broken;
 use crate::dependent::failure::cause;
 use crate::dependent::kinds;
 use crate::dependent::pg_depend;
-use crate::dependent::replica::Tables;
+use crate::dependent::replica::Making;
 use crate::dependent::search_paths::SearchPaths;
 use crate::dependent::trees;
 use crate::error::{Error, Result};
@@ -87,30 +87,41 @@ impl ExternalReference {
         QualifiedName { schema: self.found.schema.clone(), name: self.found.relation_name.clone() }
     }
 
-    /// Makes it on an empty table of the same form, over the copies.
+    /// Makes it on an empty table of the same form, over the copies. Where it is refused it is left out.
     pub(super) fn make(
         &mut self,
-        paths: &SearchPaths,
         made: &HashMap<ObjectId, ObjectId>,
-        tables: &Tables,
-        cascade: bool,
+        making: &Making<'_>,
         exact: bool,
     ) -> Result<()> {
         if self.shadow.is_none() {
             return Ok(());
         }
+        if making.reasons.part(|| self.try_out(made, making, exact))?.is_none() {
+            (self.shadow, self.standing) = (None, false);
+        }
+        Ok(())
+    }
+
+    fn try_out(
+        &mut self,
+        made: &HashMap<ObjectId, ObjectId>,
+        making: &Making<'_>,
+        exact: bool,
+    ) -> Result<()> {
+        let tables = making.tables;
         let trial =
             QualifiedName { schema: self.trial.clone(), name: self.found.relation_name.clone() };
         spi::run(&schema::create(&self.trial), &[])?;
         spi::run(&ddl::create_trial(&trial, &self.table()), &[])?;
         self.standing = true;
         let tried = xact::subtransaction(|| {
-            let _path = paths.trial_path(&self.trial, &self.found.schema, &self.path)?;
+            let _path = making.paths.trial_path(&self.trial, &self.found.schema, &self.path)?;
             self.make.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
         });
         if let Err(caught) = tried {
             let cause = cause(caught)?;
-            if !cascade {
+            if !making.cascade {
                 return Err(broken(&self.found.title, &cause));
             }
             self.shadow = None;

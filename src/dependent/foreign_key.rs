@@ -15,6 +15,8 @@ use crate::model::changes::{Action, Change, ConstraintKind};
 use crate::model::dependent::{DetachAttach, ReattachedObject};
 use crate::oid::RelationId;
 use crate::pg::lock;
+use crate::pg::parse::{self, A_KEY};
+use crate::pg::reasons::Reasons;
 use crate::pg::security::Identity;
 use crate::pg::spi;
 use crate::pg::xact;
@@ -101,15 +103,26 @@ impl Followed {
     }
 }
 
-/// The moves of all foreign keys. `pairs` are the columns that correspond; `shadow` is tried as it is
-/// now, with its keys.
-pub(super) fn discover(
-    table: &Table,
-    shadow: &QualifiedName,
-    pairs: &[(Ident, Ident)],
-    followed: &Followed,
-    cascade: bool,
-) -> Result<Vec<ReattachedObject>> {
+/// What the keys are carried to.
+pub(super) struct Carried<'a> {
+    /// The live table.
+    pub(super) table: &'a Table,
+    /// The new one.
+    pub(super) shadow: RelationId,
+    /// Its name by now.
+    pub(super) name: &'a QualifiedName,
+    /// The columns that correspond.
+    pub(super) pairs: &'a [(Ident, Ident)],
+    /// What the changes do to the keys.
+    pub(super) followed: &'a Followed,
+    /// Why one cannot be.
+    pub(super) reasons: &'a Reasons<'a>,
+}
+
+/// The moves of all foreign keys. The new table is tried as it is now, with its keys. `cascade`: what cannot
+/// be carried is left behind.
+pub(super) fn discover(carried: &Carried<'_>, cascade: bool) -> Result<Vec<ReattachedObject>> {
+    let &Carried { table, name: shadow, pairs, followed, reasons, .. } = carried;
     let source = table.qualified();
     let mut moves = Vec::new();
     for key in own(table.oid)? {
@@ -132,7 +145,12 @@ pub(super) fn discover(
         let shadow_said = match &renamed {
             None => None,
             Some(renamed) => match on_shadow(renamed, table.oid, &origin_ends, pairs, shadow)? {
-                Err(cause) if !cascade => return Err(broken(&title(&key), &cause)),
+                Err(cause) if !cascade => {
+                    // What it refers to may be a key that a refused change would have made.
+                    let names = if is_child { [].as_slice() } else { &[A_KEY.to_owned()] };
+                    reasons.refuse_about(names, broken(&title(&key), &cause))?;
+                    None
+                }
                 said => said.ok(),
             },
         };
@@ -180,27 +198,28 @@ fn on_shadow(
 ///
 /// Locks: SHARE ROW EXCLUSIVE on the other table for the moment, in short tries.
 pub(super) fn added(
-    table: &Table,
-    shadow: &QualifiedName,
-    shadow_oid: RelationId,
-    followed: &Followed,
+    carried: &Carried<'_>,
     session: &BTreeMap<String, String>,
 ) -> Result<Vec<ReattachedObject>> {
     const LONGEST: Duration = Duration::from_millis(200);
     const UNTIL: Duration = Duration::from_secs(10);
+    let &Carried { table, name: shadow, shadow: shadow_oid, followed, reasons, .. } = carried;
     let mut moves = Vec::new();
     for text in &followed.added {
-        let tried = lock::retry(LONGEST, Instant::now() + UNTIL, |limit| {
-            let _limited = lock::limited(limit)?;
-            xact::rolled_back(|| {
-                {
-                    let _owner = Identity::table_owner(table.owner, session)?;
-                    spi::run(&table::alter(shadow, &[text]), &[])?;
-                }
-                own(shadow_oid)
-            })
-        });
-        let Some(key) = tried.or_else(xact::SubtransactionError::raise)?.pop() else { continue };
+        let tried = reasons.part_about(&parse::names(text), || {
+            let tried = lock::retry(LONGEST, Instant::now() + UNTIL, |limit| {
+                let _limited = lock::limited(limit)?;
+                xact::rolled_back(|| {
+                    {
+                        let _owner = Identity::table_owner(table.owner, session)?;
+                        spi::run(&table::alter(shadow, &[text]), &[])?;
+                    }
+                    own(shadow_oid)
+                })
+            });
+            tried.or_else(xact::SubtransactionError::raise)
+        })?;
+        let Some(key) = tried.and_then(|mut keys| keys.pop()) else { continue };
         let source = table.qualified();
         let other =
             QualifiedName { schema: key.parent_schema.clone(), name: key.parent_name.clone() };

@@ -12,6 +12,8 @@ use crate::dependent::failure::{broken, cause};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, QualifiedName, plain};
 use crate::oid::RelationId;
+use crate::pg::parse::A_KEY;
+use crate::pg::reasons::Reasons;
 use crate::pg::relation::{self, Sent};
 use crate::pg::{lock, spi, xact};
 
@@ -25,44 +27,61 @@ pub(super) struct Member<'a> {
     pub(super) filter: Option<&'a str>,
 }
 
-/// Refuses a new table whose rows could not be updated or deleted after the swap, where those of the live
-/// one can. `shadow` stands as `name`, with its indexes and its marks.
-pub(super) fn require(
-    green: &Table,
-    shadow: RelationId,
-    name: &QualifiedName,
-    members: &[Member<'_>],
-    limit: Duration,
-) -> Result<()> {
-    for sent in [Sent::Updates, Sent::Deletions] {
-        if xact::subtransaction(|| relation::check_replica_identity(green.oid, sent)).is_err() {
-            continue;
-        }
+/// The new table, which joins publications to see what they need.
+pub(super) struct Joining<'a> {
+    /// The live table.
+    pub(super) green: &'a Table,
+    /// The new one, with its indexes and its marks.
+    pub(super) shadow: RelationId,
+    /// Its name by now.
+    pub(super) name: &'a QualifiedName,
+    /// How long a publication's lock is waited for.
+    pub(super) limit: Duration,
+}
+
+impl Joining<'_> {
+    /// Refuses a new table whose rows could not be updated or deleted after the swap, where those of the
+    /// live one can.
+    pub(super) fn require(&self, members: &[Member<'_>], reasons: &Reasons<'_>) -> Result<()> {
+        let green = self.green.oid;
+        let is_sent =
+            |sent| xact::subtransaction(|| relation::check_replica_identity(green, sent)).is_ok();
+        let sent = [Sent::Updates, Sent::Deletions].map(|sent| (sent, is_sent(sent)));
+        // A key that a refused change would have made may be what is missing.
+        let names = [A_KEY.to_owned()];
         for member in members {
-            let title = format!("publication {}", plain(member.publication.as_str()));
-            // Whoever changes the publication now must not keep writers waiting behind us.
-            let joined = xact::trial(|| {
-                let _limited = lock::limited(limit)?;
-                let Member { publication, columns, filter } = member;
-                spi::run(&ddl::publish(publication, name, *columns, *filter), &[]).map(drop)?;
-                let checked =
-                    xact::subtransaction(|| relation::check_replica_identity(shadow, sent));
-                match checked {
-                    Err(caught) => Err(refusal(green, &title, sent, caught)?),
-                    Ok(()) => Ok(()),
-                }
-            });
-            match joined {
-                Ok(()) => {}
-                Err(caught) if caught.error.hint.is_some() => return caught.raise(),
-                Err(caught) => return Err(broken(&title, &cause(caught)?)),
+            let joined = || {
+                let sent = sent.iter().filter(|(_, is_sent)| *is_sent);
+                sent.map(|(sent, _)| *sent).try_for_each(|sent| self.join(member, sent))
+            };
+            reasons.part_about(&names, joined)?;
+        }
+        if !members.is_empty() {
+            reasons.part_about(&names, || require_sent(self.green, self.shadow))?;
+        }
+        Ok(())
+    }
+
+    fn join(&self, member: &Member<'_>, sent: Sent) -> Result<()> {
+        let title = format!("publication {}", plain(member.publication.as_str()));
+        // Whoever changes the publication now must not keep writers waiting behind us.
+        let joined = xact::trial(|| {
+            let _limited = lock::limited(self.limit)?;
+            let Member { publication, columns, filter } = member;
+            spi::run(&ddl::publish(publication, self.name, *columns, *filter), &[]).map(drop)?;
+            let checked =
+                xact::subtransaction(|| relation::check_replica_identity(self.shadow, sent));
+            match checked {
+                Err(caught) => Err(refusal(self.green, &title, sent, caught)?),
+                Ok(()) => Ok(()),
             }
+        });
+        match joined {
+            Ok(()) => Ok(()),
+            Err(caught) if caught.error.hint.is_some() => caught.raise(),
+            Err(caught) => Err(broken(&title, &cause(caught)?)),
         }
     }
-    if !members.is_empty() {
-        require_sent(green, shadow)?;
-    }
-    Ok(())
 }
 
 fn refusal(

@@ -43,7 +43,7 @@ mod trees;
 mod trigger;
 mod view;
 
-pub(crate) use adapt::{DependentPlan, discover};
+pub(crate) use adapt::{DependentPlan, Recorded, discover};
 pub(crate) use aside::leave;
 pub(crate) use blue::{
     copy_index, drop_attached_objects, mark_early, note_contents, outdated, refresh, take_along,
@@ -56,6 +56,7 @@ pub(crate) use swap::{not_valid, offline, validate};
 
 use crate::catalog::dependent as reader;
 use crate::error::Result;
+use crate::ident::{Ident, plain};
 use crate::oid::RelationId;
 
 /// What hangs on the table and cannot be carried over.
@@ -65,25 +66,19 @@ pub(crate) fn strangers(table: RelationId) -> Result<Vec<reader::UnsupportedDepe
     Ok(found)
 }
 
-/// The first thing that hangs on a table, of any kind.
-pub(crate) fn first(table: RelationId) -> Result<Option<String>> {
+/// The marks that a table has, as the statements that make them.
+pub(crate) fn marks(table: RelationId) -> Result<Vec<String>> {
+    Ok(reader::marks(table)?.into_iter().map(|(statement, _)| statement).collect())
+}
+
+/// What hangs on a table, of any kind.
+pub(crate) fn all(table: RelationId) -> Result<Vec<String>> {
     let scope = kind::Scope { table, twins: reader::twins(table)? };
-    if let Some(copy) = kinds::discover(&scope)?.into_iter().next() {
-        return Ok(Some(copy.title));
-    }
-    if let Some(key) = reader::foreign_keys(table)?.first() {
-        return Ok(Some(format!("foreign key {}", crate::ident::plain(key.name.as_str()))));
-    }
-    if let Some(other) = reader::others(table, &[table.into()])?.into_iter().next() {
-        return Ok(Some(other.title));
-    }
-    if let Some(publication) = reader::publications(table)?.first() {
-        let name = crate::ident::plain(publication.name.as_str());
-        return Ok(Some(format!("publication {name}")));
-    }
-    let stranger = strangers(table)?.into_iter().next().map(|s| format!("{} {}", s.kind, s.name));
-    if stranger.is_some() {
-        return Ok(stranger);
-    }
-    Ok(reader::marks(table)?.into_iter().next().map(|(statement, _)| statement))
+    let named = |kind: &str, name: &Ident| format!("{kind} {}", plain(name.as_str()));
+    let mut found: Vec<_> = kinds::discover(&scope)?.into_iter().map(|copy| copy.title).collect();
+    found.extend(reader::foreign_keys(table)?.iter().map(|key| named("foreign key", &key.name)));
+    found.extend(reader::others(table, &[table.into()])?.into_iter().map(|other| other.title));
+    found.extend(reader::publications(table)?.iter().map(|p| named("publication", &p.name)));
+    found.extend(strangers(table)?.into_iter().map(|s| format!("{} {}", s.kind, s.name)));
+    Ok(found)
 }

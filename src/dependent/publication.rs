@@ -8,11 +8,12 @@ use crate::ddl::dependent as ddl;
 use crate::dependent::failure::{broken, cause};
 use crate::dependent::identity::{self, Member};
 use crate::dependent::policy;
-use crate::dependent::search_paths::SearchPaths;
+use crate::dependent::replica::Making;
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName};
 use crate::model::dependent::{DetachAttach, ReattachedObject, Uses};
 use crate::oid::RelationId;
+use crate::pg::reasons::Reasons;
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
 
@@ -45,7 +46,8 @@ fn stand_in(n: usize) -> Ident {
 
 impl Filters {
     /// Puts the filters on the shadow.
-    pub(super) fn make(&mut self, paths: &SearchPaths, table: &Table, cascade: bool) -> Result<()> {
+    pub(super) fn make(&mut self, table: &Table, making: &Making<'_>) -> Result<()> {
+        let paths = making.paths;
         let shadow =
             QualifiedName { schema: paths.build_schemas()[0].clone(), name: table.name.clone() };
         for (n, filter) in self.0.iter_mut().enumerate() {
@@ -55,8 +57,8 @@ impl Filters {
             let sql = ddl::create_filter(&stand_in(n), &shadow, &expression);
             if let Err(caught) = xact::subtransaction(|| spi::run(&sql, &[])) {
                 let cause = cause(caught)?;
-                if !cascade {
-                    return Err(broken(&title(&filter.published), &cause));
+                if !making.cascade {
+                    making.reasons.refuse(broken(&title(&filter.published), &cause))?;
                 }
                 filter.dropped = true;
             }
@@ -99,6 +101,7 @@ impl Filters {
         shadow: RelationId,
         pairs: &[(Ident, Ident)],
         limit: Duration,
+        reasons: &Reasons<'_>,
     ) -> Result<()> {
         let named: Vec<_> = self.0.iter().filter(|filter| !filter.dropped).collect();
         let lists: Vec<_> = named.iter().map(|f| translated(&f.published, pairs)).collect();
@@ -120,7 +123,8 @@ impl Filters {
             .collect();
         members.extend(of_schema);
         let name = crate::catalog::existing_table(shadow)?.qualified();
-        identity::require(table, shadow, &name, &members, limit)
+        let joining = identity::Joining { green: table, shadow, name: &name, limit };
+        joining.require(&members, reasons)
     }
 
     /// The moves. `pairs` are the columns that correspond.
@@ -129,6 +133,7 @@ impl Filters {
         table: &Table,
         pairs: &[(Ident, Ident)],
         cascade: bool,
+        reasons: &Reasons<'_>,
     ) -> Result<Vec<ReattachedObject>> {
         let source = table.qualified();
         let mut moves = Vec::new();
@@ -148,7 +153,8 @@ impl Filters {
                     Some(said(listed.then_some(columns.as_slice()), filter.adapted.as_deref()))
                 }
                 None if !cascade => {
-                    return Err(broken(&title, "a column of its list is dropped"));
+                    reasons.refuse(broken(&title, "a column of its list is dropped"))?;
+                    None
                 }
                 _ => None,
             };

@@ -16,6 +16,7 @@ use crate::model::dependent::{DependentKind, Replica, ReplicaPair};
 use crate::model::member::Side;
 use crate::model::tree::{Columns, Counterparts, written};
 use crate::oid::{ObjectId, RelationId, RoleId};
+use crate::pg::reasons::Reasons;
 use crate::pg::{spi, xact};
 use crate::plan::properties;
 
@@ -58,14 +59,24 @@ impl Tables {
     }
 }
 
-/// Makes all copies in order. The shadow stands in the staging schema.
-pub(super) fn make_all(
-    copies: &mut [Replica],
-    paths: &SearchPaths,
-    tables: &Tables,
-    cascade: bool,
-    exact: Exact,
-) -> Result<Made> {
+/// How copies are made, and what becomes of those that cannot be.
+pub(super) struct Making<'a> {
+    /// Where they are made.
+    pub(super) paths: &'a SearchPaths,
+    /// Over which tables.
+    pub(super) tables: &'a Tables,
+    /// What a copy may depend on.
+    pub(super) exact: Exact,
+    /// What cannot be made is left out: a change says CASCADE.
+    pub(super) cascade: bool,
+    /// Otherwise that is a reason.
+    pub(super) reasons: &'a Reasons<'a>,
+}
+
+/// Makes all copies in order. The shadow stands in the staging schema. What is refused is left out, with
+/// what uses it.
+pub(super) fn make_all(copies: &mut [Replica], making: &Making<'_>) -> Result<Made> {
+    let tables = making.tables;
     // A name of the shadow's own sequences would be found before the live sequence.
     let spare: Vec<ObjectId> =
         catalog::sequences(tables.shadow)?.iter().map(|s| s.oid.into()).collect();
@@ -80,37 +91,43 @@ pub(super) fn make_all(
         {
             copy.statements = None;
         }
-        let Some(statements) = &copy.statements else {
-            dropped.insert(copy.origin);
-            continue;
-        };
-        let run = xact::subtransaction(|| {
-            let _path = paths.build_path(&copy.path)?;
-            statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
-        });
-        if let Err(caught) = run {
-            let cause = cause(caught)?;
-            if !cascade {
-                return Err(match exact {
-                    Exact::Compare(true) => ambiguous(&copy.title, &cause),
-                    _ => broken(&copy.title, &cause),
-                });
+        let one = making.reasons.part(|| {
+            let Some(oid) = make(copy, &made, making)? else { return Ok(None) };
+            let after = kind.needs(oid)?;
+            if let Some(used) = after.iter().find(|u| spare.contains(&u.oid)) {
+                return Err(pg_depend::unexpected_dependency(&copy.title, used)?);
             }
+            made.insert(copy.origin, oid);
+            compare_uses(copy, &before, &after, &made, making.exact)?;
+            tree::add(&mut known, copy.origin, oid)?;
+            compare(copy, oid, tables, &known)?;
+            Ok(Some(oid))
+        })?;
+        if one.flatten().is_none() {
+            made.remove(&copy.origin);
             copy.statements = None;
             dropped.insert(copy.origin);
-            continue;
         }
-        let oid = find(copy, &made, paths)?;
-        let after = kind.needs(oid)?;
-        if let Some(used) = after.iter().find(|u| spare.contains(&u.oid)) {
-            return Err(pg_depend::unexpected_dependency(&copy.title, used)?);
-        }
-        made.insert(copy.origin, oid);
-        compare_uses(copy, &before, &after, &made, exact)?;
-        tree::add(&mut known, copy.origin, oid)?;
-        compare(copy, oid, tables, &known)?;
     }
     Ok(made)
+}
+
+/// Makes one; None where the changes drop it.
+fn make(copy: &Replica, made: &Made, making: &Making<'_>) -> Result<Option<ObjectId>> {
+    let Some(statements) = &copy.statements else { return Ok(None) };
+    let run = xact::subtransaction(|| {
+        let _path = making.paths.build_path(&copy.path)?;
+        statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
+    });
+    let Err(caught) = run else { return find(copy, made, making.paths).map(Some) };
+    let cause = cause(caught)?;
+    if making.cascade {
+        return Ok(None);
+    }
+    Err(match making.exact {
+        Exact::Compare(true) => ambiguous(&copy.title, &cause),
+        _ => broken(&copy.title, &cause),
+    })
 }
 
 /// The owner of what an object is part of: a part of a relation is what the relation's owner made it, a twin

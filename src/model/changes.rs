@@ -118,6 +118,14 @@ pub(crate) enum ConstraintKind {
 }
 
 impl Change {
+    /// The column or constraint that it is about, by the name that it has before.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        match self {
+            Self::RenameColumn { from, .. } | Self::RenameConstraint { from, .. } => Some(from),
+            Self::Alter { action, .. } => action.subject(),
+        }
+    }
+
     /// The column that it drops with CASCADE.
     pub(crate) fn dropped_with_cascade(&self) -> Option<&str> {
         match self {
@@ -138,5 +146,32 @@ impl Change {
                 ..
             }
         )
+    }
+}
+
+impl Action {
+    /// The column or constraint that it is about.
+    fn subject(&self) -> Option<&str> {
+        match self {
+            Self::AddColumn { column, .. }
+            | Self::DropColumn { column, .. }
+            | Self::AlterType { column, .. }
+            | Self::SetNotNull { column }
+            | Self::DropNotNull { column }
+            | Self::SetDefault { column }
+            | Self::DropDefault { column }
+            | Self::SetStatistics { column }
+            | Self::SetStorage { column }
+            | Self::SetCompression { column }
+            | Self::SetColumnOptions { column }
+            | Self::ResetColumnOptions { column }
+            | Self::AddIdentity { column }
+            | Self::SetIdentity { column }
+            | Self::DropIdentity { column, .. }
+            | Self::DropExpression { column, .. } => Some(column),
+            Self::AddConstraint { name, .. } => name.as_deref(),
+            Self::DropConstraint { name, .. } => Some(name),
+            Self::SetStorageParameters { .. } | Self::ResetStorageParameters { .. } => None,
+        }
     }
 }

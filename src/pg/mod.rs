@@ -22,6 +22,7 @@ pub(crate) mod opclass;
 pub(crate) mod parse;
 pub(crate) mod plan;
 pub(crate) mod procedure;
+pub(crate) mod reasons;
 pub(crate) mod relation;
 pub(crate) mod security;
 pub(crate) mod settings;

@@ -12,6 +12,7 @@ use crate::model::changes::Change;
 use crate::model::plan::{RecordedConstraint, RecordedIndex};
 use crate::model::tree::{require, written};
 use crate::oid::{RelationId, RoleId};
+use crate::pg::reasons::Reasons;
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
@@ -194,27 +195,38 @@ fn rename_parts(green: &Table, shadow: RelationId, schema: &Ident) -> Result<()>
 }
 
 /// A part of the user's changes that is run at once.
-pub(crate) struct Step {
-    /// The statements.
-    pub statements: Vec<String>,
+pub(crate) struct Step<'a> {
+    /// The changes, in their order.
+    pub changes: Vec<&'a Change>,
     /// They rename, which reaches what hangs on the table.
     pub renames: bool,
 }
 
-/// The user's changes as statements on the empty shadow. `skip` are those, by their position, that
-/// are not about the shadow.
-pub(crate) fn steps(table: &QualifiedName, changes: &[Change], skip: &[usize]) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
-    let mut together: Vec<&str> = Vec::new();
-    let flush = |together: &mut Vec<&str>, steps: &mut Vec<Step>| {
-        if !together.is_empty() {
-            let statements = vec![ddl::table::alter(table, together)];
-            steps.push(Step { statements, renames: false });
-            together.clear();
-        }
-    };
+/// The user's changes in steps on the empty shadow. `skip` are those, by their position, that are not
+/// about the shadow.
+pub(crate) fn steps<'a>(changes: &'a [Change], skip: &[usize]) -> Vec<Step<'a>> {
+    let mut steps: Vec<Step<'_>> = Vec::new();
     let kept = changes.iter().enumerate().filter(|(at, _)| !skip.contains(at));
     for (_, change) in kept {
+        let renames = !matches!(change, Change::Alter { .. });
+        match steps.last_mut() {
+            Some(last) if last.renames == renames => last.changes.push(change),
+            _ => steps.push(Step { changes: vec![change], renames }),
+        }
+    }
+    steps
+}
+
+/// Runs changes of one step as the table's owner, names resolved as the caller sees them.
+pub(crate) fn apply(
+    table: &QualifiedName,
+    changes: &[&Change],
+    owner: RoleId,
+    session: &BTreeMap<String, String>,
+) -> Result<()> {
+    let _owner = Identity::table_owner(owner, session)?;
+    let mut together: Vec<&str> = Vec::new();
+    for change in changes {
         let statement = match change {
             Change::Alter { text, .. } => {
                 together.push(text);
@@ -227,20 +239,12 @@ pub(crate) fn steps(table: &QualifiedName, changes: &[Change], skip: &[usize]) -
                 ddl::table::rename_constraint(table, &Ident::new(from), &Ident::new(to))
             }
         };
-        flush(&mut together, &mut steps);
-        match steps.last_mut() {
-            Some(last) if last.renames => last.statements.push(statement),
-            _ => steps.push(Step { statements: vec![statement], renames: true }),
-        }
+        spi::run(&statement, &[])?;
     }
-    flush(&mut together, &mut steps);
-    steps
-}
-
-/// Runs a step as the table's owner, names resolved as the caller sees them.
-pub(crate) fn apply(step: &Step, owner: RoleId, session: &BTreeMap<String, String>) -> Result<()> {
-    let _owner = Identity::table_owner(owner, session)?;
-    step.statements.iter().try_for_each(|s| spi::run(s, &[]).map(drop))
+    if !together.is_empty() {
+        spi::run(&ddl::table::alter(table, &together), &[])?;
+    }
+    Ok(())
 }
 
 /// Constraints of the shadow that are NOT VALID: those that were on green, those that the changes add
@@ -304,41 +308,50 @@ pub(crate) fn switch_autovacuum_off(
     Ok(before)
 }
 
-/// Refuses a hand-made target that cannot serve, and empties nothing.
-pub(crate) fn check_target(green: &Table, target: &Table) -> Result<()> {
+/// Refuses a hand-made target that cannot serve, and empties nothing. An error where it is not even one to
+/// look at further.
+pub(crate) fn check_target(green: &Table, target: &Table, reasons: &Reasons<'_>) -> Result<()> {
     let name = target.qualified().plain();
-    let fact = if target.oid == green.oid {
-        Some("is the table itself")
-    } else if target.kind != "r" {
-        Some("is not an ordinary table")
-    } else if target.owner != green.owner {
-        Some("belongs to another owner than the table that it replaces")
-    } else if target.persistence != green.persistence {
-        Some("is unlogged where the table that it replaces is not, or the other way round")
-    } else if target.row_security || target.force_row_security {
-        Some("has row level security of its own, where it gets that of the live table")
-    } else if target.replica_identity != "d" {
-        Some("has a replica identity of its own, where it gets that of the live table")
-    } else if target.is_system {
-        Some("is a system table")
-    } else {
-        None
+    let wrong = |fact: &str| {
+        Error::new(pgrx::PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, format!("target {name} {fact}"))
+            .hint(format!(
+                "Give an empty ordinary table of role {} as target.",
+                plain(green.owner_name.as_str())
+            ))
     };
-    match fact {
-        None if catalog::blocks(target.oid)? > 0 && has_rows(target)? => {
-            Err(Error::state(format!("target {name} is not empty"))
-                .hint("TRUNCATE it first: its rows come from the table that it replaces."))
-        }
-        None => Ok(()),
-        Some(fact) => Err(Error::new(
-            pgrx::PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
-            format!("target {name} {fact}"),
-        )
-        .hint(format!(
-            "Give an empty ordinary table of role {} as target.",
-            plain(green.owner_name.as_str())
-        ))),
+    let not_one = [
+        (target.oid == green.oid, "is the table itself"),
+        (target.kind != "r", "is not an ordinary table"),
+        (target.owner != green.owner, "belongs to another owner than the table that it replaces"),
+        (target.is_system, "is a system table"),
+    ];
+    if let Some((_, fact)) = not_one.iter().find(|(is_so, _)| *is_so) {
+        return Err(wrong(fact));
     }
+    let unfit = [
+        (
+            target.persistence != green.persistence,
+            "is unlogged where the table that it replaces is not, or the other way round",
+        ),
+        (
+            target.row_security || target.force_row_security,
+            "has row level security of its own, where it gets that of the live table",
+        ),
+        (
+            target.replica_identity != "d",
+            "has a replica identity of its own, where it gets that of the live table",
+        ),
+    ];
+    for (_, fact) in unfit.iter().filter(|(is_so, _)| *is_so) {
+        reasons.refuse(wrong(fact))?;
+    }
+    if catalog::blocks(target.oid)? > 0 && has_rows(target)? {
+        reasons.refuse(
+            Error::state(format!("target {name} is not empty"))
+                .hint("TRUNCATE it first: its rows come from the table that it replaces."),
+        )?;
+    }
+    Ok(())
 }
 
 fn has_rows(target: &Table) -> Result<bool> {

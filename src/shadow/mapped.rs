@@ -6,6 +6,7 @@ use crate::catalog::Column;
 use crate::model::changes::Change;
 use crate::oid::RelationId;
 use crate::pg::parse::{Expression, Target};
+use crate::pg::reasons::Reasons;
 
 /// The two sides with what the user said about them.
 pub(crate) struct Sides<'a> {
@@ -25,6 +26,8 @@ pub(crate) struct Sides<'a> {
     pub reverse: &'a Map<String, Value>,
     /// `key`.
     pub key: Option<&'a [String]>,
+    /// Why they do not fit.
+    pub reasons: &'a Reasons<'a>,
 }
 
 /// Where an expression comes from.
@@ -49,6 +52,8 @@ pub(super) struct Mapped {
 pub(super) struct OneWay {
     pub mapped: Vec<Mapped>,
     pub(super) side_only: Vec<Column>,
+    /// Columns whose expression was refused.
+    pub(super) refused: Vec<i16>,
 }
 
 pub(super) fn target(column: &Column) -> Target<'_> {

@@ -9,55 +9,55 @@ use crate::model::changes::{Action, Change};
 use crate::model::key::Key;
 use crate::model::mapping::{MappedColumn, Mapping};
 use crate::oid::{OperatorId, RelationId};
-use crate::pg::parse::{self, Expression, Search, Volatility, Way};
+use crate::pg::parse::{self, A_KEY, Expression, Search, Volatility, Way};
 use crate::pg::security::Identity;
 use crate::pg::xact;
 use crate::shadow::mapped::{How, Mapped, OneWay, Sides, target};
 use crate::shadow::{exact, generated};
 
-/// Both mappings and the columns that are the same.
+/// Both mappings.
 pub(crate) struct Mappings {
     /// Origin to shadow.
     pub forward: Mapping,
     /// Shadow to origin.
     pub reverse: Mapping,
-    /// Corresponding columns: origin, shadow.
-    pub pairs: Vec<(Ident, Ident)>,
     /// The schemas that are searched behind pg_catalog where the expressions are run: those of
     /// operators that their texts do not name.
     pub path: Vec<Ident>,
 }
 
+/// The columns of both tables.
+fn columns(sides: &Sides<'_>) -> Result<(Vec<Column>, Vec<Column>)> {
+    let _us = Identity::extension()?;
+    Ok((catalog::columns(sides.origin)?, catalog::columns(sides.shadow)?))
+}
+
+/// The names of corresponding columns: origin, shadow.
+pub(crate) fn pairs(sides: &Sides<'_>) -> Result<Vec<(Ident, Ident)>> {
+    let (origin, shadow) = columns(sides)?;
+    let pairs = pair(&origin, &shadow, sides.by_hand);
+    Ok(pairs.iter().map(|(o, s)| (o.name.clone(), s.name.clone())).collect())
+}
+
 /// Decides both mappings, or refuses by the column's name. Names in expressions are resolved as the
 /// caller sees them, so it runs with the caller's search_path.
 pub(crate) fn decide(sides: &Sides<'_>) -> Result<Mappings> {
-    let (origin, shadow) = {
-        let _us = Identity::extension()?;
-        (catalog::columns(sides.origin)?, catalog::columns(sides.shadow)?)
-    };
+    let before = sides.reasons.count();
+    let (origin, shadow) = columns(sides)?;
     let pairs = pair(&origin, &shadow, sides.by_hand);
-    check_names(sides.forward, &shadow, "forward")?;
-    check_names(sides.reverse, &origin, "reverse")?;
+    check_names(sides, sides.forward, &shadow, "forward")?;
+    check_names(sides, sides.reverse, &origin, "reverse")?;
     let halves = |search| halves(sides, &pairs, (&origin, &shadow), search);
     let path = unnamed_schemas(&halves(Search::Unknown)?)?;
     let (forward, mut reverse) = halves(Search::Then(&path))?;
-    refuse_lossy(&pairs, &forward, &reverse)?;
-    for column in &forward.side_only {
-        if column.not_null && !column.has_default && column.identity.is_empty() {
-            return Err(Error::new(
-                pgrx::PgSqlErrorCode::ERRCODE_NOT_NULL_VIOLATION,
-                format!(
-                    "column {} of the new table is NOT NULL and has neither a default nor a value from the old table",
-                    plain(column.name.as_str())
-                ),
-            )
-            .hint(format!("Give it a DEFAULT, or an expression: forward => '{{\"{}\": \"…\"}}'.", column.name.as_str())));
-        }
-    }
+    refuse_lossy(sides, &pairs, &forward, &reverse)?;
+    refuse_without_value(sides, &forward)?;
     let (origin_key, shadow_key) = keys(sides, &forward, &reverse)?;
+    if sides.reasons.count() > before {
+        sides.reasons.require_none()?;
+    }
     let search = Search::Then(&path);
     exact::raise_where_cut(sides, &mut reverse, (&origin_key, &shadow_key), search)?;
-    let names = pairs.iter().map(|(o, s)| (o.name.clone(), s.name.clone())).collect();
     let (origin_deferrable, shadow_deferrable, to_origin, to_shadow) = {
         let _us = Identity::extension()?;
         (
@@ -84,7 +84,7 @@ pub(crate) fn decide(sides: &Sides<'_>) -> Result<Mappings> {
     reverse.upsert &= to_origin;
     forward.columns.extend(there);
     reverse.columns.extend(back);
-    Ok(Mappings { forward, reverse, pairs: names, path })
+    Ok(Mappings { forward, reverse, path })
 }
 
 /// The written column is the read one and nothing else.
@@ -112,14 +112,16 @@ fn halves(
     (origin, shadow): (&[Column], &[Column]),
     search: Search<'_>,
 ) -> Result<(OneWay, OneWay)> {
-    let forward = half(shadow, sides.origin, sides.forward, search, |target| {
+    let reads = (sides.origin, sides.forward);
+    let forward = half(sides, shadow, reads, search, |target| {
         let from = pairs.iter().find(|(_, s)| s.attnum == target.attnum).map(|(o, _)| *o);
         match from {
             None => Ok(None),
             Some(from) => forward_default(sides, from, target, origin, search).map(Some),
         }
     })?;
-    let reverse = half(origin, sides.shadow, sides.reverse, search, |target| {
+    let reads = (sides.shadow, sides.reverse);
+    let reverse = half(sides, origin, reads, search, |target| {
         let from = pairs.iter().find(|(o, _)| o.attnum == target.attnum).map(|(_, s)| *s);
         match from {
             None => Ok(None),
@@ -188,61 +190,99 @@ fn pair<'a>(
         .collect()
 }
 
-fn check_names(given: &Map<String, Value>, columns: &[Column], argument: &str) -> Result<()> {
+fn check_names(
+    sides: &Sides<'_>,
+    given: &Map<String, Value>,
+    columns: &[Column],
+    argument: &str,
+) -> Result<()> {
     for (name, value) in given {
-        let side = if argument == "forward" { "new" } else { "old" };
-        let Some(column) = columns.iter().find(|c| c.name.as_str() == name) else {
-            return Err(Error::new(
-                pgrx::PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
-                format!("{argument} names column {}, which the {side} table does not have", plain(name)),
-            )
-            .hint(format!("Use columns of the {side} table as the keys of {argument}, and expressions over the other one's columns as its values.")));
-        };
-        if !column.generated.is_empty() {
-            return Err(Error::argument(format!(
-                "{argument} names column {}, which is generated",
-                plain(name)
-            ))
-            .hint("Leave it out: it is computed from its own row."));
-        }
-        if !value.is_string() {
-            return Err(Error::argument(format!(
-                "{argument} has no expression for column {}: its value is not a string",
-                plain(name)
-            ))
-            .hint("Write {\"column\": \"expression\"}."));
+        if let Err(unfit) = check_entry(name, value, columns, argument) {
+            sides.reasons.refuse_about(std::slice::from_ref(name), unfit)?;
         }
     }
     Ok(())
 }
 
+fn check_entry(name: &str, value: &Value, columns: &[Column], argument: &str) -> Result<()> {
+    let side = if argument == "forward" { "new" } else { "old" };
+    let Some(column) = columns.iter().find(|c| c.name.as_str() == name) else {
+        return Err(Error::new(
+            pgrx::PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+            format!("{argument} names column {}, which the {side} table does not have", plain(name)),
+        )
+        .hint(format!("Use columns of the {side} table as the keys of {argument}, and expressions over the other one's columns as its values.")));
+    };
+    if !column.generated.is_empty() {
+        return Err(Error::argument(format!(
+            "{argument} names column {}, which is generated",
+            plain(name)
+        ))
+        .hint("Leave it out: it is computed from its own row."));
+    }
+    if !value.is_string() {
+        return Err(Error::argument(format!(
+            "{argument} has no expression for column {}: its value is not a string",
+            plain(name)
+        ))
+        .hint("Write {\"column\": \"expression\"}."));
+    }
+    Ok(())
+}
+
+/// One direction: `reads` are the table whose columns are read, and what is given for the columns.
 fn half(
+    sides: &Sides<'_>,
     columns: &[Column],
-    read: RelationId,
-    given: &Map<String, Value>,
+    (read, given): (RelationId, &Map<String, Value>),
     search: Search<'_>,
     default: impl Fn(&Column) -> Result<Option<(Expression, How)>>,
 ) -> Result<OneWay> {
-    let mut half = OneWay { mapped: Vec::new(), side_only: Vec::new() };
+    let mut half = OneWay { mapped: Vec::new(), side_only: Vec::new(), refused: Vec::new() };
     for column in columns {
         if !column.generated.is_empty() {
             continue;
         }
-        let found = match given.get(column.name.as_str()).and_then(Value::as_str) {
+        let text = given.get(column.name.as_str()).and_then(Value::as_str);
+        let mut about = text.map(parse::names).unwrap_or_default();
+        about.push(column.name.as_str().to_owned());
+        let found = sides.reasons.part_about(&about, || match text {
             Some(text) => {
                 let to = target(column);
                 let expression = parse::parse_mapping_as(text, read.into(), None, &to, search)?;
-                Some((expression, How::Given))
+                Ok(Some((expression, How::Given)))
             }
-            None => default(column)?,
-        };
+            None => default(column),
+        })?;
         let column = column.clone();
         match found {
-            Some((expression, how)) => half.mapped.push(Mapped { column, expression, how }),
-            None => half.side_only.push(column),
+            Some(Some((expression, how))) => {
+                half.mapped.push(Mapped { column, expression, how });
+            }
+            Some(None) => half.side_only.push(column),
+            None => half.refused.push(column.attnum),
         }
     }
     Ok(half)
+}
+
+/// A column that gets no value although it must have one.
+fn refuse_without_value(sides: &Sides<'_>, forward: &OneWay) -> Result<()> {
+    let without =
+        |column: &&Column| column.not_null && !column.has_default && column.identity.is_empty();
+    for column in forward.side_only.iter().filter(without) {
+        let name = column.name.as_str();
+        let error = Error::new(
+            pgrx::PgSqlErrorCode::ERRCODE_NOT_NULL_VIOLATION,
+            format!(
+                "column {} of the new table is NOT NULL and has neither a default nor a value from the old table",
+                plain(name)
+            ),
+        )
+        .hint(format!("Give it a DEFAULT, or an expression: forward => '{{\"{name}\": \"…\"}}'."));
+        sides.reasons.refuse_about(&[name.to_owned()], error)?;
+    }
+    Ok(())
 }
 
 fn forward_default(
@@ -348,7 +388,12 @@ fn reverse_default(
 
 /// A value that was computed on the way there and would only be cast on the way back: a revert would
 /// put something else into the old column.
-fn refuse_lossy(pairs: &[(&Column, &Column)], forward: &OneWay, reverse: &OneWay) -> Result<()> {
+fn refuse_lossy(
+    sides: &Sides<'_>,
+    pairs: &[(&Column, &Column)],
+    forward: &OneWay,
+    reverse: &OneWay,
+) -> Result<()> {
     let how = |half: &OneWay, column: &Column| {
         half.mapped.iter().find(|m| m.column.attnum == column.attnum).map(|m| m.how)
     };
@@ -356,11 +401,12 @@ fn refuse_lossy(pairs: &[(&Column, &Column)], forward: &OneWay, reverse: &OneWay
         let computed = matches!(how(forward, shadow), Some(How::Using | How::Given));
         if computed && how(reverse, origin) == Some(How::Cast) {
             let name = origin.name.as_str();
-            return Err(Error::argument(format!(
+            let error = Error::argument(format!(
                 "column {} gets its new values from an expression, and nothing says how they go back on a revert",
                 plain(name)
             ))
-            .hint(format!("Say how: reverse => '{{\"{name}\": \"expression\"}}'.")));
+            .hint(format!("Say how: reverse => '{{\"{name}\": \"expression\"}}'."));
+            sides.reasons.refuse(error)?;
         }
     }
     Ok(())
@@ -384,6 +430,18 @@ fn keys(sides: &Sides<'_>, forward: &OneWay, reverse: &OneWay) -> Result<(Key, K
     };
     let candidates: Vec<&Key> = origin_keys.iter().filter(wanted).collect();
     let Some(first) = candidates.first() else { return Err(no_key(sides)) };
+    // A key of which nothing is known fits, or does not, when that is corrected.
+    let is_unknown = |half: &OneWay, key: &Key| {
+        key.columns.iter().any(|k| {
+            half.refused.contains(&k.attnum) || sides.reasons.is_unsettled(k.name.as_str())
+        })
+    };
+    if sides.reasons.is_unsettled(A_KEY)
+        || candidates.iter().any(|key| is_unknown(reverse, key))
+        || shadow_keys.iter().any(|key| is_unknown(forward, key))
+    {
+        sides.reasons.require_none()?;
+    }
     let mut refused = None;
     for origin in &candidates {
         for shadow in &shadow_keys {

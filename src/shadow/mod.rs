@@ -20,3 +20,4 @@ pub(crate) mod obstacle;
 pub(crate) mod remove;
 pub(crate) mod schema;
 pub(crate) mod sequences;
+pub(crate) mod sift;

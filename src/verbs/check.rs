@@ -3,10 +3,10 @@
 use crate::blueprint::build::{self, Order, Request};
 use crate::blueprint::oid_kept;
 use crate::blueprint::preflight::facts;
-use crate::catalog;
+use crate::catalog::{self, Table};
 use crate::check;
 use crate::ddl::rows::Rows;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::guard::access;
 use crate::guard::gone;
 use crate::guard::intrusion;
@@ -15,6 +15,7 @@ use crate::model::finding::Finding;
 use crate::model::member::Member;
 use crate::model::settings::Settings;
 use crate::pg::parse;
+use crate::pg::reasons::Reasons;
 use crate::pg::security::Identity;
 use crate::pg::spi;
 use crate::pg::witness::Witness;
@@ -47,38 +48,45 @@ pub(crate) fn check(request: &Request, settings: &Settings) -> Result<Vec<Findin
         };
         return Ok(vec![Finding::note("deployment", &name, what, possible)]);
     }
-    let parsed = xact::subtransaction(|| {
-        let changes = parse::parse_changes(&request.arguments.changes)?;
-        Ok((changes, schema::blue_name(&table.schema, &settings.schema_suffix)?))
-    });
-    let (changes, blue) = match parsed {
-        Ok(parsed) => parsed,
-        Err(caught) => return Ok(vec![as_finding(&name, caught)?]),
-    };
-    let mut findings = check::run(&facts(table.clone(), changes.clone())?);
-    if check::refusal(&findings).is_some() {
-        return Ok(findings);
-    }
-    findings.extend(oid_kept::findings(table.oid)?);
+    every_finding(request, &table, settings)
+}
+
+fn every_finding(request: &Request, table: &Table, settings: &Settings) -> Result<Vec<Finding>> {
+    let name = table.qualified().plain();
     let witness = Witness::stand();
-    let trial = xact::trial(|| {
-        let member = build::build(
-            &Order { table: &table, request, changes: &changes, blue: &blue, id: 0 },
-            settings,
-        )?;
+    let reasons = Reasons::all(|error| intrusion::blame_caught(error, &witness));
+    let changes = reasons.part(|| parse::read_changes(&request.arguments.changes, &reasons))?;
+    let blue = reasons.part(|| schema::blue_name(&table.schema, &settings.schema_suffix))?;
+    let known = facts(table.clone(), changes.clone().unwrap_or_default())?;
+    let mut findings = check::run(&known);
+    if check::can_be_tried(&findings) {
+        findings.extend(oid_kept::findings(table.oid)?);
+        if let (Some(changes), Some(blue)) = (&changes, &blue) {
+            let order = Order { table, request, changes, blue, id: 0, reasons: &reasons };
+            try_out(&order, settings, &mut findings)?;
+        }
+    }
+    findings.extend(reasons.into_gathered().into_iter().map(|error| as_finding(&name, error)));
+    Ok(findings)
+}
+
+/// What bg_prepare would make, rolled back. Reasons against it go to those of the order.
+fn try_out(
+    order: &Order<'_>,
+    settings: &Settings,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
+    let tried = xact::trial(|| {
+        let member = build::build(order, settings)?;
         findings.extend(about_mapping(&member));
-        try_first_block(&member)?;
-        {
+        if check::refusal(findings).is_none() {
+            try_first_block(&member)?;
             let _us = Identity::extension()?;
-            build::make_logs(&member, &table)?;
+            build::make_logs(&member, order.table)?;
         }
         Ok(())
     });
-    if let Err(caught) = trial {
-        let error = intrusion::blame_caught(caught.error, &witness);
-        findings.push(as_finding(&name, xact::SubtransactionError { error })?);
-    }
-    Ok(findings)
+    tried.or_else(|caught| order.reasons.refuse(caught.error))
 }
 
 /// Expressions that may give another value the next time, and columns whose values end with a
@@ -136,14 +144,9 @@ fn try_first_block(member: &Member) -> Result<()> {
     }
 }
 
-/// An error of the trial as a row; what is not about the request goes on failing.
-fn as_finding(name: &str, caught: xact::SubtransactionError) -> Result<Finding> {
-    let state = xact::sqlstate(caught.error.code);
-    if matches!(&state[..2], "57" | "53" | "58" | "XX" | "25") {
-        return caught.raise();
-    }
-    let error = caught.error;
-    Ok(Finding::error(
+/// A reason as a row.
+fn as_finding(name: &str, error: Error) -> Finding {
+    Finding::error(
         "refused",
         error.code,
         name,
@@ -152,5 +155,5 @@ fn as_finding(name: &str, caught: xact::SubtransactionError) -> Result<Finding> 
             None => error.message.clone(),
         },
         error.hint.unwrap_or_else(|| "bg_prepare would fail with this error.".to_owned()),
-    ))
+    )
 }

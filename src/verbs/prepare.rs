@@ -21,6 +21,7 @@ use crate::model::settings::Settings;
 use crate::oid::RoleId;
 use crate::pg::lock::{self, Mode};
 use crate::pg::parse;
+use crate::pg::reasons::Reasons;
 use crate::pg::relation;
 use crate::pg::security::Identity;
 use crate::pg::xact;
@@ -29,7 +30,7 @@ use crate::plan::intrusion::Step;
 use crate::shadow::schema;
 use crate::state::lock as state_lock;
 use crate::state::restored;
-use crate::state::store;
+use crate::state::store::{self, LockedMember};
 use crate::verbs::make_way;
 use crate::verbs::update;
 
@@ -66,10 +67,15 @@ pub(crate) fn prepare(
     // table has to be as it was.
     let before = definition(table.oid)?;
     let id = store::next_id()?;
-    let member = build(
-        &Order { table: &table, request: &request, changes: &changes, blue: &blue, id },
-        settings,
-    )?;
+    let order = Order {
+        table: &table,
+        request: &request,
+        changes: &changes,
+        blue: &blue,
+        id,
+        reasons: &Reasons::first(),
+    };
+    let member = build(&order, settings)?;
     failpoint::reach("prepare_built");
     lock_green(&table, settings)?;
     relation::check_not_in_use(table.oid, "bg_prepare")?;
@@ -80,18 +86,24 @@ pub(crate) fn prepare(
         capture::install(&member)?;
     }
     failpoint::reach("prepare_captured");
-    let mut member = store::insert(member)?;
-    fingerprint::take_fingerprints(&mut member, &Step::Captured)?;
-    // CREATE VIEW and CREATE FUNCTION do not conflict with our lock: find what was created meanwhile.
-    let mut changed = difference::differences(&before, &member.fingerprint_origin);
-    changed.retain(|part| !part.starts_with("capture trigger "));
-    require_unchanged(&table, &changed)?;
+    let member = captured(member, &table, &before)?;
     let seconds = began.elapsed().as_secs_f64();
     let detail = Some(member.arguments.changes.clone()).filter(|c| !c.is_empty());
     let step = store::Step { name: "prepare", seconds, count: None, detail, error: None };
     store::record(&member, &step)?;
     failpoint::reach("prepare_recorded");
     Ok((member.phase.to_string(), ended))
+}
+
+/// The member with its fingerprints, where nothing else has changed while it was made.
+fn captured(member: Member, table: &Table, before: &serde_json::Value) -> Result<LockedMember> {
+    let mut member = store::insert(member)?;
+    fingerprint::take_fingerprints(&mut member, &Step::Captured)?;
+    // CREATE VIEW and CREATE FUNCTION do not conflict with our lock: find what was created meanwhile.
+    let mut changed = difference::differences(before, &member.fingerprint_origin);
+    changed.retain(|part| !part.starts_with("capture trigger "));
+    require_unchanged(table, &changed)?;
+    Ok(member)
 }
 
 /// One transaction at a time prepares a table.
@@ -226,7 +238,7 @@ fn name_target(request: &mut Request) -> Result<()> {
 fn refuse(table: &Table, changes: &[Change]) -> Result<()> {
     let findings = check::run(&facts(table.clone(), changes.to_vec())?);
     match check::refusal(&findings) {
-        Some(error) => Err(error),
+        Some(error) => Err(check::pointing_to_all(error, &findings)),
         None => {
             check::foretold(&findings).iter().for_each(|line| xact::tell(line));
             Ok(())

@@ -27,6 +27,7 @@ use crate::model::phase::{self, Event, Phase};
 use crate::model::plan::{Plan, RecordedIndex};
 use crate::model::settings::Settings;
 use crate::pg::lock::{self, Mode};
+use crate::pg::reasons::Reasons;
 use crate::pg::security::Identity;
 use crate::pg::xact::{self, SubtransactionError};
 use crate::pg::{acl, relation, spi};
@@ -181,26 +182,20 @@ fn made_now(
     let until = Instant::now() + settings.retry_for;
     let tried = lock::retry(settings.lock_timeout, until, |limit| {
         xact::trial(|| {
-            let aside = Ident::new(format!("{}_aside", member.staging_schema().as_str()));
             {
                 let _us = Identity::extension()?;
                 lock::all_within(&[(member.blue(), Mode::AccessExclusive)], limit)?;
-                dependent::drop_attached_objects(member)?;
-                dependent::drop_offline(member)?;
-                spi::run(&ddl::schema::create(&aside), &[])?;
-                spi::run(&ddl::schema::drop(&member.staging_schema()), &[])?;
-                for statistics in catalog::statistics(member.blue())? {
-                    let name = statistics.qualified();
-                    spi::run(&ddl::statistics::set_schema(&name, &aside), &[])?;
-                }
-                let (from, to) = (
-                    catalog::existing_schema(&member.blue_schema)?,
-                    catalog::existing_schema(&aside)?,
-                );
-                relation::set_schema(member.blue(), from, to);
+                set_aside(member)?;
             }
             let fresh = build::build(
-                &Order { table, request, changes, blue: &member.blue_schema, id: member.id },
+                &Order {
+                    table,
+                    request,
+                    changes,
+                    blue: &member.blue_schema,
+                    id: member.id,
+                    reasons: &Reasons::first(),
+                },
                 settings,
             )?;
             let _us = Identity::extension()?;
@@ -216,6 +211,22 @@ fn made_now(
         .or_else(SubtransactionError::raise)
     });
     tried.or_else(SubtransactionError::raise)
+}
+
+/// Takes blue out of the way of another one.
+fn set_aside(member: &Member) -> Result<()> {
+    let aside = Ident::new(format!("{}_aside", member.staging_schema().as_str()));
+    dependent::drop_attached_objects(member)?;
+    dependent::drop_offline(member)?;
+    spi::run(&ddl::schema::create(&aside), &[])?;
+    spi::run(&ddl::schema::drop(&member.staging_schema()), &[])?;
+    for statistics in catalog::statistics(member.blue())? {
+        spi::run(&ddl::statistics::set_schema(&statistics.qualified(), &aside), &[])?;
+    }
+    let (from, to) =
+        (catalog::existing_schema(&member.blue_schema)?, catalog::existing_schema(&aside)?);
+    relation::set_schema(member.blue(), from, to);
+    Ok(())
 }
 
 /// Parts of the fingerprint that cannot be refreshed without copying the table again.

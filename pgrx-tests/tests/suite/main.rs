@@ -7,6 +7,7 @@ mod story;
 
 mod prepare {
     mod elsewhere;
+    mod every_reason;
     mod exact_keys;
     mod names;
     mod refusals;

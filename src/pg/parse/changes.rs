@@ -3,9 +3,10 @@
 use super::piece::Piece;
 use super::raw::{self, Comma, Place};
 use super::scan::{self, Token};
-use super::{action, arena, repeats};
+use super::{action, arena, names, repeats};
 use crate::error::{Error, Result};
 use crate::model::changes::Change;
+use crate::pg::reasons::Reasons;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 /// What messages call the text.
@@ -26,13 +27,24 @@ const RELATION: &str = "x";
 /// statement; 0A000 for what it knows but a deployment cannot do. Errors of the server without a
 /// position unwind as they are.
 pub(crate) fn parse_changes(text: &str) -> Result<Vec<Change>> {
+    read_changes(text, &Reasons::first())
+}
+
+/// The same; where reasons are gathered, those changes that nothing is said against.
+pub(crate) fn read_changes(text: &str, reasons: &Reasons<'_>) -> Result<Vec<Change>> {
     arena::with(|| {
         let tokens = scan::scan(text, WHAT)?;
         refuse_statement(text, &tokens)?;
-        refuse_semicolon(&tokens)?;
-        let changes = split(text, &tokens)?.iter().map(admit).collect::<Result<Vec<_>>>()?;
-        repeats::refuse(&changes)?;
-        Ok(changes)
+        let tokens = without_semicolon(&tokens, reasons)?;
+        let mut changes = Vec::new();
+        for (tokens, comma) in split(tokens) {
+            let read = reasons.part(|| admit(&piece(text, tokens, comma)?))?;
+            if read.is_none() {
+                reasons.unsettle(names::of_unread(text, tokens));
+            }
+            changes.extend(read);
+        }
+        repeats::refuse(changes, reasons)
     })
 }
 
@@ -59,22 +71,25 @@ fn refuse_statement(text: &str, tokens: &[Token]) -> Result<()> {
     Ok(())
 }
 
-fn refuse_semicolon(tokens: &[Token]) -> Result<()> {
+/// The tokens before a semicolon that ends them, which is refused.
+fn without_semicolon<'a>(tokens: &'a [Token], reasons: &Reasons<'_>) -> Result<&'a [Token]> {
     match tokens.iter().position(|token| token.is(';')) {
-        None => Ok(()),
+        None => Ok(tokens),
         Some(at) if at + 1 == tokens.len() => {
-            Err(syntax("changes end with a semicolon").hint("Leave the semicolon out."))
+            let ends = syntax("changes end with a semicolon").hint("Leave the semicolon out.");
+            reasons.refuse(ends)?;
+            Ok(&tokens[..at])
         }
         Some(_) => Err(syntax("changes contain more than one statement")
             .hint("Separate the actions of one ALTER TABLE by commas.")),
     }
 }
 
-/// The pieces between the commas outside of parentheses and brackets.
-fn split<'a>(text: &'a str, tokens: &'a [Token]) -> Result<Vec<Piece<'a>>> {
+/// The tokens between the commas outside of parentheses and brackets, each with the comma that ends them.
+fn split(tokens: &[Token]) -> Vec<(&[Token], Option<&Token>)> {
     let mut pieces = Vec::new();
     if tokens.is_empty() {
-        return Ok(pieces);
+        return pieces;
     }
     let (mut depth, mut first) = (0_i32, 0);
     for (at, token) in tokens.iter().enumerate() {
@@ -83,12 +98,12 @@ fn split<'a>(text: &'a str, tokens: &'a [Token]) -> Result<Vec<Piece<'a>>> {
         } else if token.is(')') || token.is(']') {
             depth -= 1;
         } else if depth == 0 && token.is(',') {
-            pieces.push(piece(text, &tokens[first..at], Some(token))?);
+            pieces.push((&tokens[first..at], Some(token)));
             first = at + 1;
         }
     }
-    pieces.push(piece(text, &tokens[first..], None)?);
-    Ok(pieces)
+    pieces.push((&tokens[first..], None));
+    pieces
 }
 
 fn piece<'a>(text: &'a str, tokens: &'a [Token], comma: Option<&Token>) -> Result<Piece<'a>> {

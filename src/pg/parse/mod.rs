@@ -22,6 +22,7 @@ mod exact;
 mod expression;
 #[cfg(any(test, feature = "pg_test"))]
 mod expression_tests;
+mod names;
 mod piece;
 mod raw;
 mod repeats;
@@ -30,10 +31,11 @@ mod select;
 mod settings;
 
 pub(crate) use analysis::Search;
-pub(crate) use changes::parse_changes;
+pub(crate) use changes::{parse_changes, read_changes};
 pub(crate) use exact::Way;
 #[cfg(any(test, feature = "pg_test"))]
 pub(crate) use expression::parse_mapping;
 pub(crate) use expression::{
     Expression, Target, Volatility, cast_expression, parse_mapping_as, tree_of,
 };
+pub(crate) use names::{A_KEY, named_by, names, unsettled_by};

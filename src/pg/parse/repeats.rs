@@ -4,6 +4,9 @@
 use crate::error::{Error, Result};
 use crate::ident::plain;
 use crate::model::changes::{Action, Change};
+use crate::pg::reasons::Reasons;
+
+use super::names;
 
 /// A column that the changes seen so far have named.
 struct Column {
@@ -12,35 +15,47 @@ struct Column {
     retyped: bool,
 }
 
-/// Refuses what changes the name, or the type, of one column twice.
-pub(super) fn refuse(changes: &[Change]) -> Result<()> {
+/// Refuses what changes the name, or the type, of one column twice, and gives the other changes.
+pub(super) fn refuse(changes: Vec<Change>, reasons: &Reasons<'_>) -> Result<Vec<Change>> {
     let mut columns: Vec<Column> = Vec::new();
+    let mut kept = Vec::new();
     for change in changes {
-        match change {
-            Change::RenameColumn { from, to } => {
-                let column = find(&mut columns, from);
-                if column.renamed {
-                    return Err(twice("rename column", from, "Rename it once, to its last name."));
-                }
-                column.renamed = true;
-                column.name.clone_from(to);
+        match follow(&mut columns, &change) {
+            Ok(()) => kept.push(change),
+            Err(twice) => {
+                reasons.refuse(twice)?;
+                reasons.unsettle(names::unsettled_by(&change));
             }
-            Change::Alter { action: Action::AlterType { column: name, .. }, .. } => {
-                let column = find(&mut columns, name);
-                if column.retyped {
-                    return Err(twice(
-                        "change the type of column",
-                        name,
-                        "Change it once, to its last type.",
-                    ));
-                }
-                column.retyped = true;
-            }
-            Change::Alter { action: Action::DropColumn { column, .. }, .. } => {
-                columns.retain(|known| known.name != *column);
-            }
-            Change::Alter { .. } | Change::RenameConstraint { .. } => {}
         }
+    }
+    Ok(kept)
+}
+
+fn follow(columns: &mut Vec<Column>, change: &Change) -> Result<()> {
+    match change {
+        Change::RenameColumn { from, to } => {
+            let column = find(columns, from);
+            if column.renamed {
+                return Err(twice("rename column", from, "Rename it once, to its last name."));
+            }
+            column.renamed = true;
+            column.name.clone_from(to);
+        }
+        Change::Alter { action: Action::AlterType { column: name, .. }, .. } => {
+            let column = find(columns, name);
+            if column.retyped {
+                return Err(twice(
+                    "change the type of column",
+                    name,
+                    "Change it once, to its last type.",
+                ));
+            }
+            column.retyped = true;
+        }
+        Change::Alter { action: Action::DropColumn { column, .. }, .. } => {
+            columns.retain(|known| known.name != *column);
+        }
+        Change::Alter { .. } | Change::RenameConstraint { .. } => {}
     }
     Ok(())
 }
@@ -60,6 +75,10 @@ fn twice(what: &str, name: &str, hint: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn refuse(changes: &[Change]) -> Result<()> {
+        super::refuse(changes.to_vec(), &Reasons::first()).map(drop)
+    }
 
     fn rename(from: &str, to: &str) -> Change {
         Change::RenameColumn { from: from.into(), to: to.into() }
