@@ -10,6 +10,7 @@ use crate::blueprint::preflight::collisions;
 use crate::blueprint::statistics_names;
 use crate::blueprint::target::take_target;
 use crate::capture;
+use crate::catalog::storage::{self, Stored};
 use crate::catalog::{self, Table};
 use crate::ddl::{self, rights};
 use crate::dependent::{self, DependentPlan, Recorded};
@@ -109,6 +110,13 @@ struct Made {
     bare: bool,
 }
 
+/// The table with its changes, empty, and what was stored before them.
+pub(super) struct ChangedCopy {
+    pub shadow: RelationId,
+    pub name: QualifiedName,
+    pub before: Vec<Stored>,
+}
+
 /// What the plan has of the table as it was laid out.
 struct Laid {
     meant: serde_json::Value,
@@ -189,6 +197,17 @@ impl Order<'_> {
     /// The schema in which the table is built.
     fn staging(&self) -> Ident {
         Ident::new(format!("bluegreen_{}", self.id))
+    }
+
+    /// Makes no more than the table with its changes, empty.
+    pub(super) fn changed_copy(&self, settings: &Settings) -> Result<ChangedCopy> {
+        let (mut made, mut adapted) = self.make(settings)?;
+        let before = {
+            let _us = Identity::extension()?;
+            storage::stored(made.shadow)?
+        };
+        self.change(&mut made, &mut adapted)?;
+        Ok(ChangedCopy { shadow: made.shadow, name: made.name, before })
     }
 
     /// The table as it is now, empty, or the target; with what will hang on it.

@@ -4,6 +4,7 @@
 pub(crate) mod build;
 pub(crate) mod elsewhere;
 pub(crate) mod oid_kept;
+pub(crate) mod plain_alter;
 pub(crate) mod preflight;
 pub(crate) mod statistics_names;
 pub(crate) mod target;

@@ -10,6 +10,7 @@ pub(crate) mod extension;
 pub(crate) mod kept;
 pub(crate) mod reference;
 pub(crate) mod row_type;
+pub(crate) mod storage;
 pub(crate) mod tree;
 
 use serde::Deserialize;

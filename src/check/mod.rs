@@ -11,6 +11,7 @@ pub(crate) mod facts;
 mod kind;
 mod names;
 pub(crate) mod oid_kept;
+pub(crate) mod plain_alter;
 mod revert;
 pub(crate) mod row_type;
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub(crate) mod log;
 pub(crate) mod lookup;
 pub(crate) mod object;
 pub(crate) mod picture;
+pub(crate) mod plain_alter;
 pub(crate) mod rights;
 pub(crate) mod rows;
 pub(crate) mod sample;

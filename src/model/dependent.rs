@@ -21,6 +21,14 @@ pub(crate) struct Dependents {
     pub marks: Vec<String>,
 }
 
+impl Dependents {
+    /// The names of foreign keys that the changes add, in their order: nothing is said while the origin is live.
+    pub(crate) fn added_foreign_keys(&self) -> impl Iterator<Item = &Ident> {
+        let added = self.moves.iter().filter(|m| m.part.is_none() && m.origin.on.is_empty());
+        added.filter_map(|m| m.names.1.as_ref())
+    }
+}
+
 /// Kinds of objects that are made a second time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

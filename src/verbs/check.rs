@@ -2,6 +2,7 @@
 
 use crate::blueprint::build::{self, Order, Request};
 use crate::blueprint::oid_kept;
+use crate::blueprint::plain_alter;
 use crate::blueprint::preflight::facts;
 use crate::catalog::{self, Table};
 use crate::check;
@@ -63,19 +64,23 @@ fn every_finding(request: &Request, table: &Table, settings: &Settings) -> Resul
         findings.extend(oid_kept::findings(table.oid)?);
         if let (Some(changes), Some(blue)) = (&changes, &blue) {
             let order = Order { table, request, changes, blue, id: 0, reasons: &reasons };
-            try_out(&order, settings, &mut findings)?;
+            if let Some(member) = try_out(&order, settings, &mut findings)?
+                && check::refusal(&findings).is_none()
+            {
+                findings.extend(plain_alter::finding(&order, settings, &member)?);
+            }
         }
     }
     findings.extend(reasons.into_gathered().into_iter().map(|error| as_finding(&name, error)));
     Ok(findings)
 }
 
-/// What bg_prepare would make, rolled back. Reasons against it go to those of the order.
+/// What bg_prepare would make, rolled back; None where there are reasons against it, which the order has then.
 fn try_out(
     order: &Order<'_>,
     settings: &Settings,
     findings: &mut Vec<Finding>,
-) -> Result<()> {
+) -> Result<Option<Member>> {
     let tried = xact::trial(|| {
         let member = build::build(order, settings)?;
         findings.extend(about_mapping(&member));
@@ -84,9 +89,12 @@ fn try_out(
             let _us = Identity::extension()?;
             build::make_logs(&member, order.table)?;
         }
-        Ok(())
+        Ok(member)
     });
-    tried.or_else(|caught| order.reasons.refuse(caught.error))
+    match tried {
+        Ok(member) => Ok(Some(member)),
+        Err(caught) => order.reasons.refuse(caught.error).map(|()| None),
+    }
 }
 
 /// Expressions that may give another value the next time, and columns whose values end with a
