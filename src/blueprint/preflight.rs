@@ -2,12 +2,17 @@
 
 use crate::blueprint::elsewhere;
 use crate::catalog::{self, Table};
+use crate::check;
 use crate::check::facts::Facts;
+use crate::check::needs::Needs;
 use crate::dependent;
 use crate::error::Result;
 use crate::ident::Ident;
 use crate::model::changes::Change;
+use crate::model::finding::Finding;
+use crate::model::member::Member;
 use crate::model::plan::SequencePair;
+use crate::model::server_load::Volume;
 use crate::oid::{RelationId, SchemaId};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg};
@@ -44,6 +49,19 @@ pub(crate) fn facts(table: Table, changes: Vec<Change>) -> Result<Facts> {
         seen,
         table,
     })
+}
+
+/// What a deployment will need, of which `member` is what was tried.
+pub(crate) fn needs(table: &Table, member: &Member, volumes: &[Volume]) -> Result<Vec<Finding>> {
+    let _us = Identity::extension()?;
+    Ok(check::needs::findings(&Needs {
+        member,
+        live_indexes: catalog::indexes(table.oid)?.len(),
+        is_logged: table.persistence != "u",
+        volumes,
+        sizes: catalog::directory::sizes(table.oid)?,
+        lock_table: catalog::directory::lock_table()?,
+    }))
 }
 
 /// Names of the shadow's indexes and sequences that others have where it goes in the swap, and of the old

@@ -43,3 +43,31 @@ impl Directory {
         Some(Volume { name: self.name.clone(), free, needed: self.needed })
     }
 }
+
+/// Bytes of a table.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct Sizes {
+    /// Of itself, with its TOAST table.
+    pub table: i64,
+    /// Of its indexes.
+    pub indexes: i64,
+}
+
+/// The bytes of a table. Locks it and its indexes with ACCESS SHARE, one at a time.
+pub(crate) fn sizes(table: RelationId) -> Result<Sizes> {
+    spi::row(include_str!("queries/sizes.sql"), &[Arg::oid(table)])
+}
+
+/// The server's table of locks.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct LockTable {
+    /// How many it has room for at least.
+    pub room: i64,
+    /// How many are there.
+    pub held: i64,
+}
+
+/// As it is now.
+pub(crate) fn lock_table() -> Result<LockTable> {
+    spi::row(include_str!("queries/lock_table.sql"), &[])
+}

@@ -10,6 +10,7 @@ pub(crate) mod elsewhere;
 pub(crate) mod facts;
 mod kind;
 mod names;
+pub(crate) mod needs;
 pub(crate) mod oid_kept;
 pub(crate) mod plain_alter;
 mod revert;

@@ -3,7 +3,7 @@
 use crate::blueprint::build::{self, Order, Request};
 use crate::blueprint::oid_kept;
 use crate::blueprint::plain_alter;
-use crate::blueprint::preflight::facts;
+use crate::blueprint::preflight::{facts, needs};
 use crate::catalog::{self, Table};
 use crate::check;
 use crate::ddl::rows::Rows;
@@ -67,6 +67,7 @@ fn every_finding(request: &Request, table: &Table, settings: &Settings) -> Resul
             if let Some(member) = try_out(&order, settings, &mut findings)?
                 && check::refusal(&findings).is_none()
             {
+                findings.extend(needs(table, &member, &known.volumes)?);
                 findings.extend(plain_alter::finding(&order, settings, &member)?);
             }
         }

@@ -10,6 +10,7 @@ mod prepare {
     mod every_reason;
     mod exact_keys;
     mod names;
+    mod needs;
     mod plain_alter;
     mod refusals;
 }
