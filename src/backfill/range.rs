@@ -224,13 +224,20 @@ fn named(mut error: Error, green: &str, block: BlockNumber, key: Option<String>)
         None => place,
     };
     let damage = matches!(xact::sqlstate(error.code).as_str(), "XX001" | "XX002");
+    let undefined = matches!(&xact::sqlstate(error.code)[..2], "42" | "3F");
     let error = error.detail(detail);
+    if undefined {
+        // The server's own speaks of casts.
+        return error.hint(
+            "Expressions of a deployment and the functions that they call are run with the schemas of bg_prepare's names only, not with the search_path of a session. Give the function one of its own (ALTER FUNCTION … SET search_path), or make what is missing. Then CALL bg_run again: it goes on where it was.",
+        );
+    }
     if error.hint.is_some() {
         return error;
     }
     error.hint(if damage {
         "Repair the row in the live table, delete it, or leave such rows out: SET bluegreen.skip_damaged_rows = on. Then CALL bg_run again: it goes on where it was."
     } else {
-        "Correct the row in the live table, or make what it calls for (a function may need ALTER FUNCTION … SET search_path), and CALL bg_run again: it goes on where it was."
+        "Correct the row in the live table and CALL bg_run again: it goes on where it was."
     })
 }

@@ -142,7 +142,7 @@ pub(crate) fn build(order: &Order<'_>, settings: &Settings) -> Result<Member> {
     let mappings = reasons.part(|| order.with_sides(made.shadow, mapping::decide))?;
     let _us = Identity::extension()?;
     let sequences = sequences::decide(table.oid, made.shadow, &made.name, &pairs)?;
-    statistics_names::require_free(&order, made.shadow)?;
+    statistics_names::require_free(table, made.shadow, (blue, id), reasons)?;
     let taken = collisions(made.shadow, table.oid, table.schema_oid, &sequences)?;
     refuse_taken_names(table, &taken, reasons)?;
     schema::require_own(&order.staging(), made.shadow)?;

@@ -3,17 +3,21 @@
 
 use pgrx::PgSqlErrorCode;
 
-use crate::blueprint::build::Order;
 use crate::catalog::{self, Statistics, Table};
 use crate::error::{Error, Result};
 use crate::ident::{Ident, plain};
 use crate::oid::RelationId;
+use crate::pg::reasons::Reasons;
 use crate::state::store;
 
 /// Refuses statistics of the table, or of the new one, whose name others have in the blue schema or will have.
 /// The new table is not there yet.
-pub(crate) fn require_free(order: &Order<'_>, shadow: RelationId) -> Result<()> {
-    let &Order { table, blue, id, reasons, .. } = order;
+pub(crate) fn require_free(
+    table: &Table,
+    shadow: RelationId,
+    (blue, id): (&Ident, i64),
+    reasons: &Reasons<'_>,
+) -> Result<()> {
     let mut ours = catalog::statistics(table.oid)?;
     ours.extend(catalog::statistics(shadow)?);
     let same = |theirs: &Statistics| ours.iter().any(|own| own.name == theirs.name);

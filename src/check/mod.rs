@@ -51,6 +51,7 @@ const NOT_TRIED: &[&str] = &[
     "system",
     "temporary",
     "access_method",
+    "statistics_name",
     "rows_elsewhere",
     "known_by_oid",
 ];

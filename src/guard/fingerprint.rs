@@ -104,7 +104,7 @@ pub(crate) fn check_definition(member: &Member, side: Side) -> Result<Reprinted>
                 .hint(if member.phase == Phase::Swapped {
                     "Undo that change to go on or to revert, or keep the new table with SELECT bg_finish(table)."
                 } else {
-                    "Call bg_prepare again with the same arguments, which brings the offline table up to date where it can; or undo that change, or run SELECT bg_abort(table) and begin again."
+                    difference::way_out(&found, is_green)
                 })
     };
     Err(match event_trigger::suspects(None)? {

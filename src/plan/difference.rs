@@ -116,6 +116,42 @@ pub(crate) fn keep_identities(recorded: &Value, now: &mut Value) {
     now[KEPT_IDENTITIES] = Value::Object(kept);
 }
 
+/// Parts in which the live table may change, and bg_prepare brings the offline one up to date.
+const FOLLOWED: &[&str] = &[
+    "view ",
+    "materialized view ",
+    "function ",
+    "policy ",
+    "rule ",
+    "trigger ",
+    "publication ",
+    "foreign key ",
+    "row level security",
+    "replica identity",
+    "grants",
+    "comment ",
+    "index ",
+    "constraint ",
+];
+
+/// Whether bg_prepare may bring the offline table up to date with these differences of the live one.
+pub(crate) fn can_be_followed(differences: &[String]) -> bool {
+    !capture_is_broken(differences)
+        && differences.iter().all(|d| FOLLOWED.iter().any(|known| d.starts_with(known)))
+}
+
+/// What to do about differences of the live table, or of the offline one, before the swap.
+pub(crate) fn way_out(differences: &[String], is_live: bool) -> &'static str {
+    let is_lost = |d: &String| d.starts_with("column ") && d.ends_with(" was removed");
+    if is_live && can_be_followed(differences) {
+        "Call bg_prepare again with the same arguments, which brings the offline table up to date; or undo that change, or run SELECT bg_abort(table) and begin again."
+    } else if is_live && differences.iter().any(is_lost) {
+        "Run SELECT bg_abort(table) and begin again: a dropped column cannot be made again as it was. The offline table still has its values: save them first if they are needed."
+    } else {
+        "Undo that change, or run SELECT bg_abort(table) and begin again: nothing but the copy is lost."
+    }
+}
+
 /// Whether capture itself is among them: writes may have gone unseen.
 pub(crate) fn capture_is_broken(differences: &[String]) -> bool {
     differences.iter().any(|d| d.starts_with("capture trigger"))
@@ -157,6 +193,20 @@ mod tests {
         assert!(prints_otherwise(&found[0], &swapped, &json!({"column a": "1"})));
         let gone = Difference { how: How::Removed, ..found[0].clone() };
         assert!(!prints_otherwise(&gone, &recorded, &json!({"column a": "1"})));
+    }
+
+    #[test]
+    fn the_way_out_is_one_that_works() {
+        let way = |difference: &str, is_live| way_out(&[difference.to_owned()], is_live);
+        assert!(way("index i was added", true).starts_with("Call bg_prepare again"));
+        for (difference, is_live) in [
+            ("index i was added", false),
+            ("column a was changed", true),
+            ("capture trigger bluegreen_capture was removed", true),
+        ] {
+            assert!(way(difference, is_live).starts_with("Undo"), "{difference}");
+        }
+        assert!(way("column a was removed", true).contains("save them first"));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(crate) struct Situation<'a> {
     pub prepared: Option<&'a str>,
     /// The session in `CALL bg_run`.
     pub runner: Option<i32>,
+    /// What that session waits for.
+    pub waits_for: Option<&'a str>,
     /// Rows that cannot be written to the other table.
     pub misfits: i64,
     /// More changes wait than the swap's own transaction may bring in.
@@ -46,6 +48,10 @@ pub(crate) fn next_step(now: &Situation<'_>) -> String {
             now.id
         ),
         (_, _) if now.paused => format!("SELECT bg_resume({table})"),
+        (_, Some(pid)) if now.waits_for.is_some() => format!(
+            "none: the session with pid {pid} waits ({}); to change a limit, end it with SELECT pg_cancel_backend({pid}), and CALL bg_run({table}) again",
+            now.waits_for.unwrap_or_default()
+        ),
         (_, Some(pid)) => format!("none: the session with pid {pid} is working on it"),
         (Phase::Prepared | Phase::Copying | Phase::Indexing, None) => {
             format!("CALL bg_run({table})")
@@ -94,6 +100,7 @@ mod tests {
         paused: false,
         prepared: None,
         runner: None,
+        waits_for: None,
         misfits: 0,
         backlog: false,
         changed: None,
@@ -113,6 +120,8 @@ mod tests {
         assert_eq!(next_step(&paused), "SELECT bg_resume('public.it''s')");
         let run = Situation { runner: Some(7), misfits: 1, ..READY };
         assert_eq!(next_step(&run), "none: the session with pid 7 is working on it");
+        let waits = next_step(&Situation { waits_for: Some("too little space"), ..run });
+        assert!(waits.contains("too little space") && waits.contains("pg_cancel_backend(7)"));
         let misfits = Situation { misfits: 1, backlog: true, ..READY };
         assert!(next_step(&misfits).starts_with("Correct the rows of bg_misfits()"));
         let backlog = Situation { backlog: true, ..READY };

@@ -43,6 +43,7 @@ pub(crate) struct Session<'a> {
     id: i64,
     settings: &'a Settings,
     notice: &'a dyn Fn(&str),
+    began: Instant,
     told: Option<Instant>,
     checked: Checked,
 }
@@ -55,7 +56,8 @@ impl<'a> Session<'a> {
         settings: &'a Settings,
         notice: &'a dyn Fn(&str),
     ) -> Self {
-        Self { procedure, id, settings, notice, told: None, checked: Checked::default() }
+        let (began, checked) = (Instant::now(), Checked::default());
+        Self { procedure, id, settings, notice, began, told: None, checked }
     }
 
     /// The deployment's number.
@@ -203,7 +205,8 @@ impl<'a> Session<'a> {
             store::save_error(self.id, &caught.error)?;
             let member = store::load(self.id)?;
             let error = Some(caught.error.message.clone());
-            let step = store::Step { name: "run", seconds: 0.0, count: None, detail: None, error };
+            let seconds = self.began.elapsed().as_secs_f64();
+            let step = store::Step { name: "run", seconds, count: None, detail: None, error };
             store::record(&member, &step)
         });
         self.procedure.commit();

@@ -170,6 +170,7 @@ fn copy_batch(
             copy::start_again(member, settings)?;
             member.phase = phase::next(member.phase, Event::CopyAgain)?;
             let why = "the table was rewritten (VACUUM FULL, CLUSTER, TRUNCATE …)".to_owned();
+            xact::tell(&format!("the copy of {} begins again: {why}", member.source.plain()));
             record(member, "copy again", began.elapsed().as_secs_f64(), None, Some(why))?;
         }
     }

@@ -331,8 +331,11 @@ pub(crate) fn save_fingerprints(member: &LockedMember) -> Result<()> {
 pub(crate) fn save_error(id: i64, error: &Error) -> Result<()> {
     let _us = Identity::extension()?;
     let text = match &error.detail {
-        Some(detail) => format!("{} ({detail})", error.message),
-        None => error.message.clone(),
+        // That of a lock begins with what the message ends with.
+        Some(detail) if !error.message.contains(detail.as_str()) => {
+            format!("{} ({detail})", error.message)
+        }
+        _ => error.message.clone(),
     };
     spi::run(
         "UPDATE bluegreen.deployment SET last_error = $2, updated_at = pg_catalog.clock_timestamp(),

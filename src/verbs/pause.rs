@@ -28,6 +28,11 @@ fn set(relation: RelationId, paused: bool) -> Result<String> {
     }
     for member in store::read(member.id)?.members() {
         store::save_paused(member.id, paused)?;
+        if member.paused != paused {
+            let name = if paused { "pause" } else { "resume" };
+            let step = store::Step { name, seconds: 0.0, count: None, detail: None, error: None };
+            store::record(member, &step)?;
+        }
     }
     Ok(member.phase.to_string())
 }

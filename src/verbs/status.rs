@@ -18,6 +18,7 @@ use crate::pg::lock;
 use crate::pg::security::Identity;
 use crate::pg::text;
 use crate::pg::xact;
+use crate::plan::difference;
 use crate::plan::eta::Foretold;
 use crate::plan::next_step::{self, Situation, prepare_call};
 use crate::plan::progress_line::Line;
@@ -92,19 +93,22 @@ pub(crate) fn status(member: Member, settings: &Settings) -> Result<Status> {
     let since = if worker.is_some() { (now - updated_at).max(0.0) } else { 0.0 };
     let seen = Seen { pending: pending.unwrap_or(0), since };
     let Foretold { left: eta, progress } = eta::foretell(&member, settings, seen)?;
-    let known = Known { worker, died, pending, misfits };
+    // A run that was killed leaves what it waited for: ignore it.
+    let waiting = member.progress.waiting.clone().filter(|_| died.is_none());
+    let waits_for = waiting.as_ref().map(|(what, _)| what.clone());
+    let known = Known { worker, died, pending, misfits, waits_for };
     let (next_step, last_error) = leads_on(&member, &known, settings)?;
     Ok(Status {
         progress,
         rows_per_second: rows_per_second(&member),
-        eta,
+        // Nobody brings it nearer.
+        eta: eta.filter(|_| worker.is_some()),
         pending,
         lag: member.progress.synced_at.filter(|_| is_open).map(|at| (now - at).max(0.0)),
         misfits,
         not_valid,
         worker,
-        // A run that was killed leaves what it waited for: ignore it.
-        waiting: member.progress.waiting.clone().filter(|_| died.is_none()),
+        waiting,
         last_error,
         next_step,
         created_at,
@@ -121,6 +125,8 @@ struct Known {
     died: Option<i32>,
     pending: Option<i64>,
     misfits: i64,
+    /// What that session waits for.
+    waits_for: Option<String>,
 }
 
 /// The next step, and what stands in its way.
@@ -147,6 +153,7 @@ fn leads_on(
         paused: member.paused,
         prepared: prepared.as_deref(),
         runner: known.worker,
+        waits_for: known.waits_for.as_deref(),
         misfits: known.misfits,
         backlog: known.pending.is_some_and(|rows| rows > allowed.min(COUNT_UP_TO - 1)),
         changed: changed.as_ref().map(|(_, followed)| *followed),
@@ -207,8 +214,10 @@ fn is_followed(member: &Member) -> Result<bool> {
         let _us = Identity::extension()?;
         catalog::relation_oid(&member.source)?
     };
+    let found = fingerprint::differences(member, member.green_side())?;
     Ok(named == Some(member.green())
-        && !fingerprint::differences(member, member.green_side())?.is_empty()
+        && !found.is_empty()
+        && difference::can_be_followed(&found)
         && fingerprint::differences(member, member.blue_side())?.is_empty())
 }
 

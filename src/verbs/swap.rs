@@ -60,9 +60,7 @@ pub(crate) fn swap(
     let name = if event == Event::Swapped { "bg_swap" } else { "bg_revert" };
     access::require_read_committed(name)?;
     let after = access::next_phase(d.first(), event)?;
-    for member in d.members() {
-        access::next_phase(member, event)?;
-    }
+    d.members().try_for_each(|member| access::next_phase(member, event).map(drop))?;
     if misfits == Misfits::SetAsideWithChildren {
         rejected_rows::require_children()?;
     }

@@ -36,24 +36,6 @@ use crate::plan::intrusion::Step;
 use crate::shadow::remove;
 use crate::state::store::{self, LockedMember};
 
-/// Parts of a definition that blue can follow without a new copy.
-const FOLLOWED: &[&str] = &[
-    "view ",
-    "materialized view ",
-    "function ",
-    "policy ",
-    "rule ",
-    "trigger ",
-    "publication ",
-    "foreign key ",
-    "row level security",
-    "replica identity",
-    "grants",
-    "comment ",
-    "index ",
-    "constraint ",
-];
-
 /// Parts that the old table can follow after the swap.
 const FOLLOWED_BACK: &[&str] = &["grants", "comment ", "index "];
 
@@ -77,8 +59,7 @@ pub(crate) fn update(
     fingerprint::check_definition(member, member.blue_side())?;
     let began = Instant::now();
     let what = found.join("; ");
-    let followed = |part: &String| FOLLOWED.iter().any(|known| part.starts_with(known));
-    if difference::capture_is_broken(&found) || !found.iter().all(followed) {
+    if !difference::can_be_followed(&found) {
         fingerprint::check_definitions(member)?;
     }
     if member.phase == Phase::Swapped {
