@@ -19,6 +19,7 @@ fn bg_run(
     _phase: Option<String>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<PhaseRow, ErrorReport> {
+    access::require_lasting_writable("CALL bg_run")?;
     access::require_read_committed("CALL bg_run")?;
     let until = Until::parse(until.as_deref().unwrap_or("ready"))?;
     let procedure = Procedure::enter(fcinfo, "CALL bg_run")?;

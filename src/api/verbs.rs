@@ -19,6 +19,7 @@ use crate::model::plan::Arguments;
 use crate::oid::RelationId;
 use crate::pg::security;
 use crate::pg::statement;
+use crate::pg::xact;
 use crate::settings;
 use crate::verbs::backfill;
 use crate::verbs::check;
@@ -88,6 +89,7 @@ fn bg_check(
     >,
     ErrorReport,
 > {
+    access::require_writable("bg_check")?;
     let request = request(source, changes, target, forward, reverse, key)?;
     let settings = settings::read(None, None);
     readable::wait_for_request(&request, &settings)?;
@@ -123,7 +125,7 @@ fn bg_backfill(
     source: Option<pg_sys::Oid>,
     max_time: Option<Interval>,
 ) -> std::result::Result<String, ErrorReport> {
-    access::require_read_committed("bg_backfill")?;
+    access::require_to_write("bg_backfill")?;
     let found = access::find(required(source, "source")?.into(), access::caller())?;
     let limit = time(max_time).unwrap_or(std::time::Duration::from_secs(5));
     let phase = blamed(|| backfill::backfill(found.id, &settings::read(None, None), limit))?;
@@ -137,7 +139,7 @@ fn bg_swap(
     retry_for: Option<Interval>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> std::result::Result<String, ErrorReport> {
-    access::require_read_committed("bg_swap")?;
+    access::require_to_write("bg_swap")?;
     let alone = statement::is_one_call(fcinfo);
     let settings = settings::read(time(lock_timeout), time(retry_for));
     let mut d = begin(source)?;
@@ -170,7 +172,7 @@ fn bg_revert(
     retry_for: Option<Interval>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> std::result::Result<String, ErrorReport> {
-    access::require_read_committed("bg_revert")?;
+    access::require_to_write("bg_revert")?;
     let alone = statement::is_one_call(fcinfo);
     let misfits = match misfits.as_deref() {
         None | Some("refuse") => Misfits::Refuse,
@@ -195,7 +197,7 @@ fn bg_revert(
 
 #[pg_extern(sql = false)]
 fn bg_finish(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
-    access::require_read_committed("bg_finish")?;
+    access::require_to_write("bg_finish")?;
     let found = access::find(required(source, "source")?.into(), access::caller())?;
     // What was added to the live table since the swap is no reason to keep the old one.
     let mut d = guard_lock::lock(found.id)?;
@@ -211,7 +213,7 @@ fn bg_finish(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorRe
 
 #[pg_extern(sql = false)]
 fn bg_abort(source: Option<pg_sys::Oid>) -> std::result::Result<String, ErrorReport> {
-    access::require_read_committed("bg_abort")?;
+    access::require_to_write("bg_abort")?;
     let found = access::find(required(source, "source")?.into(), access::caller())?;
     // The tables may have been changed or be gone: that is what it is for.
     let mut d = guard_lock::lock(found.id)?;
@@ -237,9 +239,12 @@ fn bg_verify(
     TableIterator<'static, (name!(key, JsonB), name!(problem, String))>,
     ErrorReport,
 > {
+    let repair = repair.unwrap_or(false);
+    if repair || xact::is_in_recovery() {
+        access::require_writable("bg_verify")?;
+    }
     access::require_read_committed("bg_verify")?;
     let found = access::find(required(source, "source")?.into(), access::caller())?;
-    let repair = repair.unwrap_or(false);
     let (found, cut) = verify::whole(found, &settings::read(None, None), repair)?;
     if cut {
         warning!("{}", verify::cut_notice());

@@ -24,6 +24,43 @@ pub(crate) fn require_read_committed(call: &str) -> Result<()> {
     .hint("SET TRANSACTION ISOLATION LEVEL READ COMMITTED first."))
 }
 
+/// Refuses a call that writes where nothing can be written, and a caller who sees the database as it was.
+pub(crate) fn require_to_write(call: &str) -> Result<()> {
+    require_writable(call)?;
+    require_read_committed(call)
+}
+
+/// Refuses a call that writes on a standby, and in a READ ONLY transaction.
+pub(crate) fn require_writable(call: &str) -> Result<()> {
+    // As the server names its own commands and functions there.
+    let name = if call.contains(' ') { call.to_owned() } else { format!("{call}()") };
+    if xact::is_in_recovery() {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            format!("cannot execute {name} during recovery: this server is a standby"),
+        )
+        .hint("Call it on the primary."));
+    }
+    if xact::is_read_only() {
+        return Err(read_only(&name));
+    }
+    Ok(())
+}
+
+/// The same for the procedure, whose next transactions are as the session's default says.
+pub(crate) fn require_lasting_writable(call: &str) -> Result<()> {
+    require_writable(call)?;
+    if xact::is_read_only_by_default() { Err(read_only(call)) } else { Ok(()) }
+}
+
+fn read_only(name: &str) -> Error {
+    Error::new(
+        PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+        format!("cannot execute {name} in a read-only transaction"),
+    )
+    .hint("SET default_transaction_read_only = off and call it in a new transaction.")
+}
+
 /// Refuses a caller without the rights of the table's owner.
 pub(crate) fn require_owner(caller: RoleId, owner: RoleId, table: &str) -> Result<()> {
     let _us = Identity::extension()?;

@@ -16,6 +16,7 @@ pub(crate) mod clock;
 pub(crate) mod datum;
 pub(crate) mod disk;
 pub(crate) mod executor;
+pub(crate) mod letter;
 pub(crate) mod lock;
 pub(crate) mod lookup;
 pub(crate) mod opclass;

@@ -135,6 +135,18 @@ pub(crate) fn is_in_recovery() -> bool {
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
+/// Whether the transaction is READ ONLY, as all of a standby are.
+pub(crate) fn is_read_only() -> bool {
+    // SAFETY: reads a global.
+    unsafe { pg_sys::XactReadOnly }
+}
+
+/// Whether the next transactions of this session are READ ONLY.
+pub(crate) fn is_read_only_by_default() -> bool {
+    // SAFETY: reads a global.
+    unsafe { pg_sys::DefaultXactReadOnly }
+}
+
 /// Runs `work`, which only looks, and gives back the locks that it took: whoever holds a lock while
 /// waiting for another one stands in somebody's way.
 pub(crate) fn rolled_back<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {

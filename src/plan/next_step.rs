@@ -70,6 +70,17 @@ pub(crate) fn next_step(now: &Situation<'_>) -> String {
     }
 }
 
+/// The same as a standby says it: nothing can be done there, and of the session that was working on it, it knows
+/// no more than its number.
+pub(crate) fn on_primary(step: &str, runner: Option<i32>) -> String {
+    match runner {
+        Some(pid) => {
+            format!("On the primary, unless the session with pid {pid} works on it there: {step}")
+        }
+        None => format!("On the primary: {step}"),
+    }
+}
+
 /// The call of bg_prepare that made a deployment without a target.
 pub(crate) fn prepare_call(table: &str, arguments: &Arguments) -> String {
     let mut call = format!("SELECT bg_prepare({}", literal(table));

@@ -2,15 +2,19 @@
 
 use crate::error::Result;
 use crate::pg::{security, worker as process, xact};
+use crate::runner::failure;
 use crate::runner::worker::{self, CopyWorker, Job, Next};
 
 /// What a worker does, from its beginning to its end.
 pub(crate) fn main(job: &str) -> Result<()> {
     let job = Job::parse(job)?;
     security::set_for_session("application_name", job.application())?;
+    // The database's setting is for its clients.
+    security::set_for_session("default_transaction_read_only", "off")?;
     match job {
         Job::Help(id) => help(id),
         Job::Vacuum(id) => vacuum(id),
+        Job::Note(id, letter) => process::transaction(|| failure::write(id, letter)),
     }
 }
 

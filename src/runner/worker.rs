@@ -36,6 +36,8 @@ pub(crate) enum Job {
     Help(i64),
     /// Vacuums blue.
     Vacuum(i64),
+    /// Writes down the failure that the letter with the second number tells.
+    Note(i64, i64),
 }
 
 impl Job {
@@ -50,6 +52,7 @@ impl Job {
         match self {
             Job::Help(_) => "pg_bluegreen worker",
             Job::Vacuum(_) => "pg_bluegreen vacuum",
+            Job::Note(..) => "pg_bluegreen note",
         }
     }
 }

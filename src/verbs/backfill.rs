@@ -9,14 +9,22 @@ use crate::model::settings::Settings;
 use crate::pg::clock;
 use crate::pg::xact;
 use crate::runner::begin;
+use crate::runner::failure;
 use crate::runner::session;
 use crate::runner::step::{Commit, next};
 use crate::runner::throttle::Throttle;
 use crate::state::store;
 
 /// As many batches as fit in `time`, in the caller's transaction. Ends at once where the throttle, or
-/// a pause, would make it wait.
+/// a pause, would make it wait. A failure is told to the deployment.
 pub(crate) fn backfill(id: i64, settings: &Settings, time: Duration) -> Result<Phase> {
+    xact::subtransaction(|| batches(id, settings, time)).or_else(|caught| {
+        failure::tell(id, &caught.error);
+        caught.raise()
+    })
+}
+
+fn batches(id: i64, settings: &Settings, time: Duration) -> Result<Phase> {
     let until = Instant::now() + time;
     let mut d = begin::begin(id)?;
     session::forget_dead(&mut d)?;

@@ -7,13 +7,13 @@ use crate::state::{restored, store};
 
 /// Lets the work on the deployment of a table rest. Returns its phase.
 pub(crate) fn pause(relation: RelationId) -> Result<String> {
-    access::require_read_committed("bg_pause")?;
+    access::require_to_write("bg_pause")?;
     set(relation, true)
 }
 
 /// Lets it go on. Returns its phase.
 pub(crate) fn resume(relation: RelationId) -> Result<String> {
-    access::require_read_committed("bg_resume")?;
+    access::require_to_write("bg_resume")?;
     set(relation, false)
 }
 

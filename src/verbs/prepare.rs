@@ -39,7 +39,7 @@ pub(crate) fn prepare(
     mut request: Request,
     settings: &Settings,
 ) -> Result<(String, Option<String>)> {
-    access::require_read_committed("bg_prepare")?;
+    access::require_to_write("bg_prepare")?;
     let table = {
         let _us = Identity::extension()?;
         catalog::existing_table(request.source)?

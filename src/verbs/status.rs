@@ -88,8 +88,10 @@ pub(crate) fn status(member: Member, settings: &Settings) -> Result<Status> {
         _ => None,
     };
     // A standby does not know the sessions of its primary.
-    let is_known = !xact::is_in_recovery() && xact::is_read_committed();
-    let died = runner.filter(|_| worker.is_none() && is_known).map(|(pid, _)| pid);
+    let is_standby = xact::is_in_recovery();
+    let is_known = !is_standby && xact::is_read_committed();
+    let runner = runner.map(|(pid, _)| pid);
+    let died = runner.filter(|_| worker.is_none() && is_known);
     let since = if worker.is_some() { (now - updated_at).max(0.0) } else { 0.0 };
     let seen = Seen { pending: pending.unwrap_or(0), since };
     let Foretold { left: eta, progress } = eta::foretell(&member, settings, seen)?;
@@ -97,7 +99,10 @@ pub(crate) fn status(member: Member, settings: &Settings) -> Result<Status> {
     let waiting = member.progress.waiting.clone().filter(|_| died.is_none());
     let waits_for = waiting.as_ref().map(|(what, _)| what.clone());
     let known = Known { worker, died, pending, misfits, waits_for };
-    let (next_step, last_error) = leads_on(&member, &known, settings)?;
+    let (mut next_step, last_error) = leads_on(&member, &known, settings)?;
+    if is_standby && is_open {
+        next_step = next_step::on_primary(&next_step, runner);
+    }
     Ok(Status {
         progress,
         rows_per_second: rows_per_second(&member),
@@ -283,7 +288,7 @@ pub(crate) fn progress_line(status: &Status) -> String {
     let is_before = matches!(member.phase, Phase::Prepared | Phase::Copying | Phase::Indexing);
     let doing = if member.paused {
         Some("paused".to_owned())
-    } else if status.worker.is_none() && is_before {
+    } else if status.worker.is_none() && is_before && !xact::is_in_recovery() {
         Some("nobody works".to_owned())
     } else if member.phase == Phase::Indexing {
         doing(member, false)

@@ -58,7 +58,7 @@ pub(crate) fn swap(
     alone: bool,
 ) -> Result<()> {
     let name = if event == Event::Swapped { "bg_swap" } else { "bg_revert" };
-    access::require_read_committed(name)?;
+    access::require_to_write(name)?;
     let after = access::next_phase(d.first(), event)?;
     d.members().try_for_each(|member| access::next_phase(member, event).map(drop))?;
     if misfits == Misfits::SetAsideWithChildren {

@@ -94,6 +94,8 @@ mod operations {
     mod operators;
     mod renames;
     mod status;
+    mod status_crashes;
+    mod status_standby;
     mod subscriber;
     mod upgrades;
 }
