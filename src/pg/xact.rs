@@ -1,5 +1,6 @@
 //! Transactions: subtransactions whose errors are caught, and procedures that commit.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
 
@@ -237,12 +238,20 @@ pub(crate) fn tell(line: &str) {
 }
 
 /// Writes a line to the server's log when the transaction commits, just before its locks go; nothing
-/// when it is rolled back.
+/// when it is rolled back, or prepared: whoever ends it then may be another session, at any time.
 pub(crate) fn log_at_commit(
     line: impl FnOnce() -> String + std::panic::UnwindSafe + std::panic::RefUnwindSafe + 'static,
 ) {
-    pgrx::register_xact_callback(pgrx::PgXactCallbackEvent::Commit, move || {
+    let at_commit = pgrx::register_xact_callback(pgrx::PgXactCallbackEvent::Commit, move || {
         pgrx::log!("{}", line())
+    });
+    // Or it would be written by the next transaction of this session that commits.
+    let at_commit = AssertUnwindSafe(Cell::new(Some(at_commit)));
+    pgrx::register_xact_callback(pgrx::PgXactCallbackEvent::Prepare, move || {
+        let at_commit = at_commit;
+        if let Some(receipt) = at_commit.take() {
+            receipt.unregister_callback();
+        }
     });
 }
 

@@ -74,11 +74,12 @@ pub(crate) fn ensure_blue(
     if !check_blue(blue)? {
         // One at a time: two would collide on the name.
         if !state_lock::deployment(lock_table, 0, Hold::Alone, wait)? {
+            let who = state_lock::holders(lock_table, 0)?;
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
-                format!("another transaction is making schema {}", plain(blue.as_str())),
+                format!("another transaction is making schema {}{who}", plain(blue.as_str())),
             )
-            .hint("Wait until it commits, then call again."));
+            .hint("Wait until it commits, or COMMIT PREPARED or ROLLBACK PREPARED it, then call again."));
         }
         if !check_blue(blue)? {
             spi::run(&ddl::schema::create(blue), &[])?;

@@ -6,6 +6,8 @@ use crate::error::Result;
 use crate::model::hold::Hold;
 use crate::oid::RelationId;
 use crate::pg::lock::{self, ObjectMode};
+use crate::pg::security::Identity;
+use crate::pg::spi::{self, Arg};
 use crate::pg::xact;
 
 /// What an object lock of the class is for, beside 1, by which a swap announces that it waits
@@ -30,4 +32,12 @@ pub(crate) fn deployment(class: RelationId, id: i64, hold: Hold, wait: Duration)
         Err(caught) if caught.is_lock_failure() => Ok(false),
         Err(caught) => caught.raise(),
     }
+}
+
+/// Who has a lock that [`deployment`] takes, in brackets: sessions by their pid, prepared transactions by their name.
+pub(crate) fn holders(class: RelationId, id: i64) -> Result<String> {
+    let _us = Identity::extension()?;
+    let sql = include_str!("queries/holders.sql");
+    let holders: Option<String> = spi::one(sql, &[Arg::oid(class), Arg::Int(id)])?;
+    Ok(holders.map_or(String::new(), |who| format!(" ({who})")))
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::guard::access;
+use crate::guard::lock as guard_lock;
 use crate::oid::RelationId;
 use crate::state::{restored, store};
 
@@ -26,13 +27,16 @@ fn set(relation: RelationId, paused: bool) -> Result<String> {
     if member.restored {
         return Err(restored::refusal(&member));
     }
-    for member in store::read(member.id)?.members() {
-        store::save_paused(member.id, paused)?;
-        if member.paused != paused {
+    guard_lock::beside_others(member.id, || {
+        store::read(member.id)?.members().try_for_each(|member| {
+            store::save_paused(member.id, paused)?;
+            if member.paused == paused {
+                return Ok(());
+            }
             let name = if paused { "pause" } else { "resume" };
             let step = store::Step { name, seconds: 0.0, count: None, detail: None, error: None };
-            store::record(member, &step)?;
-        }
-    }
+            store::record(member, &step)
+        })
+    })?;
     Ok(member.phase.to_string())
 }

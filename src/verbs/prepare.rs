@@ -112,11 +112,12 @@ fn lock_against_others(table: &Table, settings: &Settings) -> Result<()> {
     if state_lock::deployment(class, table.oid.into(), Hold::Alone, settings.retry_for)? {
         return Ok(());
     }
+    let who = state_lock::holders(class, table.oid.into())?;
     Err(Error::new(
         PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
-        format!("another transaction is preparing {}", table.qualified().plain()),
+        format!("another transaction is preparing {}{who}", table.qualified().plain()),
     )
-    .hint("Wait until it commits, then call again."))
+    .hint("Wait until it commits, or COMMIT PREPARED or ROLLBACK PREPARED it, then call again."))
 }
 
 /// Ends a deployment of the table whose offline table is gone, or one of a dropped table of its name. What

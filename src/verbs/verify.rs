@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use pgrx::PgSqlErrorCode;
+
 use crate::error::{Error, Result, rows};
 use crate::failpoint;
 use crate::guard::fingerprint;
+use crate::guard::lock as guard_lock;
 use crate::model::deployment::Deployment;
 use crate::model::difference::Difference;
 use crate::model::member::Member;
@@ -15,6 +18,7 @@ use crate::runner::begin;
 use crate::state::differences;
 use crate::state::restored;
 use crate::state::store;
+use crate::swap;
 use crate::sync;
 use crate::verify::{MAX_FOUND, Pass};
 
@@ -34,8 +38,7 @@ pub(crate) fn whole(
     if found.restored {
         return Err(restored::refusal(&found));
     }
-    lock::relations(found.green_relations(), Mode::AccessShare);
-    lock::relations(found.blue_relations(), Mode::AccessShare);
+    lock_tables(&found)?;
     let member = store::load(found.id)?;
     if member.phase != found.phase || !matches!(member.phase, Phase::Ready | Phase::Swapped) {
         let message = format!(
@@ -60,6 +63,25 @@ pub(crate) fn whole(
         differences::forget(member.id)?;
     }
     Ok((all, pass.is_cut()))
+}
+
+/// Keeps the tables in their roles. Waits no longer than others wait for the deployment's lock.
+fn lock_tables(member: &Member) -> Result<()> {
+    let locked = guard_lock::beside_others(member.id, || {
+        lock::relations(member.green_relations(), Mode::AccessShare);
+        lock::relations(member.blue_relations(), Mode::AccessShare);
+        Ok(())
+    });
+    match locked {
+        // The server's own: it has no hint.
+        Err(error)
+            if error.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE && error.hint.is_none() =>
+        {
+            let tables: Vec<_> = member.relations().collect();
+            Err(swap::lock_error(member, &tables, &error)?)
+        }
+        locked => locked,
+    }
 }
 
 /// The verification of a run, in committed batches, one member after the other.

@@ -97,6 +97,7 @@ mod operations {
     mod status_crashes;
     mod status_standby;
     mod subscriber;
+    mod two_phase;
     mod upgrades;
 }
 

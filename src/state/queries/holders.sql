@@ -1,4 +1,4 @@
--- $1 bluegreen.deployment, $2 the deployment: who has its lock, sessions and prepared transactions.
+-- $1 the class of a lock, $2 its number: who has it, sessions and prepared transactions.
 SELECT pg_catalog.string_agg(
            coalesce('pid ' || l.pid, pg_catalog.format('prepared transaction %L', p.gid)), ', ' ORDER BY l.pid)
   FROM pg_catalog.pg_locks l
