@@ -93,6 +93,7 @@ mod operations {
     mod memory;
     mod operators;
     mod renames;
+    mod settings;
     mod status;
     mod status_crashes;
     mod status_standby;
