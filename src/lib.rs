@@ -63,6 +63,7 @@ pgrx::extension_sql_file!("../sql/functions.sql", name = "functions", finalize);
 /// Called by the server when it loads the library.
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    pg::backtrace::leave_out();
     settings::define();
     capture::trigger::init();
     pg::lookup::init();

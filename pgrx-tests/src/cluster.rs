@@ -233,12 +233,17 @@ impl Cluster {
     /// Starts the server, after stopping it in order when it is running, and waits until it lets
     /// sessions in.
     pub fn restart(&self) -> Result<()> {
+        self.restart_with(&[])
+    }
+
+    /// The same, with something in the server's environment.
+    pub fn restart_with(&self, environment: &[(&str, &str)]) -> Result<()> {
         if self.postmaster().is_some() {
             self.stop(StopMode::Fast)?;
         }
         let log = self.log_file();
         let log = log.to_str().context("the log's path is no UTF-8")?;
-        self.pg_ctl(&["start", "-l", log]).map_err(|error| {
+        self.pg_ctl_with(&["start", "-l", log], environment).map_err(|error| {
             error.context(format!("the server did not start:\n{}", self.log_tail()))
         })
     }
@@ -330,7 +335,12 @@ impl Cluster {
     }
 
     fn pg_ctl(&self, arguments: &[&str]) -> Result<()> {
+        self.pg_ctl_with(arguments, &[])
+    }
+
+    fn pg_ctl_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
         let mut pg_ctl = self.server_command("pg_ctl");
+        pg_ctl.envs(environment.iter().copied());
         pg_ctl.arg("-D").arg(&self.data).args(["-w", "-t", PG_CTL_TIMEOUT]).args(arguments);
         run_logged(&mut pg_ctl, &self.sockets.join("pg_ctl.log"))
     }
@@ -342,7 +352,7 @@ impl Cluster {
                 command.env_remove(name);
             }
         }
-        // A backtrace would be in the DETAIL of every error.
+        // An earlier version of the extension has a backtrace in the DETAIL of every error then.
         command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
         command
     }

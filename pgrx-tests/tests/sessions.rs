@@ -280,6 +280,59 @@ fn every_session_of_the_documents_gives_what_is_shown() {
     assert!(wrong.is_empty(), "sessions that are not as they are shown:\n{}", wrong.join("\n"));
 }
 
+/// Reasons not to run a block of the recipes and of the operators' page: each is what a test cannot have, or runs
+/// elsewhere.
+const NOT_RUN: &[&str] =
+    &["needs pg_cron", "needs a superuser and a new session; settings.rs runs it"];
+
+#[test]
+fn every_block_of_the_operators_and_the_recipes_is_run() {
+    let documents = documents::read(Workspace::find().unwrap().root()).unwrap();
+    let mut wrong = Vec::new();
+    let pages = documents
+        .iter()
+        .filter(|(name, _)| name.starts_with("docs/operators") || name.starts_with("docs/recipes"));
+    for (name, text) in pages {
+        for block in blocks(text).0 {
+            let is_run = match &block.mark {
+                None => false,
+                Some(Mark::NotRun(why)) => NOT_RUN.contains(&why.as_str()),
+                Some(_) => true,
+            };
+            if !is_run {
+                wrong.push(format!("{name}:{}: {:?}", block.line, block.mark));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// After the swap, and after its revert: it comes to its end each time.
+#[test]
+fn the_script_of_the_recipes_can_be_run_again() {
+    let documents = documents::read(Workspace::find().unwrap().root()).unwrap();
+    let (found, _) = blocks(&documents["docs/recipes.md"]);
+    let script = found.iter().find(|block| block.language == "sh").expect("a script");
+    let cluster = new_cluster();
+    let mut session = Session::begin(&cluster, 1, &files().join("users.sql")).unwrap();
+    let phase = |session: &mut Session<'_>| {
+        session.outcome("SELECT phase FROM bg_status('users')").rows.join(" ")
+    };
+    let text = format!("timeout 60 sh -eu <<'END'\n{}END\n", script.text);
+    let script = Block { text, ..script.clone() };
+    for _ in 0..2 {
+        assert_eq!(session.run_shell(&script), []);
+        assert_eq!(phase(&mut session), "swapped");
+    }
+    session.outcome("SELECT bg_revert('users')");
+    assert_eq!(phase(&mut session), "ready");
+    assert_eq!(session.run_shell(&script), []);
+    assert_eq!(phase(&mut session), "swapped");
+    session.outcome("SELECT bg_finish('users')");
+    let again = session.run_shell(&script);
+    assert!(again.len() == 1 && again[0].1.contains("already exists"), "{again:?}");
+}
+
 #[test]
 fn what_is_wrong_in_a_document_is_found_with_its_line() {
     let cluster = new_cluster();

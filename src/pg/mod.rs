@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod acl;
+pub(crate) mod backtrace;
 pub(crate) mod buffer_strategy;
 pub(crate) mod callback;
 pub(crate) mod catalog_scan;

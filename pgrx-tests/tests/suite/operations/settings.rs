@@ -70,3 +70,28 @@ fn what_was_mistyped_before_the_library_was_loaded_is_told_when_it_is() {
     assert_eq!(owner.text("SHOW bluegreen.batch_time"), "7ms");
     assert_eq!(owner.refused("SHOW bluegreen.nixe").code, "42704");
 }
+
+/// Whatever the server's environment says.
+#[test]
+fn no_error_has_a_backtrace() {
+    let scene = crate::story::Scene::in_cluster(crate::story::own(crate::story::new_cluster(
+        &bluegreen_tests::cluster::Options::default(),
+    )));
+    scene.add_users(5);
+    scene.cluster.restart_with(&[("RUST_BACKTRACE", "1"), ("RUST_LIB_BACKTRACE", "full")]).unwrap();
+    let mut owner = scene.owner();
+    for call in [
+        "SELECT bg_swap('users')",
+        "SELECT bg_prepare('users', 'ADD COLUMN name text')",
+        "SELECT bg_prepare('users', 'ADD CHECK (nothing > 0)')",
+        "SELECT bg_prepare('users', forward => '[]')",
+        "CALL bg_run('users', 'nowhere')",
+    ] {
+        let refusal = owner.refused(call);
+        for word in ["pgrx", "backtrace", ".rs:", "0:"] {
+            assert!(!refusal.detail.contains(word), "{call}: {refusal:?}");
+        }
+    }
+    let log = std::fs::read_to_string(scene.cluster.log_file()).unwrap();
+    assert!(!log.contains("std::backtrace") && !log.contains("pgrx"), "{log}");
+}
