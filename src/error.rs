@@ -102,6 +102,13 @@ impl Error {
         self
     }
 
+    /// Adds the cause, where there is more to say of it.
+    #[must_use]
+    pub(crate) fn and_detail(mut self, detail: Option<String>) -> Self {
+        self.detail = detail;
+        self
+    }
+
     /// Adds what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -95,7 +95,7 @@ impl Reader {
         while let Expr::MethodCall(call) = at {
             let text = || call.args.first().and_then(text_of).unwrap_or_else(|| "…".to_owned());
             match call.method.to_string().as_str() {
-                "detail" => message.detail = text(),
+                "detail" | "and_detail" => message.detail = text(),
                 "hint" => message.hint = text(),
                 "kind" | "into" => {}
                 _ => return false,

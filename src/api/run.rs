@@ -5,8 +5,11 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::api::required;
+use crate::error::Error;
 use crate::guard::access;
+use crate::ident::literal;
 use crate::pg::procedure::PhaseRow;
+use crate::pg::statement;
 use crate::pg::xact::Procedure;
 use crate::settings;
 use crate::verbs::run;
@@ -16,9 +19,15 @@ use crate::verbs::run::Until;
 fn bg_run(
     source: Option<pg_sys::Oid>,
     until: Option<String>,
-    _phase: Option<String>,
+    phase: Option<String>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<PhaseRow, ErrorReport> {
+    // A variable may have any value: it gets another one.
+    if let Some(phase) = phase.filter(|_| statement::is_constant(fcinfo, 2)) {
+        return Err(Error::argument("phase is what CALL bg_run returns, and takes no value")
+            .hint(format!("Use until => {} instead.", literal(&phase)))
+            .into());
+    }
     access::require_lasting_writable("CALL bg_run")?;
     access::require_read_committed("CALL bg_run")?;
     let until = Until::parse(until.as_deref().unwrap_or("ready"))?;

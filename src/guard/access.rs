@@ -21,7 +21,7 @@ pub(crate) fn require_read_committed(call: &str) -> Result<()> {
         PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
         format!("{call} cannot run in a REPEATABLE READ or SERIALIZABLE transaction: it has to see what is committed now"),
     )
-    .hint("SET TRANSACTION ISOLATION LEVEL READ COMMITTED first."))
+    .hint("SET default_transaction_isolation = 'read committed' and call it in a new transaction."))
 }
 
 /// Refuses a call that writes where nothing can be written, and a caller who sees the database as it was.

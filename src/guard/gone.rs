@@ -39,15 +39,15 @@ pub(crate) fn look(member: &Member) -> Result<Option<Gone>> {
 impl Gone {
     /// What is wrong, and what to do.
     pub(crate) fn refusal(self, member: &Member) -> Error {
-        let name = match self {
-            Self::Green { .. } => member.source.plain(),
-            Self::Blue => member.blue_name().plain(),
+        let live = member.source.plain();
+        let table = match self {
+            Self::Green { .. } => format!("table {live}"),
+            Self::Blue => {
+                format!("table {}, the offline one of {live},", member.blue_name().plain())
+            }
         };
-        Error::new(
-            PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-            format!("table {name} of deployment {} no longer exists", member.id),
-        )
-        .hint(self.next_step(member))
+        Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, format!("{table} no longer exists"))
+            .hint(self.next_step(member))
     }
 
     /// The statement that ends the deployment.
@@ -94,11 +94,7 @@ pub(crate) fn require_owner(member: &Member, caller: RoleId) -> Result<()> {
     }
     Err(Error::new(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-        format!(
-            "must be owner of deployment {} of a dropped table {}",
-            member.id,
-            member.source.plain()
-        ),
+        format!("must be owner of the deployment of a dropped table {}", member.source.plain()),
     )
     .detail("A table of another owner had this name when the deployment began.")
     .hint(format!("Let its owner or a superuser end it with SELECT bg_abort({}).", member.id)))

@@ -2,6 +2,26 @@
 
 use pgrx::pg_sys;
 
+/// Whether an argument of a call, from 0, is written in the statement as a value: no parameter and no variable.
+pub(crate) fn is_constant(fcinfo: pg_sys::FunctionCallInfo, number: i32) -> bool {
+    // SAFETY: PostgreSQL called us with it; nodes are read only after their tags were looked at.
+    unsafe {
+        let function = (*fcinfo).flinfo;
+        let call: *mut pg_sys::FuncExpr = match function.is_null() {
+            true => return false,
+            false => (*function).fn_expr.cast(),
+        };
+        if call.is_null()
+            || (*call).xpr.type_ != pg_sys::NodeTag::T_FuncExpr
+            || pg_sys::list_length((*call).args) <= number
+        {
+            return false;
+        }
+        let argument: *mut pg_sys::Node = pg_sys::list_nth((*call).args, number).cast();
+        (*argument).type_ == pg_sys::NodeTag::T_Const
+    }
+}
+
 /// Whether this call is all that its client's statement and transaction are: `SELECT function(…)`, without
 /// anything around it, beside it or before it that reads with the same snapshot afterwards. Source:
 /// `pquery.c` (the active portal's plans), `portalmem.c`.

@@ -73,12 +73,14 @@ impl<'a> Session<'a> {
     /// Writes down that this backend drives the deployment; another one that lives is an error.
     pub(crate) fn claim(&mut self) -> Result<()> {
         let me = me()?;
+        let mut table = String::new();
         let done = self.transaction(Durability::Async, |d, settings| {
             for member in d.members_mut() {
                 if let Some((pid, since)) = &member.progress.runner
                     && member.progress.runner.as_ref() != Some(&me)
                     && is_alive(*pid, since)?
                 {
+                    table = member.source.plain();
                     return Ok(Err(*pid));
                 }
                 member.progress.runner = Some(me.clone());
@@ -93,7 +95,7 @@ impl<'a> Session<'a> {
             Error::new(
                 PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
                 format!(
-                    "CALL bg_run is already driving this deployment in the session with pid {pid}"
+                    "CALL bg_run is already driving the deployment of {table} in the session with pid {pid}"
                 ),
             )
             .hint("Let it go on, or end it with pg_terminate_backend and call again.")

@@ -54,8 +54,7 @@ pub(crate) fn find_by_name(member: &mut Member) -> Result<()> {
 /// Why it cannot go on.
 pub(crate) fn refusal(member: &Member) -> Error {
     Error::state(format!(
-        "deployment {} of {} came here with a dump and cannot go on: changes were not logged since",
-        member.id,
+        "the deployment of {} came here with a dump and cannot go on: changes were not logged since",
         member.source.plain()
     ))
     .hint(next_step(member))

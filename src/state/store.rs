@@ -63,8 +63,7 @@ impl Row {
         }
         let table = QualifiedName::new(&self.source_schema, &self.source_table).plain();
         Err(Error::state(format!(
-            "deployment {} of {table} was written by a later version of pg_bluegreen than the library of this session",
-            self.id
+            "the deployment of {table} was written by a later version of pg_bluegreen than the library of this session"
         ))
         .detail(format!("This library knows stored state up to form {known}."))
         .hint("Update the library: install the later version of pg_bluegreen and connect again."))

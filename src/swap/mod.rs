@@ -123,7 +123,7 @@ pub(crate) fn wait_for_snapshots(
                 ),
             )
             .kind(ErrorKind::OldSnapshot)
-            .detail(blockers.join("\n"))
+            .and_detail(others(&blockers))
             .hint("Let it end or end it, then call again; see bg_blockers(table). SET bluegreen.wait_for_snapshots = off accepts stale reads in such transactions."));
         }
         xact::sleep(rest);
@@ -221,6 +221,11 @@ fn first(blockers: &[String]) -> String {
     blockers.first().map_or(String::new(), |b| format!(" ({b})"))
 }
 
+/// Those that the message does not name.
+fn others(blockers: &[String]) -> Option<String> {
+    blockers.get(1..).map(|others| others.join("\n")).filter(|others| !others.is_empty())
+}
+
 /// The error of a call that did not get its locks; it names who blocks, also by snapshots older than transaction
 /// `xid`.
 pub(crate) fn lock_error(
@@ -237,7 +242,7 @@ pub(crate) fn lock_error(
             first(&blockers)
         ),
     )
-    .detail(if blockers.is_empty() { cause.message.clone() } else { blockers.join("\n") })
+    .and_detail(if blockers.is_empty() { Some(cause.message.clone()) } else { others(&blockers) })
     .hint("Call again, give it longer with retry_for, or see bg_blockers(table). Nothing was changed, and nobody waits behind this call."))
 }
 

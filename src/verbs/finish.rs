@@ -89,8 +89,7 @@ fn abort_member(member: &mut LockedMember, settings: &Settings) -> Result<String
         }
         gone => give_up(member, settings, gone)?,
     };
-    Ok(said
-        .unwrap_or_else(|| format!("ended deployment {} of {}", member.id, member.source.plain())))
+    Ok(said.unwrap_or_else(|| format!("ended the deployment of {}", member.source.plain())))
 }
 
 /// The offline table goes.
@@ -122,7 +121,8 @@ fn give_up(
             }
         }
         Ok(gone.map(|gone| {
-            format!("ended deployment {}: {}", member.id, gone.refusal(member).message)
+            let fact = gone.refusal(member).message;
+            format!("ended the deployment of {}: {fact}", member.source.plain())
         }))
     })
 }
@@ -138,13 +138,13 @@ fn keep(member: &mut LockedMember, settings: &Settings) -> Result<Option<String>
         capture::remove(member, old.as_slice())?;
         let aside = |kind: &str, name: &QualifiedName| keep::put_aside(kind, name, member.id);
         dependent::leave(member, aside, |name| keep::free(name, member.id))?;
-        let (id, name) = (member.id, member.source.plain());
+        let name = member.source.plain();
         if old.is_none() {
-            return Ok(Some(format!("ended deployment {id}: both tables of {name} are gone")));
+            return Ok(Some(format!("ended the deployment of {name}: both tables are gone")));
         }
         let kept = keep::rename(member.origin.root, member.id)?.plain();
         Ok(Some(format!(
-            "ended deployment {id}: {name} was dropped and made anew; the rows that it had when it was synced last stay in {kept}"
+            "ended the deployment of {name}, which was dropped and made anew; the rows that it had when it was synced last stay in {kept}"
         )))
     })
 }

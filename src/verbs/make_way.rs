@@ -24,7 +24,7 @@ pub(crate) fn make_way(
     if d.is_open() && stands_in_the_way(d.first())? {
         return finish::abort(&mut d, settings).map(Some);
     }
-    Ok(Some(format!("deployment {} of {} is over", known.id, known.source.plain())))
+    Ok(Some(format!("the deployment of {} is over", known.source.plain())))
 }
 
 fn stands_in_the_way(member: &Member) -> Result<bool> {

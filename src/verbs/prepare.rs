@@ -136,8 +136,7 @@ fn same_name(other: &Member) -> Error {
         return restored::refusal(other);
     }
     Error::state(format!(
-        "deployment {} of another table that was named {} is still open",
-        other.id,
+        "the deployment of another table that was named {} is still open",
         other.source.plain()
     ))
     .hint(format!(

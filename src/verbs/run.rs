@@ -131,7 +131,9 @@ impl Runner<'_> {
             }
         }
         if phase == Phase::Aborted {
-            return Err(Error::state("the deployment was aborted")
+            let id = self.session.id();
+            let table = self.session.look(|| store::load(id))?.source.plain();
+            return Err(Error::state(format!("the deployment of {table} was aborted"))
                 .hint("Begin a new one with SELECT bg_prepare(table, changes)."));
         }
         if phase == Phase::Ready && matches!(until, Until::Swapped | Until::Finished) {

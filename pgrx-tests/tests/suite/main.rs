@@ -98,6 +98,7 @@ mod operations {
     mod status_crashes;
     mod status_standby;
     mod subscriber;
+    mod told;
     mod two_phase;
     mod upgrades;
 }

@@ -2,7 +2,8 @@
 -- roles are shown as pg_stat_activity shows them.
 SELECT * FROM (
     SELECT a.pid::int4 AS pid, a.usename::text AS "user", a.application_name AS application,
-           pg_catalog.format('holds %s on %s', l.mode, l.relation::regclass) AS what,
+           'holds ' || pg_catalog.string_agg(pg_catalog.format('%s on %s', l.mode, l.relation::regclass), ', '
+               ORDER BY l.relation::regclass::text, l.mode) AS what,
            CASE WHEN pg_catalog.pg_has_role($3, a.usesysid, 'USAGE')
                   OR pg_catalog.pg_has_role($3, 'pg_read_all_stats', 'USAGE') THEN a.query
                 ELSE '<insufficient privilege>' END AS query, extract(epoch FROM a.xact_start)::float8 AS since
@@ -12,6 +13,7 @@ SELECT * FROM (
        AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
                           WHERE d.datname = pg_catalog.current_database())
        AND l.relation::int8 = ANY ($1) AND l.pid <> pg_catalog.pg_backend_pid()
+     GROUP BY a.pid, a.usename, a.usesysid, a.application_name, a.query, a.xact_start
     UNION ALL
     SELECT a.pid, a.usename::text, a.application_name,
            'holds a snapshot older than the last large sync',
@@ -30,8 +32,9 @@ SELECT * FROM (
                           AND w.granted AND w.classid = 'bluegreen.deployment'::pg_catalog.regclass)
     UNION ALL
     SELECT NULL, p.owner::text, NULL,
-           pg_catalog.format('prepared transaction %L holds %s on %s', p.gid, l.mode,
-               l.relation::regclass),
+           pg_catalog.format('prepared transaction %L holds ', p.gid)
+               || pg_catalog.string_agg(pg_catalog.format('%s on %s', l.mode, l.relation::regclass), ', '
+                      ORDER BY l.relation::regclass::text, l.mode),
            NULL, extract(epoch FROM p.prepared)::float8
       FROM pg_catalog.pg_prepared_xacts p
       JOIN pg_catalog.pg_locks t ON t.locktype = 'transactionid' AND t.transactionid = p.transaction
@@ -39,5 +42,6 @@ SELECT * FROM (
       JOIN pg_catalog.pg_locks l ON l.virtualtransaction = t.virtualtransaction AND l.pid IS NULL
      WHERE l.locktype = 'relation' AND l.relation::int8 = ANY ($1)
        AND p.database = pg_catalog.current_database()
+     GROUP BY p.gid, p.owner, p.prepared
   ) b
  ORDER BY b.since NULLS LAST

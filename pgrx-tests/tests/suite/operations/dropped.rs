@@ -98,7 +98,7 @@ fn assert_ended(scene: &Scene, stage: Stage, told: &[Refusal]) {
     let mut admin = scene.admin();
     let told: Vec<_> = told.iter().map(|notice| notice.message.as_str()).collect();
     let said = told.iter().any(|line| {
-        line.contains("ended deployment 1")
+        line.contains("ended the deployment of public.users")
             && line.contains("public.users")
             && (stage != Swapped || line.contains("public_blue.users_1"))
     });
@@ -178,7 +178,7 @@ fn bg_abort_and_bg_finish_do_the_same() {
         make(&scene);
         let status = "SELECT last_error || ' ' || next_step FROM bg_status('users')";
         let status = owner.text(status);
-        assert!(status.contains("public.users of deployment 1 no longer exists"), "{status}");
+        assert!(status.contains("table public.users no longer exists"), "{status}");
         assert!(status.ends_with("SELECT bg_abort(1)"), "{status}");
         let note = owner.text("SELECT message || ' ' || hint FROM bg_check('users')");
         assert!(note.contains("no longer exists") && note.contains("bg_abort(1)"), "{note}");
@@ -202,7 +202,7 @@ fn what_is_dropped_and_not_made_anew_is_told_and_ended_too() {
         drop_all(&scene);
         let mut rows = owner.rows("SELECT last_error, next_step FROM bg_status()");
         let row: Vec<_> = rows.remove(0).into_iter().flatten().collect();
-        assert!(row[0].contains("public.users of deployment 1 no longer exists"), "{row:?}");
+        assert!(row[0].contains("table public.users no longer exists"), "{row:?}");
         assert!(row[1].contains("bg_abort(1)"), "{row:?}");
 
         owner.run("SELECT bg_abort(1)");
@@ -268,13 +268,21 @@ fn an_offline_table_that_was_dropped_is_made_again_by_bg_prepare() {
         bring(&scene, &mut owner, stage);
         scene.admin().run("DROP TABLE public_blue.users CASCADE");
         let status = scene.status("last_error || ' ' || next_step");
-        assert!(status.contains("public_blue.users of deployment 1 no longer exists"), "{status}");
+        assert!(
+            status.contains(
+                "table public_blue.users, the offline one of public.users, no longer exists"
+            ),
+            "{status}"
+        );
         let _ = owner.notices();
 
         owner.run(&format!("SELECT bg_prepare('users', '{CHANGES}, ADD COLUMN fax text')"));
 
         let told = owner.notices();
-        assert!(told.iter().any(|n| n.message.contains("ended deployment 1")), "{told:?}");
+        assert!(
+            told.iter().any(|n| n.message.contains("ended the deployment of public.users")),
+            "{told:?}"
+        );
         owner.run("CALL bg_run('users', 'finished')");
         assert_eq!(
             scene.app().int("SELECT count(*) FROM users WHERE fax IS NULL"),
@@ -396,7 +404,7 @@ fn a_table_that_was_renamed_is_not_gone() {
 
     let refusal = owner.refused("SELECT bg_prepare('users')");
 
-    refusal.assert_is("55000", &["deployment 1", "users"]);
+    refusal.assert_is("55000", &["the deployment of another table", "users"]);
     assert_eq!(scene.admin().int("SELECT count(*) FROM public_blue.users"), 20);
     owner.run("SELECT bg_abort(1); SELECT bg_prepare('users')");
     assert_eq!(scene.admin().int("SELECT count(*) FROM people"), 20);
