@@ -4,8 +4,8 @@
 pub(crate) mod background;
 pub(crate) mod begin;
 pub(crate) mod dependents;
-pub(crate) mod foretell;
 pub(crate) mod failure;
+pub(crate) mod foretell;
 pub(crate) mod session;
 pub(crate) mod step;
 pub(crate) mod throttle;

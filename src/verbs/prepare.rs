@@ -17,6 +17,7 @@ use crate::guard::lock as guard_lock;
 use crate::model::changes::Change;
 use crate::model::hold::Hold;
 use crate::model::member::Member;
+use crate::model::plan::Arguments;
 use crate::model::settings::Settings;
 use crate::oid::RoleId;
 use crate::pg::lock::{self, Mode};
@@ -27,6 +28,7 @@ use crate::pg::security::Identity;
 use crate::pg::xact;
 use crate::plan::difference;
 use crate::plan::intrusion::Step;
+use crate::plan::next_step;
 use crate::shadow::schema;
 use crate::state::lock as state_lock;
 use crate::state::restored;
@@ -88,11 +90,20 @@ pub(crate) fn prepare(
     failpoint::reach("prepare_captured");
     let member = captured(member, &table, &before)?;
     let seconds = began.elapsed().as_secs_f64();
-    let detail = Some(member.arguments.changes.clone()).filter(|c| !c.is_empty());
+    let detail = Some(asked_for(&member)).filter(|c| !c.is_empty());
     let step = store::Step { name: "prepare", seconds, count: None, detail, error: None };
     store::record(&member, &step)?;
     failpoint::reach("prepare_recorded");
     Ok((member.phase.to_string(), ended))
+}
+
+/// The changes, or the whole call where it says more.
+fn asked_for(member: &Member) -> String {
+    let Arguments { changes, forward, reverse, key, .. } = &member.arguments;
+    if forward.is_empty() && reverse.is_empty() && key.is_none() {
+        return changes.clone();
+    }
+    next_step::prepare_call(&member.source.plain(), &member.arguments)
 }
 
 /// The member with its fingerprints, where nothing else has changed while it was made.

@@ -78,7 +78,12 @@ fn lock_tables(member: &Member) -> Result<()> {
             if error.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE && error.hint.is_none() =>
         {
             let tables: Vec<_> = member.relations().collect();
-            Err(swap::lock_error(member, &tables, &error)?)
+            Err(swap::lock_error(
+                &member.source.plain(),
+                member.progress.drain_xid,
+                &tables,
+                &error,
+            )?)
         }
         locked => locked,
     }
