@@ -330,11 +330,8 @@ pub(crate) fn save_fingerprints(member: &LockedMember) -> Result<()> {
 pub(crate) fn save_error(id: i64, error: &Error) -> Result<()> {
     let _us = Identity::extension()?;
     let text = match &error.detail {
-        // That of a lock begins with what the message ends with.
-        Some(detail) if !error.message.contains(detail.as_str()) => {
-            format!("{} ({detail})", error.message)
-        }
-        _ => error.message.clone(),
+        Some(detail) => format!("{} ({detail})", error.message),
+        None => error.message.clone(),
     };
     spi::run(
         "UPDATE bluegreen.deployment SET last_error = $2, updated_at = pg_catalog.clock_timestamp(),
