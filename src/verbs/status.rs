@@ -106,8 +106,8 @@ pub(crate) fn status(member: Member, settings: &Settings) -> Result<Status> {
     Ok(Status {
         progress,
         rows_per_second: rows_per_second(&member),
-        // Nobody brings it nearer.
-        eta: eta.filter(|_| worker.is_some()),
+        // Where a run ended before its end nobody brings it nearer.
+        eta: eta.filter(|_| worker.is_some() || (died.is_none() && member.last_error.is_none())),
         pending,
         lag: member.progress.synced_at.filter(|_| is_open).map(|at| (now - at).max(0.0)),
         misfits,

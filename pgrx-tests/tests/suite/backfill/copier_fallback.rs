@@ -104,7 +104,7 @@ fn what_a_trigger_makes_of_a_row_is_what_arrives() {
 
 #[test]
 fn statement_triggers_fire_with_their_transition_tables() {
-    let scene = with_eye(5000);
+    let scene = with_eye(2000);
     scene.admin().run(
         "CREATE FUNCTION count_new() RETURNS trigger LANGUAGE plpgsql AS $$
          BEGIN INSERT INTO public.seen SELECT 'new', id FROM new_rows; RETURN NULL; END $$",
