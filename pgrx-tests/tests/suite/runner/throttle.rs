@@ -261,7 +261,7 @@ fn a_deployment_that_ends_during_a_pause_is_waited_for_by_nobody() {
     scene.owner().run("SELECT bg_pause('users')");
     until_waiting(&scene, &run, "bg_resume");
     scene.owner().run("SELECT bg_abort('users')");
-    run.refused().assert_is("55000", &["the deployment was aborted"]);
+    run.refused().assert_is("55000", &["deployment of public.users was aborted"]);
 }
 
 fn wake(scene: &Scene, sleepers: Vec<Errand>) {
@@ -291,7 +291,7 @@ fn a_run_that_waits_for_others_notices_a_pause_and_an_abort() {
     owner.run("SELECT bg_resume('users')");
     until_waiting(&scene, &run, "client sessions are active");
     owner.run("SELECT bg_abort('users')");
-    run.refused().assert_is("55000", &["the deployment was aborted"]);
+    run.refused().assert_is("55000", &["deployment of public.users was aborted"]);
     wake(&scene, sleepers);
 }
 
