@@ -8,7 +8,7 @@ use crate::heap::bulk::{self, Inserted, Shared};
 use crate::heap::generated;
 use crate::model::member::Member;
 use crate::oid::{BlockNumber, LineNumber};
-use crate::pg::security::Identity;
+use crate::pg::security::{self, Identity, SettingsLevel};
 use crate::pg::spi::{self, Options};
 use crate::pg::xact::{self, SubtransactionError};
 use crate::state::change_log::{self, Entry};
@@ -33,6 +33,9 @@ pub(super) fn copy(
     let blue = member.blue_name();
     let rows = Rows { mapping: member.mapping(), from: &member.source, to: &blue };
     let _owner = Identity::table_owner(member.owner, &member.plan.session)?;
+    // A small table would be read whole, also for a block or a row of it.
+    let _ranges = SettingsLevel::open();
+    security::set("enable_seqscan", "off")?;
     Copier { member, rows, shared, skip_damaged }.blocks(from, to)
 }
 

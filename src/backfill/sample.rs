@@ -73,8 +73,11 @@ fn build_all(member: &Member, rows: i64, mut sample: Sample) -> Result<Sample> {
         }
     }
     let Some(empty) = empty else { return Ok(sample) };
-    spi::run(&sample::fill(&blue, &columns, blocks_of(member, rows)?, rows), &[])?;
-    sample.rows = rows;
+    let filled = spi::run(&sample::fill(&blue, &columns, blocks_of(member, rows)?, rows), &[])?;
+    sample.rows = i64::try_from(filled).unwrap_or(rows);
+    if sample.rows == 0 {
+        return Ok(sample);
+    }
     for index in indexes {
         // Twice: something else may have had the processor.
         let (Some(once), Some(again)) = (build(index)?, build(index)?) else { continue };
@@ -99,6 +102,9 @@ fn columns(member: &Member) -> Result<Vec<Ident>> {
 }
 
 /// Builds an index on the sample, and takes it away again. None: it could not be built.
+///
+/// As a trial: what the expressions of the index do to the owner's table while it is built (a trigger, a rule) must be
+/// rolled back before the extension writes to it.
 fn build(index: &RecordedIndex) -> Result<Option<SampledIndex>> {
     let Some(sql) = sample::build(&index.definition) else { return Ok(None) };
     let built = xact::trial(|| {

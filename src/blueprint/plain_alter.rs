@@ -20,7 +20,7 @@ use crate::model::plan::{RecordedConstraint, RecordedIndex};
 use crate::model::settings::Settings;
 use crate::oid::RelationId;
 use crate::pg::security::Identity;
-use crate::pg::xact::{self, SubtransactionError};
+use crate::pg::xact;
 use crate::shadow::create;
 
 /// Storage parameters that say how rows are written: they mean the rows that are there, too, if the table
@@ -49,7 +49,7 @@ fn statements(
         && !order.changes.is_empty()
         && arguments.forward.is_empty()
         && arguments.reverse.is_empty();
-    if !is_asked || !order.changes.iter().all(may_be_plain) {
+    if !is_asked || !order.changes.iter().all(may_be_plain) || need_each_other(order.changes) {
         return Ok(None);
     }
     for change in order.changes {
@@ -82,7 +82,37 @@ fn statements(
         }
         .write(order.changes)
     });
-    tried.or_else(SubtransactionError::raise)
+    match tried {
+        Ok(statements) => Ok(statements),
+        Err(caught) if caught.class() == "57" => caught.raise(),
+        // It is an advice: what was found besides is told all the same.
+        Err(_) => Ok(None),
+    }
+}
+
+/// Changes that one ALTER TABLE makes together, and that cannot be told one after the other: a key that replaces
+/// another one would be missing while it is built, and some need what is written behind them.
+fn need_each_other(changes: &[Change]) -> bool {
+    let is = |wanted: fn(&Action) -> bool| {
+        changes.iter().any(|change| match change {
+            Change::Alter { action, .. } => wanted(action),
+            Change::RenameColumn { .. } | Change::RenameConstraint { .. } => false,
+        })
+    };
+    let adds_key = is(|action| {
+        matches!(
+            action,
+            Action::AddConstraint { kind: ConstraintKind::Unique | ConstraintKind::PrimaryKey, .. }
+        )
+    });
+    let adds_foreign_key = is(|action| {
+        matches!(action, Action::AddConstraint { kind: ConstraintKind::ForeignKey, .. })
+    });
+    let drops =
+        is(|action| matches!(action, Action::DropConstraint { .. } | Action::DropColumn { .. }));
+    let sets_not_null = is(|action| matches!(action, Action::SetNotNull { .. }));
+    let adds_identity = is(|action| matches!(action, Action::AddIdentity { .. }));
+    adds_key && (drops || adds_foreign_key) || adds_identity && (adds_key || sets_not_null)
 }
 
 /// Actions that PostgreSQL may do without writing rows, or that can be written so.

@@ -46,6 +46,10 @@ pub(crate) fn add_by_index(
     owned: &RecordedConstraint,
 ) -> Option<Vec<String>> {
     let (_, rest) = index.definition.split_once(" USING ")?;
+    if index.tablespace.is_some() {
+        // The definition does not say it.
+        return None;
+    }
     // Neither name may be one in which these words stand.
     if [&copy.schema, &copy.name, &index.name].iter().any(|name| name.as_str().contains(" USING "))
     {
@@ -53,7 +57,9 @@ pub(crate) fn add_by_index(
     }
     let build = format!("CREATE UNIQUE INDEX CONCURRENTLY {} ON {table} USING {rest}", index.name);
     let bare = RecordedConstraint { comment: None, ..owned.clone() };
-    Some(std::iter::once(build).chain(constraint::attach(table, &bare, &index.name)).collect())
+    // It waits for other transactions as for locks, and would leave an index that is not valid.
+    let build = ["SET lock_timeout = 0".to_owned(), build, bound_wait()];
+    Some(build.into_iter().chain(constraint::attach(table, &bare, &index.name)).collect())
 }
 
 /// Statistics of a column, which a change of its type removes.

@@ -60,7 +60,7 @@ pub(crate) fn beside_others(id: i64, work: impl Fn() -> Result<()>) -> Result<()
     let class = lock_table()?;
     let within = |limit| {
         xact::subtransaction(|| {
-            let _limited = lock::limited(limit)?;
+            let _limited = lock::limited(lock::timeout().map_or(limit, |own| own.min(limit)))?;
             work()
         })
     };

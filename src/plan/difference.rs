@@ -144,7 +144,7 @@ pub(crate) fn can_be_followed(differences: &[String]) -> bool {
 pub(crate) fn way_out(differences: &[String], is_live: bool) -> &'static str {
     let is_lost = |d: &String| d.starts_with("column ") && d.ends_with(" was removed");
     if is_live && can_be_followed(differences) {
-        "Call bg_prepare again with the same arguments, which brings the offline table up to date; or undo that change, or run SELECT bg_abort(table) and begin again."
+        "Call bg_prepare again with the same arguments, which brings the offline table up to date where it can; or undo that change, or run SELECT bg_abort(table) and begin again."
     } else if is_live && differences.iter().any(is_lost) {
         "Run SELECT bg_abort(table) and begin again: a dropped column cannot be made again as it was. The offline table still has its values: save them first if they are needed."
     } else {

@@ -12,20 +12,30 @@ use crate::model::settings::Settings;
 use crate::oid::RelationId;
 use crate::pg::lock::{self, Mode};
 use crate::pg::security::Identity;
-use crate::pg::xact;
+use crate::pg::xact::{self, SubtransactionError};
 use crate::swap;
 
-/// Waits until the tables can be read, and gives the locks back. `name` is what messages call the first one.
+/// Waits until the tables can be read, and gives the locks back: who waits for a stronger one with this in hand
+/// may make the server cancel an application. `name` is what messages call the first one.
 ///
 /// # Errors
 /// 55P03 with the holders.
 pub(crate) fn wait(tables: &[RelationId], name: &str, retry_for: Duration) -> Result<()> {
+    named(tables, name, xact::trial(|| take(tables, retry_for)))
+}
+
+fn take(tables: &[RelationId], retry_for: Duration) -> Result<()> {
     let limit = lock::timeout().map_or(retry_for, |timeout| timeout.min(retry_for));
-    let tried = xact::trial(|| {
-        let _limited = lock::limited(limit)?;
-        lock::relations(tables.iter().copied(), Mode::AccessShare);
-        Ok(())
-    });
+    let _limited = lock::limited(limit)?;
+    lock::relations(tables.iter().copied(), Mode::AccessShare);
+    Ok(())
+}
+
+fn named(
+    tables: &[RelationId],
+    name: &str,
+    tried: std::result::Result<(), SubtransactionError>,
+) -> Result<()> {
     match tried {
         Err(caught) if caught.is_lock_failure() => {
             Err(swap::lock_error(name, 0, tables, &caught.error)?)
@@ -35,18 +45,19 @@ pub(crate) fn wait(tables: &[RelationId], name: &str, retry_for: Duration) -> Re
     }
 }
 
-/// The same for the table of a call of bg_check or bg_prepare, and its target.
+/// The same for the table of a call of bg_check or bg_prepare, and its target; keeps the locks, which the call takes
+/// anyway: somebody else may be queued.
 ///
 /// # Errors
 /// Also 42501 for a caller who may not deploy it: he may not wait for it either.
 pub(crate) fn wait_for_request(request: &Request, settings: &Settings) -> Result<()> {
-    let named = {
+    let found = {
         let _us = Identity::extension()?;
         catalog::table(request.source)?
     };
-    let Some(table) = named else { return Ok(()) };
+    let Some(table) = found else { return Ok(()) };
     let name = table.qualified().plain();
     access::require_owner(request.caller, table.owner, &name)?;
     let tables: Vec<_> = [Some(request.source), request.target].into_iter().flatten().collect();
-    wait(&tables, &name, settings.retry_for)
+    named(&tables, &name, xact::subtransaction(|| take(&tables, settings.retry_for)))
 }

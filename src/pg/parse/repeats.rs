@@ -17,15 +17,24 @@ struct Column {
 
 /// Refuses what changes the name, or the type, of one column twice, and gives the other changes.
 pub(super) fn refuse(changes: Vec<Change>, reasons: &Reasons<'_>) -> Result<Vec<Change>> {
+    kept(changes, |change, twice| {
+        reasons.refuse(twice)?;
+        reasons.unsettle(names::unsettled_by(change));
+        Ok(())
+    })
+}
+
+/// The changes but for those that say something twice, of which `twice` is told.
+fn kept(
+    changes: Vec<Change>,
+    mut twice: impl FnMut(&Change, Error) -> Result<()>,
+) -> Result<Vec<Change>> {
     let mut columns: Vec<Column> = Vec::new();
     let mut kept = Vec::new();
     for change in changes {
         match follow(&mut columns, &change) {
             Ok(()) => kept.push(change),
-            Err(twice) => {
-                reasons.refuse(twice)?;
-                reasons.unsettle(names::unsettled_by(&change));
-            }
+            Err(error) => twice(&change, error)?,
         }
     }
     Ok(kept)
@@ -77,7 +86,7 @@ mod tests {
     use super::*;
 
     fn refuse(changes: &[Change]) -> Result<()> {
-        super::refuse(changes.to_vec(), &Reasons::first()).map(drop)
+        kept(changes.to_vec(), |_, twice| Err(twice)).map(drop)
     }
 
     fn rename(from: &str, to: &str) -> Change {

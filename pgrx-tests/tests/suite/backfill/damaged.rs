@@ -19,17 +19,20 @@ fn damaged() -> Scene {
         "ALTER TABLE papers ALTER COLUMN body SET STORAGE EXTERNAL;
          INSERT INTO papers SELECT n, repeat('g', 100), CASE WHEN n % 10 = 0 THEN repeat(md5(n::text), 100) END
              FROM generate_series(1, 1000) n;
-         CHECKPOINT",
+         CREATE TABLE pair (id int PRIMARY KEY, t text); ALTER TABLE pair OWNER TO owner;
+         INSERT INTO pair SELECT n, repeat('x', 100) FROM generate_series(1, 100) n;
+         VACUUM ANALYZE pair; CHECKPOINT",
     );
     let path = |relation: &str| {
         let sql = format!("SELECT pg_relation_filepath({relation})");
         cluster.data().join(scene.admin().text(&sql))
     };
-    let heap = path("'papers'");
+    let (heap, pair) = (path("'papers'"), path("'pair'"));
     let long = path("(SELECT reltoastrelid FROM pg_class WHERE oid = 'papers'::regclass)");
     drop(admin);
     cluster.stop(StopMode::Fast).unwrap();
-    for (file, block, bytes) in [(heap, 3, vec![0xff; 24]), (long, 5, vec![0; BLOCK])] {
+    let damage = [(heap, 3, vec![0xff; 24]), (long, 5, vec![0; BLOCK]), (pair, 0, vec![0xff; 24])];
+    for (file, block, bytes) in damage {
         let mut file = OpenOptions::new().write(true).open(file).unwrap();
         file.seek(SeekFrom::Start((block * BLOCK) as u64)).unwrap();
         file.write_all(&bytes).unwrap();
@@ -96,6 +99,20 @@ fn a_damaged_row_stops_the_copy_with_its_place_and_is_left_out_where_that_is_ask
     assert_eq!(admin.int("SELECT count(*) FROM papers"), readable.len() as i64 + 1);
     owner.run("SELECT bg_revert('papers')");
     owner.run("SELECT bg_abort('papers')");
+}
+
+/// So small a table would be read whole for each of its blocks.
+#[test]
+fn the_other_page_of_a_table_of_two_is_copied() {
+    let scene = damaged();
+    let mut owner = scene.owner();
+    owner.run("SET bluegreen.skip_damaged_rows = on");
+    owner.run("SELECT bg_prepare('pair', 'ADD COLUMN note text')");
+    owner.run("CALL bg_run('pair')");
+    let left_out = "SELECT string_agg(left(error, 23), ',') FROM bg_misfits()";
+    assert_eq!(scene.admin().text(left_out), "block 0 cannot be read:");
+    let copied = scene.admin().int("SELECT count(*) FROM public_blue.pair");
+    assert!((20..80).contains(&copied), "{copied}");
 }
 
 /// Only what cannot be read is left out: a mapping that raises the same error is none of it.

@@ -103,7 +103,7 @@ fn who_blocks_is_named_once() {
     for part in
         ["AccessShareLock on public.users", "RowExclusiveLock on public.users", "public_blue.users"]
     {
-        assert!(what.contains(&part), "no {part} in {what}");
+        assert!(what.contains(part), "no {part} in {what}");
     }
     holders.iter_mut().for_each(|holder| holder.run("ROLLBACK"));
     owner.swap();

@@ -53,7 +53,7 @@ impl Pending {
                 owner.swap();
             }
         }
-        if call.1 != "" {
+        if !call.1.is_empty() {
             write(
                 &scene,
                 "UPDATE @ SET name = 'before' WHERE id % 10 = 3; DELETE FROM @ WHERE id = 44",

@@ -53,7 +53,6 @@ fn the_statements_that_it_gives_write_no_row_again() {
         "ADD CONSTRAINT unseen_rows CHECK (i > 100) NOT VALID",
         "ALTER COLUMN i SET NOT NULL, ALTER COLUMN v SET NOT NULL",
         "ADD CONSTRAINT i_key UNIQUE (i) INCLUDE (p) DEFERRABLE",
-        "DROP CONSTRAINT t_pkey, ADD UNIQUE (id), ADD PRIMARY KEY (i)",
         "ADD FOREIGN KEY (p) REFERENCES parent, ADD CONSTRAINT again FOREIGN KEY (p) REFERENCES parent ON DELETE CASCADE",
         "ALTER COLUMN ident ADD GENERATED ALWAYS AS IDENTITY",
     ] {
@@ -76,8 +75,7 @@ fn the_statements_that_it_gives_write_no_row_again() {
         // No index was built again under a lock: new files belong to new names.
         for file in after.split(", ").filter(|file| !before.contains(*file)) {
             let name = file.split(' ').next().unwrap();
-            let is_new =
-                !before.contains(&format!("{name} ")) || changes.contains("DROP CONSTRAINT");
+            let is_new = !before.contains(&format!("{name} "));
             assert!(is_new || changes.contains("RENAME CONSTRAINT"), "{changes}: {file}: {hint}");
         }
         let open = "SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND NOT convalidated";
@@ -109,6 +107,10 @@ fn where_rows_are_written_or_something_is_in_the_way_it_says_nothing() {
         "ALTER COLUMN w SET STORAGE EXTERNAL",
         "SET (fillfactor = 50)",
         "ADD EXCLUDE USING btree (i WITH =)",
+        // One after the other there would be no key for a while, or one would come before what it needs.
+        "DROP CONSTRAINT t_pkey, ADD UNIQUE (id), ADD PRIMARY KEY (i)",
+        "ALTER COLUMN i SET NOT NULL, ALTER COLUMN i ADD GENERATED ALWAYS AS IDENTITY",
+        "ADD UNIQUE (i), ADD FOREIGN KEY (p) REFERENCES t (i)",
     ] {
         let found = hint(&scene(), changes);
         assert_eq!(found, None, "{changes}");
