@@ -11,6 +11,7 @@ use pgrx::datum::Interval;
 
 use crate::error::{Error, Result};
 use crate::guard::access;
+use crate::guard::lock as guard_lock;
 use crate::runner::{begin, session};
 use crate::settings;
 use crate::state::store::LockedDeployment;
@@ -30,6 +31,8 @@ fn required<T>(argument: Option<T>, name: &str) -> Result<T> {
 /// The deployment of a table, locked, its state fresh and both tables as we left them.
 fn begin(source: Option<pgrx::pg_sys::Oid>) -> Result<LockedDeployment> {
     let found = access::find(required(source, "source")?.into(), access::caller())?;
+    // Who works on it is told of first.
+    guard_lock::lock(found.id)?;
     let (tables, name) = (found.relations().collect::<Vec<_>>(), found.source.plain());
     readable::wait(&tables, &name, settings::read(None, None).retry_for)?;
     let mut d = begin::begin(found.id)?;

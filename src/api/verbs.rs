@@ -92,7 +92,7 @@ fn bg_check(
     access::require_writable("bg_check")?;
     let request = request(source, changes, target, forward, reverse, key)?;
     let settings = settings::read(None, None);
-    readable::wait_for_request(&request, &settings)?;
+    readable::wait_for_request(&request, &settings, false)?;
     let rows: Vec<_> = check::check(&request, &settings)?
         .into_iter()
         .map(|f| (f.severity.as_str().to_owned(), f.code.to_owned(), f.object, f.message, f.hint))
@@ -112,7 +112,7 @@ fn bg_prepare(
 ) -> std::result::Result<String, ErrorReport> {
     let request = request(source, changes, target, forward, reverse, key)?;
     let settings = settings::read(None, None);
-    readable::wait_for_request(&request, &settings)?;
+    readable::wait_for_request(&request, &settings, true)?;
     let (phase, notice) = blamed(|| prepare::prepare(request, &settings))?;
     if let Some(notice) = notice {
         notice!("{notice}");

@@ -31,11 +31,8 @@ struct Failure {
 /// or the worker would wait for it. In vain where there is no free process, and where the caller's transaction has
 /// written the deployment before.
 pub(crate) fn tell(id: i64, error: &Error) {
-    // The deployment is at work, or somebody wanted it to end, and at once: that is no failure of it.
-    let state = xact::sqlstate(error.code);
-    if error.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
-        || ["40", "57"].contains(&&state[..2])
-    {
+    // The deployment is at work: that is no failure of it.
+    if error.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE {
         return;
     }
     let failure = Failure { message: error.message.clone(), detail: error.detail.clone() };

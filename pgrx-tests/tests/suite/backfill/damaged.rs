@@ -21,8 +21,9 @@ fn damaged() -> Scene {
              FROM generate_series(1, 1000) n;
          CREATE TABLE pair (id int PRIMARY KEY, t text); ALTER TABLE pair OWNER TO owner;
          INSERT INTO pair SELECT n, repeat('x', 100) FROM generate_series(1, 100) n;
-         VACUUM ANALYZE pair; CHECKPOINT",
+         CHECKPOINT",
     );
+    admin.run("VACUUM ANALYZE pair");
     let path = |relation: &str| {
         let sql = format!("SELECT pg_relation_filepath({relation})");
         cluster.data().join(scene.admin().text(&sql))

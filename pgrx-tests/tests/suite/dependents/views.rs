@@ -255,8 +255,9 @@ fn trap_51_a_materialized_view_that_was_refreshed_since_is_filled_again_or_told(
         owner.notices();
     };
     let told = |owner: &mut Person| -> Vec<String> {
-        let told = owner.notices().into_iter().map(|notice| notice.message);
-        told.filter(|line| line.contains("tally")).collect()
+        let told: Vec<_> = owner.notices().into_iter().map(|notice| notice.message).collect();
+        let lines = told.iter().flat_map(|message| message.lines());
+        lines.filter(|line| line.contains("tally")).map(str::to_owned).collect()
     };
     let again = "filled public_blue.tally again: the live one has been refreshed";
     let sum = "SELECT s FROM tally";
