@@ -166,7 +166,6 @@ pub(crate) fn foretell(work: &Work) -> Foretold {
     let indexes = work.builds.foretell(since);
     let is_known = indexes.is_some();
     // What is guessed is not said.
-    #[allow(clippy::cast_precision_loss)]
     let guess = || work.copy_seconds / work.copied.max(0.01) * INDEX_BY_COPY;
     let indexes = indexes.unwrap_or_else(|| work.builds.guess(guess()));
     let stages = [

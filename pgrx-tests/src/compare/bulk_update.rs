@@ -72,8 +72,8 @@ fn one(place: &mut Place, load: Pace, when: When) -> Result<f64> {
     let clients = Load::start(place, load, Mix::All)?;
     execute(&mut subject, "SELECT bg_prepare('users', 'ADD COLUMN phone text')")?;
     if when == When::Half {
-        let half = "SELECT progress >= 0.35 FROM bg_status('users')";
-        while !subject.query_one(half, &[])?.get::<_, bool>(0) {
+        let half = format!("SELECT rows_copied >= {} FROM bg_status('users')", place.rows / 2);
+        while !subject.query_one(&half, &[])?.get::<_, bool>(0) {
             execute(&mut subject, "SELECT bg_backfill('users', '0')")?;
         }
     }
