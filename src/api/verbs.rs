@@ -110,6 +110,7 @@ fn bg_prepare(
     reverse: Option<JsonB>,
     key: Option<Vec<Option<String>>>,
 ) -> std::result::Result<String, ErrorReport> {
+    access::require_to_write("bg_prepare")?;
     let request = request(source, changes, target, forward, reverse, key)?;
     let settings = settings::read(None, None);
     readable::wait_for_request(&request, &settings, true)?;
