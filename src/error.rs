@@ -63,6 +63,14 @@ impl Error {
         Self { code, kind: ErrorKind::Other, message: message.into(), detail: None, hint: None }
     }
 
+    /// The message and, in parentheses, the detail: for a place that has one text.
+    pub(crate) fn with_detail(&self) -> String {
+        match &self.detail {
+            Some(detail) => format!("{} ({detail})", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// 55000: the object is not in the state that the call needs.
     pub fn state(message: impl Into<String>) -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)

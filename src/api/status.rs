@@ -33,11 +33,16 @@ pub(super) fn statuses(source: Option<pg_sys::Oid>) -> Result<Vec<Status>> {
         Some(source) => vec![access::find(source.into(), caller)?],
         None => {
             let _us = Identity::extension()?;
-            let mut mine = Vec::new();
+            let (mut mine, mut of_others) = (Vec::new(), 0);
             for member in store::open()? {
                 if catalog::is_owner(caller, member.owner)? {
                     mine.push(member);
+                } else {
+                    of_others += 1;
                 }
+            }
+            if mine.is_empty() && of_others > 0 {
+                notice!("the open deployments of this database are of tables that you do not own");
             }
             mine
         }

@@ -67,6 +67,13 @@ pub(crate) fn count(log: &QualifiedName) -> String {
     format!("SELECT pg_catalog.count(*) FROM (SELECT FROM {log} WHERE op <> 'M' LIMIT $1) l")
 }
 
+/// The number of events in a sample of the pages, `$1` percent of them.
+pub(crate) fn sample(log: &QualifiedName) -> String {
+    format!(
+        "SELECT pg_catalog.count(*) FROM {log} TABLESAMPLE SYSTEM ($1) REPEATABLE (0) WHERE op <> 'M'"
+    )
+}
+
 /// The first `$1` events, or those of a window, in their order; before them the misfits, if wanted.
 /// Gives place, position, transaction, operation, key and old key; keys have `columns` columns.
 pub(crate) fn events(

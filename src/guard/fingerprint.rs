@@ -85,7 +85,7 @@ pub(crate) fn check_definition(member: &Member, side: Side) -> Result<Reprinted>
     if is_green {
         intrusion::check_log(member, side)?;
     }
-    let (found, reprinted) = compare(member, side)?;
+    let Compared { found, values, reprinted } = compare(member, side)?;
     if found.is_empty() {
         return Ok(reprinted);
     }
@@ -107,17 +107,24 @@ pub(crate) fn check_definition(member: &Member, side: Side) -> Result<Reprinted>
                     difference::way_out(&found, is_green)
                 })
     };
-    Err(match event_trigger::suspects(None)? {
-        Some(who) => {
-            error.detail(format!("Commands of the deployment fire {who}, which may have done it."))
-        }
-        None => error,
-    })
+    let suspects = event_trigger::suspects(None)?
+        .map(|who| format!("Commands of the deployment fire {who}, which may have done it."));
+    let detail: Vec<String> = values.into_iter().chain(suspects).collect();
+    Err(if detail.is_empty() { error } else { error.detail(detail.join(" ")) })
 }
 
 /// What is different from what was recorded of a table, in words.
 pub(crate) fn differences(member: &Member, side: Side) -> Result<Vec<String>> {
-    compare(member, side).map(|(found, _)| found)
+    compare(member, side).map(|compared| compared.found)
+}
+
+/// What a table is beside what was recorded of it.
+struct Compared {
+    /// What is different, in words.
+    found: Vec<String>,
+    /// What the parts that differ were and are.
+    values: Option<String>,
+    reprinted: Reprinted,
 }
 
 fn recorded(member: &Member, side: Side) -> &serde_json::Value {
@@ -135,16 +142,17 @@ fn now(member: &Member, side: Side) -> Result<serde_json::Value> {
     }
 }
 
-fn compare(member: &Member, side: Side) -> Result<(Vec<String>, Reprinted)> {
+fn compare(member: &Member, side: Side) -> Result<Compared> {
     let _us = Identity::extension()?;
     let recorded = recorded(member, side);
     // The server names objects as they are this moment, and finds them as the statement's snapshot has
     // them: while another swap commits, the two do not fit together. Look again.
-    let mut found = Vec::new();
+    let (mut found, mut values) = (Vec::new(), None);
     for _ in 0..3 {
         let now = now(member, side)?;
         let Some(mut parts) = difference::parts(recorded, &now) else {
-            return Ok((difference::differences(recorded, &now), None));
+            found = difference::differences(recorded, &now);
+            break;
         };
         let before = parts.len();
         if before > 0 && keeps_names(member) {
@@ -153,11 +161,13 @@ fn compare(member: &Member, side: Side) -> Result<(Vec<String>, Reprinted)> {
             parts.retain(|part| !difference::prints_otherwise(part, recorded, &identities));
         }
         if parts.is_empty() {
-            return Ok((Vec::new(), (before > 0).then_some(now)));
+            let reprinted = (before > 0).then_some(now);
+            return Ok(Compared { found: Vec::new(), values: None, reprinted });
         }
         found = parts.iter().map(ToString::to_string).collect();
+        values = difference::values(&parts);
     }
-    Ok((found, None))
+    Ok(Compared { found, values, reprinted: None })
 }
 
 /// Whether nothing more is made from definitions that the plan has as text, and rows go over as they are, so that

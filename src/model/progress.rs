@@ -9,6 +9,15 @@ use crate::model::version::StateVersion;
 use crate::model::zones::Zones;
 use crate::oid::{BlockNumber, FileNode};
 
+/// What a run's error was, besides its text in `last_error`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failed {
+    /// SQLSTATE.
+    pub code: String,
+    /// What the error asked for.
+    pub hint: Option<String>,
+}
+
 /// Where the work stands. Written with every batch.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -76,6 +85,8 @@ pub(crate) struct Progress {
     pub sync_rows: i64,
     /// Where in a long log the events are.
     pub zones: Zones,
+    /// The error that is in `last_error`, as long as one is.
+    pub failed: Option<Failed>,
     /// Rounds of sync to come that do not try to keep history.
     pub plain_rounds: u32,
     /// Complete rounds of sync in a row that were not short.

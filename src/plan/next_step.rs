@@ -3,6 +3,7 @@
 use crate::ident::literal;
 use crate::model::phase::Phase;
 use crate::model::plan::Arguments;
+use crate::model::progress::Failed;
 
 /// What decides it, of a deployment whose tables are there.
 #[derive(Debug, Clone)]
@@ -27,11 +28,28 @@ pub(crate) struct Situation<'a> {
     pub changed: Option<bool>,
     /// The call of bg_prepare that began it.
     pub prepare: &'a str,
+    /// How the last run failed, if nothing was done since.
+    pub failed: Option<&'a Failed>,
+}
+
+/// What an error asks for before its call is repeated; empty where repeating it is enough.
+fn first(failed: Option<&Failed>, table: &str) -> String {
+    let Some(failed) = failed else { return String::new() };
+    match (&failed.code[..], &failed.hint) {
+        ("55P03", _) => format!(
+            "End what SELECT * FROM bg_blockers({table}) shows, or wait until it has ended, then "
+        ),
+        // A cancel, a limit of time, the end of the session or the server.
+        (code, _) if code.starts_with("57") => String::new(),
+        (_, Some(hint)) => format!("{hint} Then: "),
+        (_, None) => "Correct what last_error names, then ".to_owned(),
+    }
 }
 
 /// The statement, or a sentence that begins with none.
 pub(crate) fn next_step(now: &Situation<'_>) -> String {
     let table = literal(now.table);
+    let first = first(now.failed, &table);
     if let Some(gid) = now.prepared.map(literal) {
         return format!(
             "End the prepared transaction that has changed it: COMMIT PREPARED {gid} or ROLLBACK PREPARED {gid}"
@@ -54,13 +72,13 @@ pub(crate) fn next_step(now: &Situation<'_>) -> String {
         ),
         (_, Some(pid)) => format!("none: the session with pid {pid} is working on it"),
         (Phase::Prepared | Phase::Copying | Phase::Indexing, None) => {
-            format!("CALL bg_run({table})")
+            format!("{first}CALL bg_run({table})")
         }
         (Phase::Ready, None) if now.misfits > 0 => {
             format!("Correct the rows of bg_misfits() in {}, then CALL bg_run({table})", now.table)
         }
-        (Phase::Ready, None) if now.backlog => format!("CALL bg_run({table}, 'swapped')"),
-        (Phase::Ready, None) => format!("SELECT bg_swap({table})"),
+        (Phase::Ready, None) if now.backlog => format!("{first}CALL bg_run({table}, 'swapped')"),
+        (Phase::Ready, None) => format!("{first}SELECT bg_swap({table})"),
         (Phase::Swapped, None) if now.misfits > 0 => format!(
             "Keep the new table with SELECT bg_finish({table}); before a revert, correct the rows of bg_misfits()"
         ),
@@ -116,6 +134,7 @@ mod tests {
         backlog: false,
         changed: None,
         prepare: "SELECT bg_prepare('public.it''s', 'ADD COLUMN phone text')",
+        failed: None,
     };
 
     #[test]
@@ -161,6 +180,32 @@ mod tests {
             call(&arguments),
             "SELECT bg_prepare('users', \
              forward => '{\"a\":\"b || ''c''\"}', key => ARRAY['id', 'part'])"
+        );
+    }
+
+    #[test]
+    fn what_an_error_asks_for_comes_before_the_call_is_repeated() {
+        let copying = Situation { phase: Phase::Copying, ..READY };
+        let failed = |code: &str, hint: Option<&str>| Failed {
+            code: code.to_owned(),
+            hint: hint.map(ToOwned::to_owned),
+        };
+        let after = |failed: &Failed| next_step(&Situation { failed: Some(failed), ..copying });
+        let call = "CALL bg_run('public.it''s')";
+        assert_eq!(after(&failed("57014", Some("Repeat it."))), call);
+        assert_eq!(
+            after(&failed("55P03", Some("Look."))),
+            format!(
+                "End what SELECT * FROM bg_blockers('public.it''s') shows, or wait until it has ended, then {call}"
+            )
+        );
+        assert_eq!(
+            after(&failed("23505", Some("Correct the rows."))),
+            format!("Correct the rows. Then: {call}")
+        );
+        assert_eq!(
+            after(&failed("XX000", None)),
+            format!("Correct what last_error names, then {call}")
         );
     }
 

@@ -23,8 +23,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// What is told of an error.
 #[derive(Serialize, Deserialize)]
 struct Failure {
+    code: i32,
     message: String,
     detail: Option<String>,
+    hint: Option<String>,
 }
 
 /// Has the failure of a call written to the deployment and its history. The call's own work is rolled back already,
@@ -35,7 +37,8 @@ pub(crate) fn tell(id: i64, error: &Error) {
     if error.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE {
         return;
     }
-    let failure = Failure { message: error.message.clone(), detail: error.detail.clone() };
+    let Error { code, message, detail, hint, .. } = error.clone();
+    let failure = Failure { code: code as i32, message, detail, hint };
     let _told = xact::subtransaction(|| {
         let text = serde_json::to_string(&failure)
             .map_err(|e| Error::internal(format!("a failure as JSON: {e}")))?;
@@ -57,7 +60,8 @@ pub(crate) fn write(id: i64, number: i64) -> Result<()> {
     let Some(member) = store::by_id(id)?.filter(|member| member.phase.is_open()) else {
         return Ok(());
     };
-    let error = Error { detail: failure.detail, ..Error::state(failure.message) };
+    let Failure { code, message, detail, hint } = failure;
+    let error = Error { detail, hint, ..Error::new(PgSqlErrorCode::from(code), message) };
     let written = xact::subtransaction(|| {
         let _limited = lock::limited(WRITE_WAIT)?;
         store::save_error(id, &error)

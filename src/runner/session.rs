@@ -196,23 +196,23 @@ impl<'a> Session<'a> {
 
     /// Returns what was done. On an error: writes it as last_error, ends this session's claim, and returns it.
     fn or_give_up<T>(&self, done: std::result::Result<T, SubtransactionError>) -> Result<T> {
-        let caught = match done {
+        let error = match done {
             Ok(value) => return Ok(value),
-            Err(caught) => caught,
+            Err(caught) => resumable(caught.error),
         };
         // In vain where somebody has written the state and not committed, or another cancel comes: the client
         // gets the error all the same.
         let _written = xact::subtransaction(|| {
             let _limited = lock::limited(WRITE_WAIT)?;
-            store::save_error(self.id, &caught.error)?;
+            store::save_error(self.id, &error)?;
             let member = store::load(self.id)?;
-            let error = Some(caught.error.message.clone());
+            let error = Some(error.message.clone());
             let seconds = self.began.elapsed().as_secs_f64();
             let step = store::Step { name: "run", seconds, count: None, detail: None, error };
             store::record(&member, &step)
         });
         self.procedure.commit();
-        Err(resumable(caught.error))
+        Err(error)
     }
 }
 

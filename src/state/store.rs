@@ -13,11 +13,12 @@ use crate::ident::{Ident, QualifiedName};
 use crate::model::deployment::Deployment;
 use crate::model::hold::Hold;
 use crate::model::member::{Member, TableTree};
-use crate::model::progress::Progress;
+use crate::model::progress::{Failed, Progress};
 use crate::model::version::StateVersion;
 use crate::oid::{RelationId, RoleId};
 use crate::pg::security::Identity;
 use crate::pg::spi::{self, Arg, Options};
+use crate::pg::xact;
 use crate::state::lock;
 use crate::state::restored;
 
@@ -329,15 +330,14 @@ pub(crate) fn save_fingerprints(member: &LockedMember) -> Result<()> {
 /// Writes the error that ended a run; if it was this session's, nobody drives the deployment any more.
 pub(crate) fn save_error(id: i64, error: &Error) -> Result<()> {
     let _us = Identity::extension()?;
-    let text = match &error.detail {
-        Some(detail) => format!("{} ({detail})", error.message),
-        None => error.message.clone(),
-    };
+    let text = error.with_detail();
+    let failed = Failed { code: xact::sqlstate(error.code), hint: error.hint.clone() };
     spi::run(
         "UPDATE bluegreen.deployment SET last_error = $2, updated_at = pg_catalog.clock_timestamp(),
                 progress = CASE WHEN progress->'runner'->>0 = pg_catalog.pg_backend_pid()::text
-                     THEN progress - 'runner' - 'waiting' ELSE progress END WHERE id = $1",
-        &[Arg::Int(id), Arg::Text(&text)],
+                     THEN progress - 'runner' - 'waiting' ELSE progress END
+                     || pg_catalog.jsonb_build_object('failed', $3::jsonb) WHERE id = $1",
+        &[Arg::Int(id), Arg::Text(&text), Arg::Text(&json(&failed)?)],
     )?;
     Ok(())
 }

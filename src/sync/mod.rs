@@ -337,6 +337,24 @@ pub(crate) fn backlog(member: &Member, limit: i64) -> Result<i64> {
     Ok(spi::one::<i64>(&sql, &[Arg::Int(limit)])?.unwrap_or(0))
 }
 
+/// Pages of a log that an estimate reads.
+const SAMPLED_PAGES: f64 = 500.0;
+
+/// How many log rows there are: counted up to `limit`, beyond it estimated on a sample of the log's pages. For
+/// those who must not wait, as [`backlog_at_once`].
+pub(crate) fn backlog_estimate(member: &Member, limit: i64) -> Result<Option<i64>> {
+    let counted = backlog_at_once(member, limit)?;
+    if counted.is_none_or(|rows| rows < limit) {
+        return Ok(counted);
+    }
+    let percent = (100.0 * SAMPLED_PAGES / f64::from(log::blocks(member)?.max(1))).min(100.0);
+    let _us = Identity::extension()?;
+    let sql = ddl::log::sample(&member.log());
+    let sampled = spi::one::<i64>(&sql, &[Arg::Float(percent)])?.unwrap_or(0);
+    let estimate = (sampled as f64 * 100.0 / percent / 1000.0).round() as i64 * 1000;
+    Ok(counted.map(|rows| rows.max(estimate)))
+}
+
 /// Whether a misfit is as it was at the last sync: none of the waiting changes is of its row.
 pub(crate) fn has_untouched_misfit(member: &Member) -> Result<bool> {
     let _us = Identity::extension()?;

@@ -31,7 +31,7 @@ use crate::sync;
 use crate::verbs::eta::{self, Seen};
 use crate::verbs::swap;
 
-/// Changes are counted up to here.
+/// Changes are counted up to here, and estimated beyond.
 const COUNT_UP_TO: i64 = 100_000;
 /// The same for a NOTICE, which comes once a second.
 const NOTICE_COUNTS: i64 = 10_000;
@@ -46,7 +46,7 @@ pub(crate) struct Status {
     pub rows_per_second: i64,
     /// Seconds to ready; None where nobody knows, and when it is.
     pub eta: Option<f64>,
-    /// Log rows that wait; None while somebody ends the deployment.
+    /// Log rows that wait, estimated where they are many; None while somebody ends the deployment.
     pub pending: Option<i64>,
     /// Seconds since the last complete sync.
     pub lag: Option<f64>,
@@ -77,7 +77,7 @@ pub(crate) fn status(member: Member, settings: &Settings) -> Result<Status> {
     let is_open = member.phase.is_open();
     let (mut pending, mut misfits, mut not_valid) = (Some(0), 0, 0);
     if is_open {
-        pending = sync::backlog_at_once(&member, COUNT_UP_TO)?;
+        pending = sync::backlog_estimate(&member, COUNT_UP_TO)?;
         misfits = rejected_rows::count(member.id)?;
         not_valid = dependents::not_valid(&member)?.len() as i64;
     }
@@ -163,6 +163,7 @@ fn leads_on(
         backlog: known.pending.is_some_and(|rows| rows > allowed.min(COUNT_UP_TO - 1)),
         changed: changed.as_ref().map(|(_, followed)| *followed),
         prepare: &prepare_call(&table, &member.arguments),
+        failed: member.progress.failed.as_ref().filter(|_| member.last_error.is_some()),
     });
     let died = known.died.filter(|_| is_open).map(died_silently);
     let changed = changed.map(|(message, _)| message);
@@ -189,7 +190,7 @@ fn changed(member: &Member) -> Result<Option<(String, bool)>> {
         match fingerprint::check_definitions(member) {
             Ok(_) => Ok(None),
             Err(error) if error.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE => Err(error),
-            Err(error) => Ok(Some((error.message, is_followed(member)?))),
+            Err(error) => Ok(Some((error.with_detail(), is_followed(member)?))),
         }
     });
     let found = match checked {
@@ -198,7 +199,7 @@ fn changed(member: &Member) -> Result<Option<(String, bool)>> {
         Err(caught) if matches!(caught.class().as_str(), "57" | "53" | "58" | "XX") => {
             return caught.raise();
         }
-        Err(caught) => Some((caught.error.message, false)),
+        Err(caught) => Some((caught.error.with_detail(), false)),
     };
     if found.is_none() {
         return Ok(None);
