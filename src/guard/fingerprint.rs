@@ -8,7 +8,7 @@ use crate::model::member::{Member, Side};
 use crate::model::phase::Phase;
 use crate::pg::security::Identity;
 use crate::pg::xact;
-use crate::plan::difference::{self, IDENTITIES, KEPT_IDENTITIES};
+use crate::plan::difference::{self, Difference, IDENTITIES, KEPT_IDENTITIES};
 use crate::plan::intrusion::Step;
 use crate::shadow::meaning;
 use crate::state::restored;
@@ -85,11 +85,11 @@ pub(crate) fn check_definition(member: &Member, side: Side) -> Result<Reprinted>
     if is_green {
         intrusion::check_log(member, side)?;
     }
-    let Compared { found, values, reprinted } = compare(member, side)?;
+    let (found, reprinted) = compare(member, side)?;
     if found.is_empty() {
         return Ok(reprinted);
     }
-    let what = found.join("; ");
+    let what = difference::in_words(&found);
     let error = if is_green && difference::capture_is_broken(&found) {
         Error::state(format!(
                 "capture on {name} was interrupted ({what}): writes may be missing from the copy"
@@ -109,22 +109,13 @@ pub(crate) fn check_definition(member: &Member, side: Side) -> Result<Reprinted>
     };
     let suspects = event_trigger::suspects(None)?
         .map(|who| format!("Commands of the deployment fire {who}, which may have done it."));
-    let detail: Vec<String> = values.into_iter().chain(suspects).collect();
+    let detail: Vec<String> = difference::values(&found).into_iter().chain(suspects).collect();
     Err(if detail.is_empty() { error } else { error.detail(detail.join(" ")) })
 }
 
-/// What is different from what was recorded of a table, in words.
-pub(crate) fn differences(member: &Member, side: Side) -> Result<Vec<String>> {
-    compare(member, side).map(|compared| compared.found)
-}
-
-/// What a table is beside what was recorded of it.
-struct Compared {
-    /// What is different, in words.
-    found: Vec<String>,
-    /// What the parts that differ were and are.
-    values: Option<String>,
-    reprinted: Reprinted,
+/// What is different from what was recorded of a table.
+pub(crate) fn differences(member: &Member, side: Side) -> Result<Vec<Difference>> {
+    compare(member, side).map(|(found, _)| found)
 }
 
 fn recorded(member: &Member, side: Side) -> &serde_json::Value {
@@ -142,32 +133,26 @@ fn now(member: &Member, side: Side) -> Result<serde_json::Value> {
     }
 }
 
-fn compare(member: &Member, side: Side) -> Result<Compared> {
+fn compare(member: &Member, side: Side) -> Result<(Vec<Difference>, Reprinted)> {
     let _us = Identity::extension()?;
     let recorded = recorded(member, side);
     // The server names objects as they are this moment, and finds them as the statement's snapshot has
     // them: while another swap commits, the two do not fit together. Look again.
-    let (mut found, mut values) = (Vec::new(), None);
+    let mut found = Vec::new();
     for _ in 0..3 {
         let now = now(member, side)?;
-        let Some(mut parts) = difference::parts(recorded, &now) else {
-            found = difference::differences(recorded, &now);
-            break;
-        };
-        let before = parts.len();
+        found = difference::differences(recorded, &now);
+        let before = found.len();
         if before > 0 && keeps_names(member) {
             // After the definition: what comes in between is not the recorded identity.
             let identities = catalog::identities(member.oid(side))?;
-            parts.retain(|part| !difference::prints_otherwise(part, recorded, &identities));
+            found.retain(|part| !difference::prints_otherwise(part, recorded, &identities));
         }
-        if parts.is_empty() {
-            let reprinted = (before > 0).then_some(now);
-            return Ok(Compared { found: Vec::new(), values: None, reprinted });
+        if found.is_empty() {
+            return Ok((Vec::new(), (before > 0).then_some(now)));
         }
-        found = parts.iter().map(ToString::to_string).collect();
-        values = difference::values(&parts);
     }
-    Ok(Compared { found, values, reprinted: None })
+    Ok((found, None))
 }
 
 /// Whether nothing more is made from definitions that the plan has as text, and rows go over as they are, so that

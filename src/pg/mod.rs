@@ -34,6 +34,7 @@ pub(crate) mod statement;
 pub(crate) mod syscache;
 pub(crate) mod text;
 pub(crate) mod tid;
+pub(crate) mod time_limits;
 pub(crate) mod transient_relation;
 pub(crate) mod trigger;
 pub(crate) mod wal;

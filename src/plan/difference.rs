@@ -27,6 +27,8 @@ pub(crate) enum How {
     Changed,
     /// It is gone.
     Removed,
+    /// What was recorded of it is in no form that is known.
+    Unreadable,
 }
 
 /// A part that differs, as the fingerprint names it.
@@ -48,6 +50,11 @@ const SHOWN: usize = 200;
 const NUMBERS: &[&str] = &[REWRITTEN, "capture trigger ", ROW_TYPE, "subscription"];
 
 impl Difference {
+    /// Whether it is of a kind of parts, whose names begin like this.
+    pub(crate) fn is_of(&self, kind: &str) -> bool {
+        self.part.starts_with(kind)
+    }
+
     /// What the part was and what it is, in the server's words; None where they say nothing.
     fn values(&self) -> Option<String> {
         if NUMBERS.iter().any(|part| self.part.starts_with(part)) {
@@ -62,7 +69,9 @@ impl Difference {
         let [before, now] = shown.map(|value| cut(value.as_deref().unwrap_or_default()));
         Some(match self.how {
             How::Removed => format!("{}: {before} before", self.part),
-            How::Added | How::Changed => format!("{}: {before} before, {now} now", self.part),
+            How::Added | How::Changed | How::Unreadable => {
+                format!("{}: {before} before, {now} now", self.part)
+            }
         })
     }
 }
@@ -130,18 +139,24 @@ impl std::fmt::Display for Difference {
             How::Added => "added",
             How::Changed => "changed",
             How::Removed => "removed",
+            How::Unreadable => return write!(f, "{} cannot be compared", self.part),
         };
         let be = if PLURAL.iter().any(|part| self.part.starts_with(part)) { "were" } else { "was" };
         write!(f, "{} {be} {how}", self.part)
     }
 }
 
-/// The parts that were added, removed or changed, in words.
-pub(crate) fn differences(recorded: &Value, now: &Value) -> Vec<String> {
-    match parts(recorded, now) {
-        Some(found) => found.iter().map(Difference::to_string).collect(),
-        None => vec!["the definition cannot be compared".to_owned()],
-    }
+/// The parts that were added, removed or changed.
+pub(crate) fn differences(recorded: &Value, now: &Value) -> Vec<Difference> {
+    parts(recorded, now).unwrap_or_else(|| {
+        let part = "the definition".to_owned();
+        vec![Difference { part, how: How::Unreadable, before: None, now: None }]
+    })
+}
+
+/// The same as a message has them.
+pub(crate) fn in_words(found: &[Difference]) -> String {
+    found.iter().map(Difference::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The parts that were added, removed or changed, in the order of their words; None where one of the two is
@@ -227,14 +242,22 @@ const FOLLOWED: &[&str] = &[
 ];
 
 /// Whether bg_prepare may bring the offline table up to date with these differences of the live one.
-pub(crate) fn can_be_followed(differences: &[String]) -> bool {
-    !capture_is_broken(differences)
-        && differences.iter().all(|d| FOLLOWED.iter().any(|known| d.starts_with(known)))
+pub(crate) fn can_be_followed(differences: &[Difference]) -> bool {
+    !capture_is_broken(differences) && differences.iter().all(is_followed)
+}
+
+fn is_followed(difference: &Difference) -> bool {
+    // The rows that are copied already may break it.
+    let is_check = [&difference.before, &difference.now]
+        .into_iter()
+        .flatten()
+        .any(|definition| difference.is_of("constraint ") && definition.starts_with("CHECK"));
+    !is_check && FOLLOWED.iter().any(|known| difference.is_of(known))
 }
 
 /// What to do about differences of the live table, or of the offline one, before the swap.
-pub(crate) fn way_out(differences: &[String], is_live: bool) -> &'static str {
-    let is_lost = |d: &String| d.starts_with("column ") && d.ends_with(" was removed");
+pub(crate) fn way_out(differences: &[Difference], is_live: bool) -> &'static str {
+    let is_lost = |d: &Difference| d.is_of("column ") && d.how == How::Removed;
     if is_live && can_be_followed(differences) {
         "Call bg_prepare again with the same arguments, which brings the offline table up to date where it can; or undo that change, or run SELECT bg_abort(table) and begin again."
     } else if is_live && differences.iter().any(is_lost) {
@@ -245,8 +268,8 @@ pub(crate) fn way_out(differences: &[String], is_live: bool) -> &'static str {
 }
 
 /// Whether capture itself is among them: writes may have gone unseen.
-pub(crate) fn capture_is_broken(differences: &[String]) -> bool {
-    differences.iter().any(|d| d.starts_with("capture trigger"))
+pub(crate) fn capture_is_broken(differences: &[Difference]) -> bool {
+    differences.iter().any(|d| d.is_of("capture trigger"))
 }
 
 #[cfg(test)]
@@ -262,7 +285,7 @@ mod tests {
         let retyped = json!({"file": "2", "rewritten column a": "11"});
         assert!(differences(&before, &vacuumed).is_empty());
         assert!(differences(&before, &granted).is_empty());
-        assert_eq!(differences(&before, &retyped), vec!["rewritten column a was changed"]);
+        assert_eq!(in_words(&differences(&before, &retyped)), "rewritten column a was changed");
         let added = json!({"file": "1", "rewritten column a": "missing"});
         assert!(differences(&added, &vacuumed).is_empty());
     }
@@ -289,16 +312,21 @@ mod tests {
 
     #[test]
     fn the_way_out_is_one_that_works() {
-        let way = |difference: &str, is_live| way_out(&[difference.to_owned()], is_live);
-        assert!(way("index i was added", true).starts_with("Call bg_prepare again"));
-        for (difference, is_live) in [
-            ("index i was added", false),
-            ("column a was changed", true),
-            ("capture trigger bluegreen_capture was removed", true),
+        let way =
+            |recorded: Value, now: Value, is_live| way_out(&differences(&recorded, &now), is_live);
+        let key = json!({"index i": "x", "constraint i": "UNIQUE (a) t"});
+        assert!(way(json!({}), key, true).starts_with("Call bg_prepare again"));
+        for (recorded, now, is_live) in [
+            (json!({}), json!({"index i": "x"}), false),
+            (json!({"column a": "1 int"}), json!({"column a": "1 bigint"}), true),
+            (json!({"capture trigger bluegreen_capture": "1"}), json!({}), true),
+            (json!({}), json!({"constraint c": "CHECK ((a > 0)) t"}), true),
+            (json!({"constraint c": "CHECK ((a > 0)) t"}), json!({}), true),
+            (json!("?"), json!({}), true),
         ] {
-            assert!(way(difference, is_live).starts_with("Undo"), "{difference}");
+            assert!(way(recorded, now.clone(), is_live).starts_with("Undo"), "{now}");
         }
-        assert!(way("column a was removed", true).contains("save them first"));
+        assert!(way(json!({"column a": "1"}), json!({}), true).contains("save them first"));
     }
 
     #[test]
@@ -360,14 +388,10 @@ mod tests {
         let before = json!({"column a": "int", "grants": "", "index i": "x", "owner": "app"});
         let after = json!({"column a": "bigint", "grants": "x", "owner": "app", "trigger t": "1"});
         assert_eq!(
-            differences(&before, &after),
-            vec![
-                "column a was changed",
-                "grants were changed",
-                "index i was removed",
-                "trigger t was added"
-            ]
+            in_words(&differences(&before, &after)),
+            "column a was changed; grants were changed; index i was removed; trigger t was added"
         );
+        assert_eq!(in_words(&differences(&json!(1), &after)), "the definition cannot be compared");
         assert!(differences(&before, &before).is_empty());
     }
 }

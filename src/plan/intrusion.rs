@@ -62,6 +62,7 @@ fn is_watched(difference: &Difference) -> bool {
     match difference.how {
         How::Changed => FIXED.contains(&part),
         How::Added | How::Removed => WATCHED.iter().any(|watched| part.starts_with(watched)),
+        How::Unreadable => false,
     }
 }
 

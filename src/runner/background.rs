@@ -1,7 +1,7 @@
 //! The background workers' main loop.
 
 use crate::error::Result;
-use crate::pg::{security, worker as process, xact};
+use crate::pg::{security, time_limits, worker as process, xact};
 use crate::runner::failure;
 use crate::runner::worker::{self, CopyWorker, Job, Next};
 
@@ -11,6 +11,7 @@ pub(crate) fn main(job: &str) -> Result<()> {
     security::set_for_session("application_name", job.application())?;
     // The database's setting is for its clients.
     security::set_for_session("default_transaction_read_only", "off")?;
+    time_limits::none_for_session()?;
     match job {
         Job::Help(id) => help(id),
         Job::Vacuum(id) => vacuum(id),

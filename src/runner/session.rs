@@ -13,6 +13,7 @@ use crate::model::settings::Settings;
 use crate::pg::lock;
 use crate::pg::security::{self, Identity};
 use crate::pg::spi::{self, Arg};
+use crate::pg::time_limits;
 use crate::pg::witness::Witness;
 use crate::pg::xact::{self, Procedure, SubtransactionError};
 use crate::runner::begin::{self, Checked};
@@ -72,6 +73,7 @@ impl<'a> Session<'a> {
 
     /// Writes down that this backend drives the deployment; another one that lives is an error.
     pub(crate) fn claim(&mut self) -> Result<()> {
+        time_limits::none_for_transaction()?;
         let me = me()?;
         let mut table = String::new();
         let done = self.transaction(Durability::Async, |d, settings| {
@@ -143,7 +145,7 @@ impl<'a> Session<'a> {
                     Durability::Async => security::set_local("synchronous_commit", "off")?,
                     Durability::FlushAll => security::set_local("synchronous_commit", "local")?,
                 }
-                self.procedure.commit();
+                self.commit()?;
                 Ok(value)
             }
             Err(caught) => {
@@ -167,8 +169,9 @@ impl<'a> Session<'a> {
     }
 
     /// Ends the transaction that is open, so that no snapshot of it is left.
-    pub(crate) fn commit(&self) {
+    pub(crate) fn commit(&self) -> Result<()> {
         self.procedure.commit();
+        time_limits::none_for_transaction()
     }
 
     /// Tells the client something that it is to know at once.
@@ -211,7 +214,7 @@ impl<'a> Session<'a> {
             let step = store::Step { name: "run", seconds, count: None, detail: None, error };
             store::record(&member, &step)
         });
-        self.procedure.commit();
+        self.commit()?;
         Err(error)
     }
 }

@@ -26,7 +26,7 @@ use crate::pg::reasons::Reasons;
 use crate::pg::relation;
 use crate::pg::security::Identity;
 use crate::pg::xact;
-use crate::plan::difference;
+use crate::plan::difference::{self, Difference};
 use crate::plan::intrusion::Step;
 use crate::plan::next_step;
 use crate::shadow::schema;
@@ -112,7 +112,7 @@ fn captured(member: Member, table: &Table, before: &serde_json::Value) -> Result
     fingerprint::take_fingerprints(&mut member, &Step::Captured)?;
     // CREATE VIEW and CREATE FUNCTION do not conflict with our lock: find what was created meanwhile.
     let mut changed = difference::differences(before, &member.fingerprint_origin);
-    changed.retain(|part| !part.starts_with("capture trigger "));
+    changed.retain(|part| !part.is_of("capture trigger "));
     require_unchanged(table, &changed)?;
     Ok(member)
 }
@@ -156,14 +156,14 @@ fn same_name(other: &Member) -> Error {
     ))
 }
 
-fn require_unchanged(table: &Table, changed: &[String]) -> Result<()> {
+fn require_unchanged(table: &Table, changed: &[Difference]) -> Result<()> {
     if changed.is_empty() {
         return Ok(());
     }
     let error = Error::state(format!(
         "the definition of {} changed while it was prepared: {}",
         table.qualified().plain(),
-        changed.join("; ")
+        difference::in_words(changed)
     ))
     .hint("Call bg_prepare again.");
     let _us = Identity::extension()?;

@@ -235,7 +235,7 @@ impl Runner<'_> {
         if self.session.is_due() {
             let settings = self.session.settings();
             self.line = self.session.look(|| status::progress_lines(d, settings, in_step))?;
-            self.session.commit();
+            self.session.commit()?;
             self.session.tell(&self.line);
         }
         Ok(())
@@ -290,7 +290,7 @@ impl Runner<'_> {
         let settings = self.session.settings();
         while let Some(obstacle) = self.session.look(|| look(&mut self.throttle, settings))? {
             // No snapshot while we wait.
-            self.session.commit();
+            self.session.commit()?;
             if !self.is_wanted()? {
                 break;
             }
@@ -303,7 +303,7 @@ impl Runner<'_> {
     fn is_wanted(&self) -> Result<bool> {
         let id = self.session.id();
         let d = self.session.look(|| store::read(id))?;
-        self.session.commit();
+        self.session.commit()?;
         Ok(!d.is_paused() && d.is_open())
     }
 
@@ -442,7 +442,7 @@ impl Runner<'_> {
             }
             Ok(true)
         })?;
-        self.session.commit();
+        self.session.commit()?;
         Ok(waits_on)
     }
 }

@@ -31,7 +31,7 @@ use crate::pg::reasons::Reasons;
 use crate::pg::security::Identity;
 use crate::pg::xact::{self, SubtransactionError};
 use crate::pg::{acl, relation, spi};
-use crate::plan::difference;
+use crate::plan::difference::{self, Difference, How};
 use crate::plan::intrusion::Step;
 use crate::shadow::remove;
 use crate::state::store::{self, LockedMember};
@@ -58,12 +58,12 @@ pub(crate) fn update(
     }
     fingerprint::check_definition(member, member.blue_side())?;
     let began = Instant::now();
-    let what = found.join("; ");
+    let what = difference::in_words(&found);
     if !difference::can_be_followed(&found) {
         fingerprint::check_definitions(member)?;
     }
     if member.phase == Phase::Swapped {
-        if found.iter().all(|part| FOLLOWED_BACK.iter().any(|known| part.starts_with(known)))
+        if found.iter().all(|part| FOLLOWED_BACK.iter().any(|known| part.is_of(known)))
             && follow_back(member, table, &found, settings)?
         {
             failpoint::reach("update_followed_back");
@@ -103,7 +103,7 @@ pub(crate) fn update(
 fn follow_back(
     member: &mut Member,
     table: &Table,
-    found: &[String],
+    found: &[Difference],
     settings: &Settings,
 ) -> Result<bool> {
     let back: Vec<_> = member.plan.pairs.iter().map(|(o, s)| (s.clone(), o.clone())).collect();
@@ -112,8 +112,11 @@ fn follow_back(
     let done = lock::retry(settings.lock_timeout, until, |limit| {
         let _us = Identity::extension()?;
         lock::all_within(&[(member.blue(), Mode::AccessExclusive)], limit)?;
-        for part in found.iter().filter_map(|part| part.strip_prefix("index ")) {
-            let Some(name) = part.strip_suffix(" was added") else { return Ok(false) };
+        for difference in found {
+            let Some(name) = difference.part.strip_prefix("index ") else { continue };
+            if difference.how != How::Added {
+                return Ok(false);
+            }
             let index =
                 catalog::indexes(table.oid)?.into_iter().find(|i| i.recorded.name.0 == name);
             if index.is_none_or(|i| i.recorded.constraint.is_some()) {
@@ -232,8 +235,8 @@ fn require_same_rows(member: &Member, fresh: &Plan, definition: &Value) -> Resul
         let _us = Identity::extension()?;
         difference::differences(&fingerprint::blue_fingerprint(member)?, definition)
     };
-    let fixed = |part: &&String| FIXED.iter().any(|fixed| part.starts_with(fixed));
-    let apart: Vec<_> = apart.iter().filter(fixed).cloned().collect();
+    let fixed = |part: &Difference| FIXED.iter().any(|fixed| part.is_of(fixed));
+    let apart: Vec<_> = apart.into_iter().filter(fixed).collect();
     let (was, is) = (compared(before, before), compared(fresh, before));
     let same = was.forward == is.forward
         && was.reverse == is.reverse
@@ -248,7 +251,7 @@ fn require_same_rows(member: &Member, fresh: &Plan, definition: &Value) -> Resul
         "the columns, keys or constraints of {} changed during the deployment, which needs a new copy",
         member.source.plain()
     ))
-    .detail(apart.join("; "))
+    .detail(difference::in_words(&apart))
     .hint("Undo that change, or run SELECT bg_abort(table) and begin again."))
 }
 

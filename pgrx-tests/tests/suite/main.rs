@@ -101,6 +101,7 @@ mod operations {
     mod told;
     mod two_phase;
     mod upgrades;
+    mod ways_out;
 }
 
 /// Whole deployments under clients, and races between sessions.
