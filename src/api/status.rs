@@ -13,6 +13,7 @@ use crate::catalog;
 use crate::error::Result;
 use crate::guard::access;
 use crate::model::member::Member;
+use crate::oid::RoleId;
 use crate::pg::security::Identity;
 use crate::settings;
 use crate::state::store;
@@ -32,15 +33,7 @@ pub(super) fn statuses(source: Option<pg_sys::Oid>) -> Result<Vec<Status>> {
     let found = match source {
         Some(source) => vec![access::find(source.into(), caller)?],
         None => {
-            let _us = Identity::extension()?;
-            let (mut mine, mut of_others) = (Vec::new(), 0);
-            for member in store::open()? {
-                if catalog::is_owner(caller, member.owner)? {
-                    mine.push(member);
-                } else {
-                    of_others += 1;
-                }
-            }
+            let (mine, of_others) = mine(caller)?;
             if mine.is_empty() && of_others > 0 {
                 notice!("the open deployments of this database are of tables that you do not own");
             }
@@ -49,6 +42,20 @@ pub(super) fn statuses(source: Option<pg_sys::Oid>) -> Result<Vec<Status>> {
     };
     let settings = settings::read(None, None);
     found.into_iter().map(|member| status::status(member, &settings)).collect()
+}
+
+/// The open deployments of tables that the caller owns, and how many there are besides.
+fn mine(caller: RoleId) -> Result<(Vec<Member>, usize)> {
+    let _us = Identity::extension()?;
+    let (mut mine, mut of_others) = (Vec::new(), 0);
+    for member in store::open()? {
+        if catalog::is_owner(caller, member.owner)? {
+            mine.push(member);
+        } else {
+            of_others += 1;
+        }
+    }
+    Ok((mine, of_others))
 }
 
 /// The name of the offline table; none after the end.

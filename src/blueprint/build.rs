@@ -141,6 +141,7 @@ pub(crate) fn build(order: &Order<'_>, settings: &Settings) -> Result<Member> {
     let pairs = order.with_sides(made.shadow, mapping::pairs)?;
     let mappings = reasons.part(|| order.with_sides(made.shadow, mapping::decide))?;
     let _us = Identity::extension()?;
+    dependent::require_supported(made.shadow, reasons)?;
     let sequences = sequences::decide(table.oid, made.shadow, &made.name, &pairs)?;
     statistics_names::require_free(table, made.shadow, (blue, id), reasons)?;
     let taken = collisions(made.shadow, table.oid, table.schema_oid, &sequences)?;

@@ -79,6 +79,8 @@ pub(crate) struct ForeignKey {
     pub deferred: bool,
     /// Validated.
     pub validated: bool,
+    /// Not NOT ENFORCED (PostgreSQL 18).
+    pub enforced: bool,
     /// Comment.
     pub comment: Option<String>,
     /// Its triggers are disabled.
@@ -196,6 +198,11 @@ pub(crate) fn strangers(
     let family = longs(family);
     let args = [Arg::oid(table), Arg::Ints(&family)];
     spi::rows(include_str!("queries/dependent/strangers.sql"), &args)
+}
+
+/// Constraints on the table and to it that cannot be carried over.
+pub(crate) fn unsupported_constraints(table: RelationId) -> Result<Vec<UnsupportedDependent>> {
+    spi::rows(include_str!("queries/dependent/unsupported_constraints.sql"), &[Arg::oid(table)])
 }
 
 /// The statements that make an object again, by the query of its kind; in `schema`, where it lives in

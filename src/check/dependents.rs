@@ -71,14 +71,19 @@ fn refusal(table: &str, stranger: &UnsupportedDependent) -> Finding {
             format!("{name} has the row type of {table}, which stays the old one after a swap"),
             "Use a composite type of its own there.",
         ),
-        "constraint" => Finding::error(
+        "key WITHOUT OVERLAPS" | "foreign key with PERIOD" => Finding::error(
             "dependent",
             unsupported,
             name,
-            format!(
-                "constraint {name} on or to {table} is of a kind that is not carried over: WITHOUT OVERLAPS, PERIOD, NOT ENFORCED, or NOT NULL that is NOT VALID"
-            ),
-            "Drop or validate it for the deployment.",
+            format!("constraint {name}, a {kind} on or to {table}, is not carried over"),
+            "Drop it for the deployment, and add it again after bg_finish.",
+        ),
+        "NOT NULL that is not valid" => Finding::error(
+            "dependent",
+            state,
+            name,
+            format!("constraint {name}, a {kind}, is not carried over"),
+            "ALTER TABLE … VALIDATE CONSTRAINT first, or drop it for the deployment.",
         ),
         "temporary view" => Finding::error(
             "temporary_view",

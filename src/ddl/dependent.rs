@@ -111,7 +111,8 @@ pub(crate) fn add_foreign_key(key: &ForeignKey, ends: &Ends<'_>) -> Vec<String> 
     if key.deferred {
         sql.push_str(" INITIALLY DEFERRED");
     }
-    sql.push_str(" NOT VALID");
+    // What is not enforced is not validated either.
+    sql.push_str(if key.enforced { " NOT VALID" } else { " NOT ENFORCED" });
     let comment = key.comment.as_ref().map(|text| constraint::comment(child, &key.name, text));
     std::iter::once(sql).chain(comment).collect()
 }

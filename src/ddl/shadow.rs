@@ -44,10 +44,11 @@ pub(crate) fn drop_index(table: &QualifiedName, index: &RecordedIndex) -> String
     }
 }
 
-/// Marks blue's pages all-visible and frozen. It has no index yet; its end is not given back, because
-/// that takes a lock that keeps everyone out.
+/// Marks blue's pages all-visible and frozen. It has no index yet. Empty pages at its end are given back where they
+/// are many: a server that adds several at once leaves some. The lock for that, which keeps blue's readers out, is
+/// only tried.
 pub(crate) fn vacuum(blue: &QualifiedName) -> String {
-    format!("VACUUM (FREEZE, TRUNCATE FALSE, PARALLEL 0) {blue}")
+    format!("VACUUM (FREEZE, TRUNCATE, PARALLEL 0) {blue}")
 }
 
 /// ANALYZE.

@@ -9,6 +9,7 @@ use crate::catalog::dependent::{self as reader, ForeignKey, UnsupportedDependent
 use crate::ddl::dependent::{self as ddl, Ends};
 use crate::ddl::{constraint, table};
 use crate::dependent::failure::{broken, cause};
+use crate::dependent::unsupported::require_supported;
 use crate::error::Result;
 use crate::ident::{Ident, QualifiedName, plain};
 use crate::model::changes::{Action, Change, ConstraintKind};
@@ -214,6 +215,7 @@ pub(super) fn added(
                         let _owner = Identity::table_owner(table.owner, session)?;
                         spi::run(&table::alter(shadow, &[text]), &[])?;
                     }
+                    require_supported(shadow_oid, &Reasons::first())?;
                     own(shadow_oid)
                 })
             });

@@ -41,6 +41,7 @@ mod search_paths;
 mod swap;
 mod trees;
 mod trigger;
+mod unsupported;
 mod view;
 
 pub(crate) use adapt::{DependentPlan, Recorded, discover};
@@ -53,16 +54,18 @@ pub(crate) use swap::{
     switch, take_off,
 };
 pub(crate) use swap::{not_valid, offline, validate};
+pub(crate) use unsupported::require_supported;
 
-use crate::catalog::dependent as reader;
+use crate::catalog::dependent::{self as reader, UnsupportedDependent};
 use crate::error::Result;
 use crate::ident::{Ident, plain};
 use crate::oid::RelationId;
 
 /// What hangs on the table and cannot be carried over.
-pub(crate) fn strangers(table: RelationId) -> Result<Vec<reader::UnsupportedDependent>> {
+pub(crate) fn strangers(table: RelationId) -> Result<Vec<UnsupportedDependent>> {
     let mut found = reader::strangers(table, &reader::family(table)?)?;
     found.extend(foreign_key::strangers(table)?);
+    found.extend(reader::unsupported_constraints(table)?);
     Ok(found)
 }
 

@@ -15,7 +15,6 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::prelude::*;
 
 use crate::error::Result;
-#[cfg(feature = "pg15")]
 use crate::heap::extension::Room;
 use crate::heap::index_entries::Entries;
 use crate::heap::row::attributes;
@@ -31,6 +30,10 @@ use crate::product;
 const MAX_ROWS: usize = 1000;
 /// Bytes that are written at once; a larger row goes alone.
 const MAX_BYTES: usize = 65_536;
+
+/// How the only process that fills a table writes. PostgreSQL 16 and later add up to 64 pages at once: what a batch
+/// leaves of them, the next one finds in the free space map.
+const ALONE: u32 = if cfg!(feature = "pg15") { pg_sys::TABLE_INSERT_SKIP_FSM } else { 0 };
 
 unsafe extern "C-unwind" {
     // executor/nodeModifyTable.h is not among pgrx's headers; the symbol is exported by every server.
@@ -168,7 +171,6 @@ pub(crate) struct Receiver {
     /// The row as values, where columns are computed.
     computed: *mut pg_sys::TupleTableSlot,
     shared: Shared,
-    #[cfg(feature = "pg15")]
     room: Room,
     has_generated: bool,
     has_checks: bool,
@@ -234,7 +236,6 @@ impl Receiver {
                     &raw const pg_sys::TTSOpsVirtual,
                 ),
                 shared,
-                #[cfg(feature = "pg15")]
                 room: Room::open(relation, shared.unwrap_or_default()),
                 has_generated: has(|c| c.has_generated_stored),
                 has_checks: has(|c| c.num_check > 0),
@@ -367,7 +368,6 @@ impl Receiver {
         self.needs = Needs::default();
     }
 
-    #[cfg(feature = "pg15")]
     unsafe fn write(&mut self) {
         if self.entries.is_some() {
             // SAFETY: see `flush`.
@@ -378,17 +378,8 @@ impl Receiver {
             unsafe { self.room.insert(self.relation, rows, self.command, self.bulk) };
         } else {
             // SAFETY: see `flush`.
-            unsafe { self.write_with(pg_sys::TABLE_INSERT_SKIP_FSM) };
+            unsafe { self.write_with(ALONE) };
         }
-    }
-
-    #[cfg(not(feature = "pg15"))]
-    unsafe fn write(&mut self) {
-        // With the free space map: the server adds up to 64 pages at once, and what a batch leaves of them
-        // is found by the next one there.
-        let options = if self.entries.is_some() { pg_sys::HEAP_INSERT_NO_LOGICAL } else { 0 };
-        // SAFETY: see `flush`.
-        unsafe { self.write_with(options) };
     }
 
     unsafe fn write_with(&mut self, options: u32) {

@@ -2,10 +2,12 @@
 //!
 //! PostgreSQL 15 adds one page at a time under the table's extension lock, and holds it while it makes
 //! room in its ring of buffers, for which WAL may have to be written: two processes are hardly faster
-//! than one. Here a process adds many pages under one lock, does nothing else under it, and fills them
-//! itself. PostgreSQL 16 and later do as much themselves.
+//! than one. PostgreSQL 16 and later add up to 64, so that the rows of several processes lie mixed, and a
+//! comparison with the source has to look for them. Here a process adds as many as it is going to fill under one
+//! lock, does nothing else under it, and fills them itself.
 //!
-//! Source: `hio.c` of PostgreSQL 15 (`RelationGetBufferForTuple`: which page it takes, when a tuple fits).
+//! Source: `hio.c` of PostgreSQL 15 to 18 (`RelationGetBufferForTuple`: which page it takes, when a tuple fits;
+//! a page that is new to it is initialized).
 
 use std::cell::Cell;
 
@@ -178,7 +180,11 @@ unsafe fn next_page(
 /// The number of the table's file: another one after each TRUNCATE.
 unsafe fn file(relation: pg_sys::Relation) -> u32 {
     // SAFETY: the relation is open.
-    unsafe { (*relation).rd_node.relNode.to_u32() }
+    #[cfg(feature = "pg15")]
+    return unsafe { (*relation).rd_node.relNode }.to_u32();
+    // SAFETY: the relation is open.
+    #[cfg(not(feature = "pg15"))]
+    return unsafe { (*relation).rd_locator.relNumber }.to_u32();
 }
 
 /// The table's pages.
@@ -189,20 +195,34 @@ unsafe fn end(relation: pg_sys::Relation) -> pg_sys::BlockNumber {
 
 /// Adds empty pages to the table; the first one's number.
 unsafe fn add(relation: pg_sys::Relation, count: pg_sys::BlockNumber) -> pg_sys::BlockNumber {
-    let mut empty = [0_u64; pg_sys::BLCKSZ as usize / size_of::<u64>()];
     let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
     // SAFETY: the relation is open. The lock is given back here, or by the abort where there is no room
     // on the disk; what was added by then is empty pages, as after a crash of any other extension.
     unsafe {
         pg_sys::LockRelationForExtension(relation, mode);
         let first = end(relation);
-        for page in first..first + count {
-            let manager = pg_sys::RelationGetSmgr(relation);
-            pg_sys::smgrextend(manager, MAIN, page, empty.as_mut_ptr().cast(), false);
-        }
+        extend(pg_sys::RelationGetSmgr(relation), first, count);
         pg_sys::UnlockRelationForExtension(relation, mode);
         first
     }
+}
+
+/// Writes empty pages behind the end, one by one.
+#[cfg(feature = "pg15")]
+unsafe fn extend(file: pg_sys::SMgrRelation, first: pg_sys::BlockNumber, count: u32) {
+    let mut empty = [0_u64; pg_sys::BLCKSZ as usize / size_of::<u64>()];
+    for page in first..first + count {
+        // SAFETY: the caller has the lock for it; the page is one of its length, aligned.
+        unsafe { pg_sys::smgrextend(file, MAIN, page, empty.as_mut_ptr().cast(), false) };
+    }
+}
+
+/// Writes empty pages behind the end, all at once where the file system can.
+#[cfg(not(feature = "pg15"))]
+unsafe fn extend(file: pg_sys::SMgrRelation, first: pg_sys::BlockNumber, count: u32) {
+    let count = i32::try_from(count).unwrap_or(i32::MAX);
+    // SAFETY: the caller has the lock for it.
+    unsafe { pg_sys::smgrzeroextend(file, MAIN, first, count, false) };
 }
 
 #[cfg(test)]

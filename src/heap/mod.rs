@@ -5,7 +5,6 @@
 
 pub(crate) mod append;
 pub(crate) mod bulk;
-#[cfg(feature = "pg15")]
 mod extension;
 pub(crate) mod generated;
 mod index_entries;

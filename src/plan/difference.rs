@@ -95,7 +95,7 @@ fn readable(part: &str, value: &str) -> String {
 }
 
 fn is_flag(word: &str) -> bool {
-    matches!(word, "t" | "f")
+    matches!(word, "t" | "f" | "true" | "false")
 }
 
 /// What stands before the last so many flags in a row.
@@ -357,7 +357,7 @@ mod tests {
             ),
             (
                 "index i",
-                "CREATE UNIQUE INDEX i ON t USING btree (a) t f f 0",
+                "CREATE UNIQUE INDEX i ON t USING btree (a) true false false 0",
                 None,
                 "index i: CREATE UNIQUE INDEX i ON t USING btree (a) before.",
             ),
@@ -373,7 +373,7 @@ mod tests {
                 Some("2 text 950 f  "),
                 "column a: 2 text 100 f   before, 2 text 950 f   now.",
             ),
-            ("constraint c", "CHECK ((a > 0)) t", None, "constraint c: CHECK ((a > 0)) before."),
+            ("constraint c", "CHECK ((a > 0)) true", None, "constraint c: CHECK ((a > 0)) before."),
             ("grants", "", Some("{b=r/a}"), "grants: empty before, {b=r/a} now."),
         ] {
             assert_eq!(said(part, before, now).as_deref(), Some(expected), "{part}");

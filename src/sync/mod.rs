@@ -338,7 +338,7 @@ pub(crate) fn backlog(member: &Member, limit: i64) -> Result<i64> {
 }
 
 /// Pages of a log that an estimate reads.
-const SAMPLED_PAGES: f64 = 500.0;
+const SAMPLED_PAGES: f64 = 2000.0;
 
 /// How many log rows there are: counted up to `limit`, beyond it estimated on a sample of the log's pages. For
 /// those who must not wait, as [`backlog_at_once`].

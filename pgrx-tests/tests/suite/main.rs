@@ -59,6 +59,7 @@ mod dependents {
     mod event_triggers;
     mod foreign_keys;
     mod kinds;
+    mod newer_servers;
     mod objects;
     mod properties;
     mod same_tree;
@@ -76,6 +77,7 @@ mod runner {
     mod interrupted;
     mod throttle;
     mod throttle_standbys;
+    mod time_limits;
     mod workers;
     mod workers_faults;
 }

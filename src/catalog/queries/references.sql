@@ -1,4 +1,4 @@
--- $1 relation. Foreign keys from it and to it, those of each partition by itself, with the operators
+-- $1 relation. Foreign keys from it and to it that are enforced, those of each partition by itself, with the operators
 -- that compare a referenced column with the referencing one.
 SELECT k.conname::text AS name, k.conrelid::int8 AS child, k.confrelid::int8 AS parent,
        cn.nspname::text AS child_schema, c.relname::text AS child_name, c.relowner::int8 AS child_owner,
@@ -24,4 +24,5 @@ SELECT k.conname::text AS name, k.conrelid::int8 AS child, k.confrelid::int8 AS 
   JOIN pg_catalog.pg_class p ON p.oid = k.confrelid
   JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
  WHERE k.contype = 'f' AND c.relkind = 'r' AND (k.conrelid = $1 OR k.confrelid = $1)
+   AND coalesce((pg_catalog.to_jsonb(k) ->> 'conenforced')::boolean, true)
  ORDER BY k.oid

@@ -99,26 +99,10 @@ unsafe fn add_column(def: Option<&pg_sys::ColumnDef>, missing_ok: bool) -> Resul
             if constraint.contype == ConstrType::CONSTR_FOREIGN {
                 return Err(references(&column));
             }
-            #[cfg(feature = "pg18")]
-            refuse_virtual(constraint, &column)?;
         }
         let serial = def.typeName.as_ref().is_some_and(|name| is_serial(name));
         Ok(Action::AddColumn { column, serial, if_not_exists: missing_ok })
     }
-}
-
-#[cfg(feature = "pg18")]
-fn refuse_virtual(constraint: &pg_sys::Constraint, column: &str) -> Result<()> {
-    if constraint.contype == ConstrType::CONSTR_GENERATED
-        && constraint.generated_kind.cast_unsigned() == pg_sys::ATTRIBUTE_GENERATED_VIRTUAL
-    {
-        return Err(Error::unsupported(format!(
-            "changes cannot contain a virtual generated column: {} has no values to copy",
-            plain(column)
-        ))
-        .hint("Write STORED, or add the column after bg_finish."));
-    }
-    Ok(())
 }
 
 /// Whether the server will make a sequence for a column of this type.
@@ -264,7 +248,9 @@ fn refusal(kind: Kind::Type) -> Option<(&'static str, &'static str)> {
         Kind::AT_ValidateConstraint => {
             ("VALIDATE CONSTRAINT", "every row is checked as it is copied")
         }
-        Kind::AT_AlterConstraint => ("ALTER CONSTRAINT", "only foreign keys know it"),
+        Kind::AT_AlterConstraint => {
+            ("ALTER CONSTRAINT", "constraints of the new table are made as they are written")
+        }
         Kind::AT_GenericOptions | Kind::AT_AlterColumnGenericOptions => {
             ("OPTIONS", "only foreign tables have them")
         }

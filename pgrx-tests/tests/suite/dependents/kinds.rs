@@ -423,28 +423,3 @@ fn trap_52_tablespaces_are_kept() {
     owner.run("SELECT bg_finish('users')");
     assert_eq!(admin.list(places), before);
 }
-
-#[test]
-fn trap_83_what_only_newer_servers_have_is_refused_by_name() {
-    let scene = STAGE.users(3);
-    let mut admin = scene.admin();
-    let newer = [
-        ("ALTER TABLE users ADD CONSTRAINT x NOT NULL name NOT VALID", "x"),
-        (
-            "CREATE TABLE other (id bigint PRIMARY KEY);
-             ALTER TABLE users ADD CONSTRAINT y FOREIGN KEY (id) REFERENCES other NOT ENFORCED",
-            "y",
-        ),
-    ];
-    let version = admin.int("SELECT current_setting('server_version_num')");
-    for (ddl, name) in newer {
-        if version < 180_000 {
-            // There is nothing to carry.
-            assert_eq!(admin.refused(ddl).code, "42601", "{ddl}");
-            continue;
-        }
-        admin.run(ddl);
-        scene.owner().refused("SELECT bg_prepare('users')").assert_is("0A000", &["users", name]);
-        admin.run(&format!("ALTER TABLE users DROP CONSTRAINT {name}"));
-    }
-}

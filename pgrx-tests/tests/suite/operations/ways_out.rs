@@ -25,9 +25,9 @@ fn a_changed_definition_is_shown_as_it_was() {
             "column email: text NOT NULL before, text now.",
         ),
         (
-            "ALTER TABLE users OWNER TO app",
-            "ALTER TABLE users OWNER TO owner",
-            "owner: owner before, app now",
+            "GRANT TRUNCATE ON users TO mallory",
+            "REVOKE TRUNCATE ON users FROM mallory",
+            ",mallory=D/owner} now.",
         ),
         (
             "DROP INDEX users_name",
@@ -57,7 +57,7 @@ fn many_waiting_changes_are_estimated() {
     app.run("INSERT INTO users SELECT n, 'n', n || '@', now() FROM generate_series(1000, 90000) n");
     owner.sync();
     let mut changes = 0;
-    for rows in [90_000, 40_000, 110_000] {
+    for rows in [90_000, 40_000, 90_000, 90_000, 90_000] {
         app.run(&format!(
             "UPDATE users SET name = name || '+' WHERE id IN (SELECT id FROM users ORDER BY id LIMIT {rows})"
         ));
@@ -66,7 +66,7 @@ fn many_waiting_changes_are_estimated() {
         if changes < 100_000 {
             assert_eq!(told, changes);
         } else {
-            assert!((told - changes).abs() * 10 < changes, "{told} of {changes}");
+            assert!((told - changes).abs() * 20 < changes, "{told} of {changes}");
         }
     }
 }
@@ -89,17 +89,21 @@ fn what_a_failed_run_asks_for_is_the_next_step() {
     owner.run("CALL bg_run('users')");
     assert_eq!(status(&scene, "next_step"), "SELECT bg_swap('public.users')");
 
+    owner.run("SET bluegreen.retry_for = '300 ms'");
     let mut idle = scene.app();
     idle.run("BEGIN; SELECT count(*) FROM users");
-    owner.refused("CALL bg_run('users', 'swapped', retry_for => '300 ms')").assert_is("55P03", &[]);
+    owner.refused("CALL bg_run('users', 'swapped')").assert_is("55P03", &[]);
     assert_eq!(
         status(&scene, "next_step"),
         "End what SELECT * FROM bg_blockers('public.users') shows, or wait until it has ended, then SELECT bg_swap('public.users')"
     );
     let what = "SELECT what FROM bg_blockers('users')";
-    assert_eq!(scene.admin().text(what), "holds AccessShareLock on users; idle in transaction");
+    assert_eq!(
+        scene.admin().text(what),
+        "holds AccessShareLock on public.users; idle in transaction"
+    );
     // As pg_stat_activity has it: what another role does is not for everybody.
-    assert_eq!(owner.text(what), "holds AccessShareLock on users");
+    assert_eq!(owner.text(what), "holds AccessShareLock on public.users");
     idle.run("COMMIT");
     owner.run("SELECT bg_swap('users')");
 }

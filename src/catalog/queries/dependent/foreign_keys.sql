@@ -13,6 +13,7 @@ SELECT k.conname::text AS name, k.conrelid::int8 AS child, k.confrelid::int8 AS 
               ORDER BY x.i) AS set_columns,
        k.confmatchtype::text AS match, k.confupdtype::text AS on_update, k.confdeltype::text AS on_delete,
        k.condeferrable AS deferrable, k.condeferred AS deferred, k.convalidated AS validated,
+       coalesce((pg_catalog.to_jsonb(k) ->> 'conenforced')::boolean, true) AS enforced,
        pg_catalog.obj_description(k.oid, 'pg_constraint') AS comment,
        EXISTS (SELECT FROM pg_catalog.pg_trigger g
                 WHERE g.tgconstraint = k.oid AND g.tgenabled <> 'O') AS switched_off,

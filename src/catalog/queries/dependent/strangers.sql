@@ -63,14 +63,6 @@ SELECT DISTINCT 'object', pg_catalog.pg_describe_object(d.classid, d.objid, d.ob
        'pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_trigger'::regclass,
        'pg_catalog.pg_attrdef'::regclass)
 UNION ALL
--- PostgreSQL 18: WITHOUT OVERLAPS and PERIOD, NOT ENFORCED foreign keys, NOT NULL … NOT VALID.
-SELECT 'constraint', pg_catalog.format('%I of %s', k.conname, k.conrelid::regclass)
-  FROM pg_catalog.pg_constraint k
- WHERE (k.conrelid = $1 OR k.confrelid = $1)
-   AND ((pg_catalog.to_jsonb(k) ->> 'conperiod')::boolean
-     OR k.contype = 'f' AND NOT (pg_catalog.to_jsonb(k) ->> 'conenforced')::boolean
-     OR k.contype = 'n' AND NOT k.convalidated)
-UNION ALL
 SELECT 'temporary view', c.oid::regclass::text
   FROM pg_catalog.pg_class c
  WHERE c.oid = ANY ($2::oid[]) AND c.oid <> $1 AND c.relpersistence = 't'
