@@ -96,8 +96,9 @@ impl Cluster {
         if !bin.join("postgres").is_file() {
             let which = if options.tree == Tree::Failpoints { " --failpoints" } else { "" };
             bail!(
-                "{} has no server yet: run `cargo setup{which}`",
-                workspace.server(options.tree).display()
+                "{} has no server yet: run `cargo setup --pg {}{which}`",
+                workspace.server(options.tree).display(),
+                workspace.major()
             );
         }
         let account = Account::find()?;

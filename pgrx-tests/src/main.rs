@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use bluegreen_tests::cluster::{Cluster, Options, SUPERUSER};
 use bluegreen_tests::setup::command::say;
-use bluegreen_tests::setup::{self, Tree, Workspace};
+use bluegreen_tests::setup::{self, Major, Tree, Workspace};
 use bluegreen_tests::{chaos, compare, demo, documents, verify};
 use clap::{Parser, Subcommand};
 
@@ -15,6 +15,9 @@ use clap::{Parser, Subcommand};
 struct Arguments {
     #[command(subcommand)]
     command: Task,
+    /// The major version of PostgreSQL; 15 where Debian has it, else the newest
+    #[arg(long, global = true, value_enum, value_name = "MAJOR")]
+    pg: Option<Major>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,8 +63,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(major) = arguments.pg {
+        major.choose()?;
+    }
     let workspace = Workspace::find()?;
-    match Arguments::parse().command {
+    match arguments.command {
         Task::Demo(arguments) => demo::run(&workspace, &arguments),
         Task::Verify(arguments) => verify::run(&workspace, &arguments),
         Task::Compare(arguments) => compare::run(&workspace, &arguments),

@@ -129,7 +129,7 @@ pub fn play(course: &Course) -> Result<Diary> {
     cluster.create_owner("owner")?;
     cluster.create_owner("app")?;
     cluster.create_owner("reader")?;
-    let extensions = Workspace::find()?.extensions(Tree::Release);
+    let extensions = Workspace::find()?.extensions(Tree::Release)?;
     let citext = extensions.join("citext.control").is_file();
     let mut log = ServerLog::new(cluster.log_file());
     let mut diary = Diary::new(course.aloud);

@@ -15,7 +15,7 @@ pub struct MadeExtension(Vec<PathBuf>);
 impl MadeExtension {
     /// Writes one of SQL, version 1, into the tree of the release.
     pub fn of_sql(name: &str, sql: &str) -> Result<Self> {
-        let directory = Workspace::find()?.extensions(Tree::Release);
+        let directory = Workspace::find()?.extensions(Tree::Release)?;
         let files = [
             (
                 directory.join(format!("{name}.control")),
@@ -38,8 +38,8 @@ impl MadeExtension {
             .output()
             .context("asking pg_config")?;
         let headers = String::from_utf8(headers.stdout).context("a path")?;
-        let module = workspace.modules(Tree::Release).join(format!("{name}.so"));
-        let file = workspace.target().join(format!("{name}.c"));
+        let module = workspace.modules(Tree::Release)?.join(format!("{name}.so"));
+        let file = workspace.target().join(format!("{name}-{}.c", workspace.major()));
         fs::write(&file, source).with_context(|| format!("writing {}", file.display()))?;
         made.0.extend([file.clone(), module.clone()]);
         let built = Command::new("cc")

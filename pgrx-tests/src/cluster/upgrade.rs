@@ -49,7 +49,7 @@ impl Script {
         let workspace = Workspace::find()?;
         let from = env!("CARGO_PKG_VERSION");
         let file = workspace
-            .extensions(crate::setup::Tree::Release)
+            .extensions(crate::setup::Tree::Release)?
             .join(format!("pg_bluegreen--{from}--{version}.sql"));
         fs::write(&file, sql).with_context(|| format!("writing {}", file.display()))?;
         Ok(Self(file))

@@ -40,10 +40,11 @@ pub fn install(workspace: &Workspace, commit: &str, installed: bool) -> Result<S
     let mut command = cargo_pgrx(workspace, Tree::Beside)?;
     command
         .current_dir(&source)
-        .env("CARGO_TARGET_DIR", workspace.target().join("beside/build"))
+        .env("CARGO_TARGET_DIR", top(workspace).join("build"))
         .args(["install", "--release", "--pg-config"])
-        .arg(workspace.pg_config(Tree::Beside));
-    run_logged(&mut command, &workspace.target().join("setup/install-beside.log"))
+        .arg(workspace.pg_config(Tree::Beside))
+        .args(["--no-default-features", "--features", &workspace.major().feature()]);
+    run_logged(&mut command, &workspace.setup_log("install-beside"))
         .with_context(|| format!("installing the extension of {short}"))?;
     fs::write(&mark, &hash).with_context(|| format!("writing {}", mark.display()))?;
     Ok(short)
@@ -51,7 +52,7 @@ pub fn install(workspace: &Workspace, commit: &str, installed: bool) -> Result<S
 
 /// The files of a commit; those of others go.
 fn unpack(workspace: &Workspace, hash: &str) -> Result<PathBuf> {
-    let top = workspace.target().join("beside");
+    let top = top(workspace);
     let source = top.join(hash);
     if source.is_dir() {
         return Ok(source);
@@ -65,7 +66,7 @@ fn unpack(workspace: &Workspace, hash: &str) -> Result<PathBuf> {
     let partial = top.join("partial");
     fs::create_dir_all(&partial).with_context(|| format!("creating {}", partial.display()))?;
     let archive = top.join("archive.tar");
-    let log = workspace.target().join("setup/beside.log");
+    let log = workspace.setup_log("beside");
     let mut pack = Command::new("git");
     pack.current_dir(workspace.root()).args(["archive", "--format=tar", "-o"]);
     run_logged(pack.arg(&archive).arg(hash), &log).context("packing the commit")?;
@@ -76,6 +77,11 @@ fn unpack(workspace: &Workspace, hash: &str) -> Result<PathBuf> {
     fs::rename(&partial, &source)
         .with_context(|| format!("moving {} into place", show(&source)))?;
     Ok(source)
+}
+
+/// Where the commit and what is built of it are. Each version has its own.
+fn top(workspace: &Workspace) -> PathBuf {
+    workspace.target().join("beside").join(workspace.major().to_string())
 }
 
 fn git(workspace: &Workspace, arguments: &[&str]) -> Result<String> {

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use super::major;
 use super::workspace::{Tree, Workspace};
 
 /// How much of a log is shown when the program that wrote it has failed.
@@ -71,6 +72,15 @@ pub fn line(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
+/// A cargo that builds the extension, for a tree, where that version is built.
+pub fn cargo_of_extension(workspace: &Workspace, tree: Tree) -> Result<Command> {
+    let mut command = cargo(workspace, tree)?;
+    if let Some(build) = workspace.build() {
+        command.env("CARGO_TARGET_DIR", build);
+    }
+    Ok(command)
+}
+
 /// A cargo for the clone, as if it were called from a shell at its top.
 ///
 /// `cargo run` hands its own package's variables down, and cargo-pgrx would take the wrong crate by
@@ -111,6 +121,7 @@ fn from_shell(mut command: Command, workspace: &Workspace, tree: Tree) -> Result
         .current_dir(workspace.root())
         .env("PATH", path)
         .env("PGRX_HOME", workspace.pgrx_home(tree))
+        .env(major::VARIABLE, workspace.major().to_string())
         .env("CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND", "1")
         // It all goes to logs.
         .env("CARGO_TERM_COLOR", "never")

@@ -12,18 +12,17 @@ use super::workspace::{Tree, Workspace};
 /// A server that is running is not disturbed: cargo-pgrx unlinks the old library before it writes
 /// the new one, and sessions that have loaded it keep it.
 pub fn install(workspace: &Workspace, tree: Tree) -> Result<()> {
+    let major = workspace.major();
     let features = tree.features();
-    say(&match features {
-        None => "Building and installing the extension (release)".to_owned(),
-        Some(features) => format!("Building and installing the extension (release, {features})"),
-    });
+    let kind = features.map_or_else(|| "release".to_owned(), |name| format!("release, {name}"));
+    say(&format!("Building and installing the extension for PostgreSQL {major} ({kind})"));
     let mut command = cargo_pgrx(workspace, tree)?;
     command.args(["install", "--release", "--pg-config"]).arg(workspace.pg_config(tree));
-    if let Some(features) = features {
-        command.args(["--features", features]);
-    }
-    let log = format!("setup/install{}.log", features.map(|f| format!("-{f}")).unwrap_or_default());
-    run_logged(&mut command, &workspace.target().join(log)).context("installing the extension")?;
+    let all = [Some(major.feature()), features.map(str::to_owned)];
+    let all: Vec<String> = all.into_iter().flatten().collect();
+    command.args(["--no-default-features", "--features", &all.join(" ")]);
+    let log = format!("install{}", features.map(|name| format!("-{name}")).unwrap_or_default());
+    run_logged(&mut command, &workspace.setup_log(&log)).context("installing the extension")?;
     copy_frozen(workspace, tree)
 }
 
@@ -31,13 +30,14 @@ pub fn install(workspace: &Workspace, tree: Tree) -> Result<()> {
 /// that lead from one version to another.
 fn copy_frozen(workspace: &Workspace, tree: Tree) -> Result<()> {
     let scripts = workspace.root().join("sql");
+    let extensions = workspace.extensions(tree)?;
     // Of the present version there is what was generated just now.
     let present = format!("pg_bluegreen--{}.sql", env!("CARGO_PKG_VERSION"));
     for entry in fs::read_dir(&scripts).with_context(|| format!("reading {}", scripts.display()))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         let is_one_version = name.starts_with("pg_bluegreen--") && name.matches("--").count() == 1;
         if is_one_version && name != present {
-            let to = workspace.extensions(tree).join(&name);
+            let to = extensions.join(&name);
             fs::copy(scripts.join(&name), &to)
                 .with_context(|| format!("writing {}", to.display()))?;
         }

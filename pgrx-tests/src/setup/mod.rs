@@ -1,25 +1,29 @@
 //! Everything that a fresh machine with Rust lacks, and the extension itself, installed.
 //!
 //! In this order, each step only when its result is missing: Debian packages, the pinned cargo-pgrx,
-//! private copies of the server's files, the PGRX_HOME that points at them, the extension. All of
+//! the server's files where Debian does not have the version, private copies of them, the PGRX_HOME that points at them, the extension. All of
 //! it but the packages is under `target/`: nothing of the system or of the user's own set-up is
 //! written.
 
 mod beside;
 pub mod command;
+mod debian;
 mod extension;
+mod major;
 mod packages;
 mod repack;
 mod server;
+mod servers;
 mod tools;
 mod workspace;
 
 use anyhow::Result;
 
 pub use beside::install as install_beside;
+pub use major::{Major, VARIABLE as MAJOR_VARIABLE};
 pub use repack::ensure as ensure_repack;
 pub use tools::ensure_mdbook;
-pub use workspace::{MAJOR, Tree, Workspace};
+pub use workspace::{Tree, Workspace};
 
 /// Sets up what is needed to build the extension for a tree, without building it.
 pub fn prepare(workspace: &Workspace, tree: Tree) -> Result<()> {

@@ -5,25 +5,29 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::command::{run_logged, say};
+use super::servers;
 use super::workspace::Workspace;
 
-/// What building and running the extension needs.
+/// What building and running the extension needs, beside the server of the version.
 ///
 /// `libclang-dev` is for bindgen; `pkg-config` and `libssl-dev` are for cargo-pgrx itself, which
 /// links against OpenSSL.
-const NEEDED: &[&str] = &[
-    "gcc",
-    "libc6-dev",
-    "pkg-config",
-    "libssl-dev",
-    "libclang-dev",
-    "postgresql-15",
-    "postgresql-server-dev-15",
-];
+const NEEDED: &[&str] = &["gcc", "libc6-dev", "pkg-config", "libssl-dev", "libclang-dev"];
 
 /// Installs what is missing of what everything needs, or says with which line it can be installed.
 pub fn ensure(workspace: &Workspace) -> Result<()> {
-    ensure_these(workspace, NEEDED)
+    let of_server = servers::packages(workspace.major());
+    ensure_these(workspace, &[NEEDED, of_server].concat())
+}
+
+/// Installs a package if the program that it has does not run: it may have come from elsewhere.
+pub fn ensure_program(
+    workspace: &Workspace,
+    program: &str,
+    arguments: &[&str],
+    package: &'static str,
+) -> Result<()> {
+    if runs(program, arguments) { Ok(()) } else { ensure_these(workspace, &[package]) }
 }
 
 /// Installs what is missing of these packages, or says with which line it can be installed.
@@ -34,8 +38,8 @@ pub fn ensure_these(workspace: &Workspace, packages: &[&'static str]) -> Result<
     }
     if !runs("dpkg-query", &["--version"]) {
         bail!(
-            "this is no Debian: the set-up needs PostgreSQL 15 with its server headers, libclang, \
-             OpenSSL's headers and pkg-config, where Debian 12 has them"
+            "this is no Debian: the set-up needs the server's headers, libclang, OpenSSL's headers \
+             and pkg-config, where Debian 12 has them"
         );
     }
     let list = missing.join(" ");
@@ -101,7 +105,8 @@ fn is_installed(package: &str) -> bool {
         .is_ok_and(|output| output.stdout.starts_with(b"installed"))
 }
 
-fn runs(program: &str, arguments: &[&str]) -> bool {
+/// Whether a program is there and succeeds.
+pub fn runs(program: &str, arguments: &[&str]) -> bool {
     Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())

@@ -3,31 +3,37 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::command::run_logged;
+use super::major::Major;
 use super::packages;
-use super::workspace::{MAJOR, Tree, Workspace};
+use super::workspace::{Tree, Workspace};
 
-/// The package.
-const PACKAGE: &str = "postgresql-15-repack";
+/// The package, and the version that it is for: Debian 12 has it for its own server only.
+const PACKAGE: (&str, Major) = ("postgresql-15-repack", Major::V15);
 
 /// Puts pg_repack where the server of a tree finds it, and its client beside the other programs.
 /// A private copy made before the package was installed lacks both.
 pub fn ensure(workspace: &Workspace, tree: Tree) -> Result<()> {
-    packages::ensure_these(workspace, &[PACKAGE])?;
+    let (package, major) = PACKAGE;
+    if workspace.major() != major {
+        bail!("Debian 12 has pg_repack for PostgreSQL {major} only");
+    }
+    packages::ensure_these(workspace, &[package])?;
     let bin = workspace.bin(tree);
-    let module = workspace.modules(tree).join("pg_repack.so");
-    let control = extensions(&workspace.server(tree).join("share")).join("pg_repack.control");
+    let module = workspace.modules(tree)?.join("pg_repack.so");
+    let extensions = workspace.extensions(tree)?;
+    let control = extensions.join("pg_repack.control");
     if bin.join("pg_repack").is_file() && module.is_file() && control.is_file() {
         return Ok(());
     }
-    let system = Path::new("/usr/lib/postgresql").join(MAJOR);
-    let scripts = extensions(Path::new("/usr/share"));
+    let programs = workspace.programs(Path::new("/usr"));
+    let scripts = Path::new("/usr/share/postgresql").join(major.to_string()).join("extension");
     let copies = [
-        (system.join("bin/pg_repack"), bin),
-        (system.join("lib/pg_repack.so"), workspace.modules(tree)),
-        (scripts.join("pg_repack.control"), extensions(&workspace.server(tree).join("share"))),
+        (programs.join("pg_repack"), bin),
+        (programs.with_file_name("lib").join("pg_repack.so"), workspace.modules(tree)?),
+        (scripts.join("pg_repack.control"), extensions.clone()),
     ];
     for (from, to) in copies {
         copy(workspace, &from, &to)?;
@@ -38,18 +44,13 @@ pub fn ensure(workspace: &Workspace, tree: Tree) -> Result<()> {
         let from = entry.context("reading the extensions' directory")?.path();
         let name = from.file_name().map(|name| name.to_string_lossy().into_owned());
         if name.is_some_and(|name| name.starts_with("pg_repack--")) {
-            copy(workspace, &from, &extensions(&workspace.server(tree).join("share")))?;
+            copy(workspace, &from, &extensions)?;
         }
     }
     Ok(())
 }
 
-/// Where the extensions' scripts are, under a `share`.
-fn extensions(share: &Path) -> std::path::PathBuf {
-    share.join("postgresql").join(MAJOR).join("extension")
-}
-
 fn copy(workspace: &Workspace, from: &Path, to: &Path) -> Result<()> {
-    let log = workspace.target().join("setup/repack.log");
+    let log = workspace.setup_log("repack");
     run_logged(Command::new("cp").arg("-a").arg(from).arg(to), &log).context("copying pg_repack")
 }

@@ -1,8 +1,8 @@
 //! The private copies of the server's files.
 //!
-//! PostgreSQL finds its files relative to its programs, so that a copy of its three trees works
-//! anywhere, `pg_config` too. Everything is installed into the copies; the system's own server is
-//! only read. Where [`super::workspace::SERVERS`] names servers of another build, they are taken instead.
+//! PostgreSQL finds its files relative to its programs, so that a copy of its trees works
+//! anywhere, `pg_config` too. Everything is installed into the copies; the system's own server, or the one that was
+//! downloaded, is only read. Where [`super::workspace::SERVERS`] names servers of another build, they are taken instead.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::command::{output, run_logged, say};
-use super::workspace::{MAJOR, Tree, Workspace};
+use super::servers;
+use super::workspace::{Tree, Workspace};
 
 /// Makes a private copy when it is missing, or was made of another minor release.
 pub fn ensure(workspace: &Workspace, tree: Tree) -> Result<()> {
@@ -19,14 +20,9 @@ pub fn ensure(workspace: &Workspace, tree: Tree) -> Result<()> {
     let from = match workspace.servers() {
         Some(_) if tree == Tree::Release => return Ok(()),
         Some(_) => workspace.server(Tree::Release),
-        None => PathBuf::from("/usr"),
+        None => servers::ensure(workspace)?,
     };
-    let parts = [
-        format!("lib/postgresql/{MAJOR}"),
-        format!("share/postgresql/{MAJOR}"),
-        "include/postgresql".to_owned(),
-    ];
-    let system = from.join(&parts[0]).join("bin/pg_config");
+    let system = workspace.programs(&from).join("pg_config");
     let wanted = output(Command::new(&system).arg("--version"))?;
     let present = output(Command::new(workspace.pg_config(tree)).arg("--version"));
     if present.is_ok_and(|present| present == wanted) {
@@ -38,17 +34,30 @@ pub fn ensure(workspace: &Workspace, tree: Tree) -> Result<()> {
     // Copied aside and moved into place as the last step, so that half a copy is never used.
     let partial = top.with_extension("partial");
     remove(&partial)?;
-    for part in parts {
+    for part in servers::parts(workspace.major(), &from) {
         let (from, to) = (from.join(&part), partial.join(&part));
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
         }
-        let log = workspace.target().join("setup/server.log");
+        let log = workspace.setup_log("server");
         run_logged(Command::new("cp").arg("-a").arg(from).arg(to), &log)
             .context("copying the server's files")?;
     }
     remove(&top)?;
     fs::rename(&partial, &top).with_context(|| format!("moving {} into place", top.display()))
+}
+
+impl Workspace {
+    /// Where a private copy keeps its loadable modules. The server is asked: not all have them in the same place.
+    pub fn modules(&self, tree: Tree) -> Result<PathBuf> {
+        Ok(PathBuf::from(output(Command::new(self.pg_config(tree)).arg("--pkglibdir"))?))
+    }
+
+    /// Where a private copy keeps the scripts of extensions.
+    pub fn extensions(&self, tree: Tree) -> Result<PathBuf> {
+        let share = output(Command::new(self.pg_config(tree)).arg("--sharedir"))?;
+        Ok(Path::new(&share).join("extension"))
+    }
 }
 
 /// Removes a directory, if it is there.
@@ -71,6 +80,7 @@ pub(super) fn remove_file(file: &Path) -> Result<()> {
     }
 }
 
-fn relative(workspace: &Workspace, path: &Path) -> String {
+/// A path as it is said to people: from the top of the clone.
+pub(super) fn relative(workspace: &Workspace, path: &Path) -> String {
     path.strip_prefix(workspace.root()).unwrap_or(path).display().to_string()
 }

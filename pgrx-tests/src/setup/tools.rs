@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::command::{cargo, output, run_logged, say};
-use super::workspace::{MAJOR, Tree, Workspace};
+use super::workspace::{Tree, Workspace};
 
 /// The release of cargo-pgrx. It must be that of the crate `pgrx` in Cargo.toml.
 const CARGO_PGRX: &str = "0.18.1";
@@ -55,7 +55,7 @@ pub fn ensure_pgrx_home(workspace: &Workspace, tree: Tree) -> Result<()> {
     // The release trees share a home, which builds against the first one's headers.
     let tree = if tree == Tree::PgTest { tree } else { Tree::Release };
     let path = toml_string(&workspace.pg_config(tree).to_string_lossy());
-    let wanted = format!("[configs]\npg{MAJOR} = {path}\n");
+    let wanted = format!("[configs]\n{} = {path}\n", workspace.major().feature());
     let file = home.join("config.toml");
     if fs::read_to_string(&file).is_ok_and(|present| present == wanted) {
         return Ok(());

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-/// The PostgreSQL major version that the commands of this package work with.
-pub const MAJOR: &str = "15";
+use super::major::Major;
 
 /// The environment variable that names a directory with servers of another build, with assertions
-/// for example, to be used instead of copies of the system's: `15` in it is such a tree. Copies of it,
-/// and what is built for it, go beside it.
+/// for example, to be used instead of copies of the system's: `15` in it is such a tree, or `16` and so on.
+/// Copies of it, and what is built for it, go beside it.
 pub const SERVERS: &str = "BLUEGREEN_SERVERS";
 
 /// A private copy of the server's files. Each has its own installed build of the extension, so that
@@ -48,16 +47,18 @@ impl Tree {
     }
 }
 
-/// A clone of the repository.
+/// A clone of the repository, and the major version of PostgreSQL that is worked with.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     root: PathBuf,
+    major: Major,
     servers: Option<PathBuf>,
 }
 
 impl Workspace {
     /// Finds the clone: from cargo's environment, else from where this package was compiled, else
-    /// upwards from the running binary (a clone that was moved after it was built).
+    /// upwards from the running binary (a clone that was moved after it was built). The version is the
+    /// one that is asked for.
     pub fn find() -> Result<Self> {
         let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
         let compiled = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -68,7 +69,12 @@ impl Workspace {
             let root = start.ancestors().find(|d| d.join("pg_bluegreen.control").is_file());
             if let Some(root) = root {
                 let servers = std::env::var_os(SERVERS).map(PathBuf::from);
-                return Ok(Self { root: root.to_path_buf(), servers });
+                let major = match Major::asked_for()? {
+                    Some(major) => major,
+                    None if servers.is_some() => Major::V15,
+                    None => Major::usual(),
+                };
+                return Ok(Self { root: root.to_path_buf(), major, servers });
             }
         }
         bail!("the clone of pg_bluegreen was not found: run this through cargo, inside the clone")
@@ -77,6 +83,11 @@ impl Workspace {
     /// The top of the clone.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The major version of PostgreSQL.
+    pub fn major(&self) -> Major {
+        self.major
     }
 
     /// `target/`, which holds everything that is built or set up.
@@ -97,13 +108,15 @@ impl Workspace {
     /// The `PGRX_HOME` that builds for a tree.
     ///
     /// The release trees share one: it only says against which headers to build, and these are the
-    /// same. `cargo pgrx test` also takes from it where to install, so that it needs its own.
+    /// same. `cargo pgrx test` also takes from it where to install, so that it needs its own. Each version
+    /// has its own: what is built is built anew when the file in it changes.
     pub fn pgrx_home(&self, tree: Tree) -> PathBuf {
         let base = self.servers.clone().unwrap_or_else(|| self.target());
-        match tree {
+        let home = match tree {
             Tree::Release | Tree::Failpoints | Tree::Beside => base.join("pgrx"),
             Tree::PgTest => base.join("pgrx-test"),
-        }
+        };
+        home.join(self.major.to_string())
     }
 
     /// Where servers of another build are, if they are to be used.
@@ -112,35 +125,48 @@ impl Workspace {
     }
 
     /// Where the extension is built, if not in `target/`: for other headers everything has to be built
-    /// anew, and back again.
+    /// anew, and back again; and cargo writes the library of each version under the same name, and takes one for
+    /// another.
     pub fn build(&self) -> Option<PathBuf> {
-        self.servers.as_ref().map(|servers| servers.join("target"))
+        let of_servers = self.servers.as_ref().map(|servers| servers.join("target"));
+        match self.major {
+            Major::V15 => of_servers,
+            major => {
+                let base = of_servers.unwrap_or_else(|| self.target());
+                Some(base.join("build").join(major.to_string()))
+            }
+        }
+    }
+
+    /// Where a log of the set-up goes. Each version has its own.
+    pub fn setup_log(&self, name: &str) -> PathBuf {
+        self.target().join("setup").join(format!("{name}-{}.log", self.major))
     }
 
     /// The top of a private copy of the server.
     pub fn server(&self, tree: Tree) -> PathBuf {
         let servers = self.servers.clone().unwrap_or_else(|| self.target().join("server"));
-        servers.join(format!("{MAJOR}{}", tree.suffix()))
+        servers.join(format!("{}{}", self.major, tree.suffix()))
+    }
+
+    /// The files of a server that are downloaded, where the system has none of the version.
+    pub(super) fn downloaded(&self) -> PathBuf {
+        self.target().join("server").join(format!("{}-downloaded", self.major))
     }
 
     /// The directory of a private copy's programs.
     pub fn bin(&self, tree: Tree) -> PathBuf {
-        self.server(tree).join("lib/postgresql").join(MAJOR).join("bin")
+        self.programs(&self.server(tree))
+    }
+
+    /// The directory of the programs below the top of a server's files: all have the form of Debian's.
+    pub(super) fn programs(&self, top: &Path) -> PathBuf {
+        top.join("lib/postgresql").join(self.major.to_string()).join("bin")
     }
 
     /// The `pg_config` of a private copy.
     pub fn pg_config(&self, tree: Tree) -> PathBuf {
         self.bin(tree).join("pg_config")
-    }
-
-    /// Where a private copy keeps its loadable modules.
-    pub fn modules(&self, tree: Tree) -> PathBuf {
-        self.server(tree).join("lib/postgresql").join(MAJOR).join("lib")
-    }
-
-    /// Where a private copy keeps the scripts of extensions.
-    pub fn extensions(&self, tree: Tree) -> PathBuf {
-        self.server(tree).join("share/postgresql").join(MAJOR).join("extension")
     }
 
     /// Where the data directories of throwaway clusters are made.

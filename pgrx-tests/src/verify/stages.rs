@@ -11,16 +11,20 @@ use nix::unistd::User;
 
 use super::watch::{LIMIT, watch};
 use crate::cluster::Account;
-use crate::setup::command::{cargo, cargo_pgrx};
+use crate::setup::command::{cargo, cargo_of_extension, cargo_pgrx};
 use crate::setup::{self, Tree, Workspace};
 use crate::source;
 
 /// The features of the extension with everything that is compiled for tests. The lints and the tests
 /// share a build of the dependencies by having the same.
-const TEST_FEATURES: &str = "pg15 pg_test failpoints";
+fn test_features(workspace: &Workspace) -> String {
+    format!("{} pg_test failpoints", workspace.major().feature())
+}
 
 /// Those of a release, with the dependencies of the tests for the same reason.
-const RELEASE_FEATURES: &str = "pg15 test_dependencies";
+fn release_features(workspace: &Workspace) -> String {
+    format!("{} test_dependencies", workspace.major().feature())
+}
 
 pub(super) fn format(workspace: &Workspace, log: &Path) -> Result<bool> {
     let mut fmt = cargo(workspace, Tree::PgTest)?;
@@ -29,16 +33,16 @@ pub(super) fn format(workspace: &Workspace, log: &Path) -> Result<bool> {
 }
 
 pub(super) fn lints(workspace: &Workspace, log: &Path) -> Result<bool> {
-    let mut extension = cargo(workspace, Tree::PgTest)?;
+    let mut extension = cargo_of_extension(workspace, Tree::PgTest)?;
     extension
         .args(["clippy", "--package", "pg_bluegreen", "--all-targets"])
-        .args(["--no-default-features", "--features", TEST_FEATURES])
+        .args(["--no-default-features", "--features", &test_features(workspace)])
         .args(["--", "-D", "warnings"]);
     // As it is released: what only tests use would be dead code here.
-    let mut release = cargo(workspace, Tree::PgTest)?;
+    let mut release = cargo_of_extension(workspace, Tree::PgTest)?;
     release
         .args(["clippy", "--package", "pg_bluegreen", "--lib"])
-        .args(["--no-default-features", "--features", RELEASE_FEATURES])
+        .args(["--no-default-features", "--features", &release_features(workspace)])
         .args(["--", "-D", "warnings"]);
     let mut tests = cargo(workspace, Tree::PgTest)?;
     tests
@@ -66,7 +70,8 @@ pub(super) fn unit(workspace: &Workspace, log: &Path) -> Result<bool> {
     account.adopt(data.path())?;
 
     let mut test = cargo_pgrx(workspace, Tree::PgTest)?;
-    test.args(["test", "pg15", "--no-default-features", "--features", TEST_FEATURES]);
+    let (major, features) = (workspace.major().feature(), test_features(workspace));
+    test.args(["test", &major, "--no-default-features", "--features", &features]);
     test.arg("--pgdata").arg(data.path());
     let mut test = match account {
         Account::Own => {
