@@ -102,9 +102,9 @@ RETURNS TABLE (statement text, purpose text)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT v.statement, v.purpose FROM (
-        SELECT 'SELECT * FROM bg_check(''users'', ''ADD COLUMN phone text'')' AS statement,
+        SELECT 'SELECT * FROM bg_check(''users'', ''ALTER COLUMN id TYPE bigint'')' AS statement,
                'what prevents a change, or surprises' AS purpose
-        UNION ALL SELECT 'SELECT bg_prepare(''users'', ''ADD COLUMN phone text'')', 'an offline copy with the change'
+        UNION ALL SELECT 'SELECT bg_prepare(''users'', ''ALTER COLUMN id TYPE bigint'')', 'an offline copy with the change'
         UNION ALL SELECT 'CALL bg_run(''users'')', 'copy the rows; again: bring changes in'
         UNION ALL SELECT 'SELECT bg_swap(''users'')', 'the new table goes live; CALL bg_run(''users'', ''swapped'') retries longer'
         UNION ALL SELECT 'SELECT bg_revert(''users'')', 'back to the old table, with every write since'

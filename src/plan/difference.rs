@@ -190,6 +190,12 @@ pub(crate) fn parts(recorded: &Value, now: &Value) -> Option<Vec<Difference>> {
     for part in recorded.keys().filter(|part| counts(part) && !now.contains_key(*part)) {
         add(part, How::Removed);
     }
+    // A column that comes or goes says it all.
+    let columns: Vec<_> = (found.iter())
+        .filter(|d| d.is_of("column ") && d.how != How::Changed)
+        .map(|d| format!(" {}", d.part))
+        .collect();
+    found.retain(|d| !columns.iter().any(|column| d.part.ends_with(column)));
     found.sort_by_key(Difference::to_string);
     Some(found)
 }
@@ -255,15 +261,41 @@ fn is_followed(difference: &Difference) -> bool {
     !is_check && FOLLOWED.iter().any(|known| difference.is_of(known))
 }
 
-/// What to do about differences of the live table, or of the offline one, before the swap.
-pub(crate) fn way_out(differences: &[Difference], is_live: bool) -> &'static str {
+/// What leads on, before the swap, where a table is not as the deployment left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// bg_prepare again, which follows.
+    Prepare,
+    /// bg_abort: it cannot be undone.
+    BeginAgain,
+    /// Somebody has to undo it, or to abort.
+    Undo,
+}
+
+/// The way out of differences of the live table, or of the offline one.
+pub(crate) fn way(differences: &[Difference], is_live: bool) -> Way {
     let is_lost = |d: &Difference| d.is_of("column ") && d.how == How::Removed;
     if is_live && can_be_followed(differences) {
-        "Call bg_prepare again with the same arguments, which brings the offline table up to date where it can; or undo that change, or run SELECT bg_abort(table) and begin again."
+        Way::Prepare
     } else if is_live && differences.iter().any(is_lost) {
-        "Run SELECT bg_abort(table) and begin again: a dropped column cannot be made again as it was. The offline table still has its values: save them first if they are needed."
+        Way::BeginAgain
     } else {
-        "Undo that change, or run SELECT bg_abort(table) and begin again: nothing but the copy is lost."
+        Way::Undo
+    }
+}
+
+/// The same as a hint.
+pub(crate) fn way_out(differences: &[Difference], is_live: bool) -> &'static str {
+    match way(differences, is_live) {
+        Way::Prepare => {
+            "Call bg_prepare again with the same arguments, which brings the offline table up to date where it can; or undo that change, or run SELECT bg_abort(table) and begin again."
+        }
+        Way::BeginAgain => {
+            "Run SELECT bg_abort(table) and begin again: a dropped column cannot be made again as it was. The offline table still has its values: save them first if they are needed."
+        }
+        Way::Undo => {
+            "Undo that change, or run SELECT bg_abort(table) and begin again: nothing but the copy is lost."
+        }
     }
 }
 
@@ -391,6 +423,10 @@ mod tests {
             in_words(&differences(&before, &after)),
             "column a was changed; grants were changed; index i was removed; trigger t was added"
         );
+        let more =
+            json!({"column b": "1 int", "settings of column b": "p", "rewritten column b": "1"});
+        assert_eq!(in_words(&differences(&json!({}), &more)), "column b was added");
+        assert_eq!(in_words(&differences(&more, &json!({"file": "2"}))), "column b was removed");
         assert_eq!(in_words(&differences(&json!(1), &after)), "the definition cannot be compared");
         assert!(differences(&before, &before).is_empty());
     }

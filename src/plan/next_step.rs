@@ -4,6 +4,7 @@ use crate::ident::literal;
 use crate::model::phase::Phase;
 use crate::model::plan::Arguments;
 use crate::model::progress::Failed;
+use crate::plan::difference::Way;
 
 /// What decides it, of a deployment whose tables are there.
 #[derive(Debug, Clone)]
@@ -24,32 +25,41 @@ pub(crate) struct Situation<'a> {
     pub misfits: i64,
     /// More changes wait than the swap's own transaction may bring in.
     pub backlog: bool,
-    /// A definition is not as the deployment left it; whether bg_prepare can follow.
-    pub changed: Option<bool>,
+    /// A definition is not as the deployment left it.
+    pub changed: Option<Way>,
     /// The call of bg_prepare that began it.
     pub prepare: &'a str,
     /// How the last run failed, if nothing was done since.
     pub failed: Option<&'a Failed>,
+    /// How often the copy has begun again because the table was rewritten.
+    pub rewritten: u32,
 }
 
-/// What an error asks for before its call is repeated; empty where repeating it is enough.
-fn first(failed: Option<&Failed>, table: &str) -> String {
-    let Some(failed) = failed else { return String::new() };
+/// The call, and what the error of the last one asks for before it is repeated.
+fn again(failed: Option<&Failed>, table: &str, call: String) -> String {
+    let Some(failed) = failed else { return call };
     match (&failed.code[..], &failed.hint) {
         ("55P03", _) => format!(
-            "End what SELECT * FROM bg_blockers({table}) shows, or wait until it has ended, then "
+            "End what SELECT * FROM bg_blockers({table}) shows, or wait until it has ended, then {call}"
         ),
-        // A cancel, a limit of time, the end of the session or the server.
-        (code, _) if code.starts_with("57") => String::new(),
-        (_, Some(hint)) => format!("{hint} Then: "),
-        (_, None) => "Correct what last_error names, then ".to_owned(),
+        ("57014", _) => {
+            format!("{call} -- after SET statement_timeout = 0, if that ended the last one")
+        }
+        // The end of the session or of the server.
+        (code, _) if code.starts_with("57") => call,
+        (_, Some(hint)) => format!("{call} when this is done: {hint}"),
+        (_, None) => format!("Correct what last_error names, then {call}"),
     }
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 /// The statement, or a sentence that begins with none.
 pub(crate) fn next_step(now: &Situation<'_>) -> String {
     let table = literal(now.table);
-    let first = first(now.failed, &table);
+    let again = |call| again(now.failed, &table, call);
     if let Some(gid) = now.prepared.map(literal) {
         return format!(
             "End the prepared transaction that has changed it: COMMIT PREPARED {gid} or ROLLBACK PREPARED {gid}"
@@ -60,25 +70,33 @@ pub(crate) fn next_step(now: &Situation<'_>) -> String {
         (Phase::Swapped, _) if now.changed.is_some() => format!(
             "Undo the change that last_error names, or keep the new table: SELECT bg_finish({table})"
         ),
-        (_, _) if now.changed == Some(true) => now.prepare.to_owned(),
+        (_, _) if now.changed == Some(Way::Prepare) => now.prepare.to_owned(),
+        (_, _) if now.changed == Some(Way::BeginAgain) => format!(
+            "SELECT bg_abort({}) and begin again; save the values of the dropped column from the offline table first if they are needed",
+            now.id
+        ),
         (_, _) if now.changed.is_some() => format!(
             "Undo the change that last_error names, or SELECT bg_abort({}) and begin again",
             now.id
         ),
         (_, _) if now.paused => format!("SELECT bg_resume({table})"),
         (_, Some(pid)) if now.waits_for.is_some() => format!(
-            "none: the session with pid {pid} waits ({}); to change a limit, end it with SELECT pg_cancel_backend({pid}), and CALL bg_run({table}) again",
+            "none: the session with pid {pid} waits ({}); to change a limit, end it with SELECT pg_cancel_backend({pid}), SET the limit and CALL bg_run({table}) again in one session",
             now.waits_for.unwrap_or_default()
         ),
         (_, Some(pid)) => format!("none: the session with pid {pid} is working on it"),
+        (Phase::Prepared | Phase::Copying, None) if now.rewritten > 0 => format!(
+            "CALL bg_run({table}) -- the copy has begun again {}, because the table was rewritten: VACUUM FULL, CLUSTER and TRUNCATE have to wait until it is ready",
+            times(now.rewritten)
+        ),
         (Phase::Prepared | Phase::Copying | Phase::Indexing, None) => {
-            format!("{first}CALL bg_run({table})")
+            again(format!("CALL bg_run({table})"))
         }
         (Phase::Ready, None) if now.misfits > 0 => {
             format!("Correct the rows of bg_misfits() in {}, then CALL bg_run({table})", now.table)
         }
-        (Phase::Ready, None) if now.backlog => format!("{first}CALL bg_run({table}, 'swapped')"),
-        (Phase::Ready, None) => format!("{first}SELECT bg_swap({table})"),
+        (Phase::Ready, None) if now.backlog => again(format!("CALL bg_run({table}, 'swapped')")),
+        (Phase::Ready, None) => again(format!("SELECT bg_swap({table})")),
         (Phase::Swapped, None) if now.misfits > 0 => format!(
             "Keep the new table with SELECT bg_finish({table}); before a revert, correct the rows of bg_misfits()"
         ),
@@ -135,6 +153,7 @@ mod tests {
         changed: None,
         prepare: "SELECT bg_prepare('public.it''s', 'ADD COLUMN phone text')",
         failed: None,
+        rewritten: 0,
     };
 
     #[test]
@@ -158,9 +177,9 @@ mod tests {
         assert_eq!(next_step(&backlog), "CALL bg_run('public.it''s', 'swapped')");
         let prepared = Situation { prepared: Some("g"), paused: true, ..READY };
         assert!(next_step(&prepared).contains("COMMIT PREPARED 'g'"));
-        let changed = Situation { changed: Some(true), paused: true, ..READY };
+        let changed = Situation { changed: Some(Way::Prepare), paused: true, ..READY };
         assert_eq!(next_step(&changed), READY.prepare);
-        let changed = Situation { changed: Some(false), ..READY };
+        let changed = Situation { changed: Some(Way::Undo), ..READY };
         assert!(next_step(&changed).contains("SELECT bg_abort(9)"));
     }
 
@@ -192,7 +211,17 @@ mod tests {
         };
         let after = |failed: &Failed| next_step(&Situation { failed: Some(failed), ..copying });
         let call = "CALL bg_run('public.it''s')";
-        assert_eq!(after(&failed("57014", Some("Repeat it."))), call);
+        assert_eq!(after(&failed("57P01", Some("Repeat it."))), call);
+        assert_eq!(
+            after(&failed("57014", Some("Repeat it."))),
+            format!("{call} -- after SET statement_timeout = 0, if that ended the last one")
+        );
+        let again = Situation { rewritten: 4, failed: None, ..copying };
+        let said = next_step(&again);
+        assert!(
+            said.starts_with(&format!("{call} -- the copy has begun again 4 times,")),
+            "{said}"
+        );
         assert_eq!(
             after(&failed("55P03", Some("Look."))),
             format!(
@@ -201,7 +230,7 @@ mod tests {
         );
         assert_eq!(
             after(&failed("23505", Some("Correct the rows."))),
-            format!("Correct the rows. Then: {call}")
+            format!("{call} when this is done: Correct the rows.")
         );
         assert_eq!(
             after(&failed("XX000", None)),
@@ -215,7 +244,7 @@ mod tests {
         for verb in ["bg_finish", "bg_revert"] {
             assert!(next_step(&swapped).contains(verb));
         }
-        let changed = Situation { phase: Phase::Swapped, changed: Some(true), ..READY };
+        let changed = Situation { phase: Phase::Swapped, changed: Some(Way::Prepare), ..READY };
         assert!(next_step(&changed).starts_with("Undo the change"));
     }
 }

@@ -302,6 +302,17 @@ pub(crate) fn save_paused(id: i64, paused: bool) -> Result<()> {
     Ok(())
 }
 
+/// Who has paused a deployment, and when, in seconds since 1970.
+pub(crate) fn paused_by(id: i64) -> Result<Option<(String, f64)>> {
+    let _us = Identity::extension()?;
+    let sql = "SELECT role::text, extract(epoch FROM started_at)::float8 FROM bluegreen.history
+                WHERE deployment = $1 AND step = 'pause' ORDER BY id DESC LIMIT 1";
+    spi::with_rows(sql, &[Arg::Int(id)], Options::default(), |rows, _| {
+        Ok((!rows.is_empty()).then(|| (rows.get(0, 1), rows.get(0, 2))))
+    })
+    .map(|found| found.and_then(|(who, at)| Some((who?, at?))))
+}
+
 /// Writes the plan, after blue was brought up to date.
 pub(crate) fn save_plan(member: &LockedMember) -> Result<()> {
     let _us = Identity::extension()?;

@@ -18,7 +18,7 @@ use crate::pg::lock;
 use crate::pg::security::Identity;
 use crate::pg::text;
 use crate::pg::xact;
-use crate::plan::difference;
+use crate::plan::difference::{self, Way};
 use crate::plan::eta::Foretold;
 use crate::plan::next_step::{self, Situation, prepare_call};
 use crate::plan::progress_line::Line;
@@ -35,6 +35,9 @@ use crate::verbs::swap;
 const COUNT_UP_TO: i64 = 100_000;
 /// The same for a NOTICE, which comes once a second.
 const NOTICE_COUNTS: i64 = 10_000;
+/// Pages of the log that an estimate reads, and that of a NOTICE.
+const SAMPLED_PAGES: u32 = 2000;
+const NOTICE_PAGES: u32 = 200;
 
 /// A row of bg_status; times as seconds.
 pub(crate) struct Status {
@@ -77,7 +80,7 @@ pub(crate) fn status(member: Member, settings: &Settings) -> Result<Status> {
     let is_open = member.phase.is_open();
     let (mut pending, mut misfits, mut not_valid) = (Some(0), 0, 0);
     if is_open {
-        pending = sync::backlog_estimate(&member, COUNT_UP_TO)?;
+        pending = sync::backlog_estimate(&member, COUNT_UP_TO, SAMPLED_PAGES)?;
         misfits = rejected_rows::count(member.id)?;
         not_valid = dependents::not_valid(&member)?.len() as i64;
     }
@@ -96,7 +99,12 @@ pub(crate) fn status(member: Member, settings: &Settings) -> Result<Status> {
     let seen = Seen { pending: pending.unwrap_or(0), since };
     let Foretold { left: eta, progress } = eta::foretell(&member, settings, seen)?;
     // A run that was killed leaves what it waited for: ignore it.
-    let waiting = member.progress.waiting.clone().filter(|_| died.is_none());
+    let waiting = if member.paused {
+        store::paused_by(member.id)?
+            .map(|(who, at)| (format!("bg_resume: {who} called bg_pause"), at))
+    } else {
+        member.progress.waiting.clone().filter(|_| died.is_none())
+    };
     let waits_for = waiting.as_ref().map(|(what, _)| what.clone());
     let known = Known { worker, died, pending, misfits, waits_for };
     let (mut next_step, last_error) = leads_on(&member, &known, settings)?;
@@ -161,9 +169,10 @@ fn leads_on(
         waits_for: known.waits_for.as_deref(),
         misfits: known.misfits,
         backlog: known.pending.is_some_and(|rows| rows > allowed.min(COUNT_UP_TO - 1)),
-        changed: changed.as_ref().map(|(_, followed)| *followed),
+        changed: changed.as_ref().map(|(_, way)| *way),
         prepare: &prepare_call(&table, &member.arguments),
         failed: member.progress.failed.as_ref().filter(|_| member.last_error.is_some()),
+        rewritten: member.progress.restarts.saturating_sub(member.progress.renewals),
     });
     let died = known.died.filter(|_| is_open).map(died_silently);
     let changed = changed.map(|(message, _)| message);
@@ -177,11 +186,11 @@ fn died_silently(pid: i32) -> String {
     )
 }
 
-/// What a step would refuse because a definition is not as the deployment left it, and whether bg_prepare may
+/// What a step would refuse because a definition is not as the deployment left it, and the way out: bg_prepare may
 /// bring the offline table up to date. None also where somebody has locked what it consists of, and where it
 /// cannot be known: to a transaction that sees the database as it was, and beside a step that is committing.
 /// Gives back every lock that it takes.
-fn changed(member: &Member) -> Result<Option<(String, bool)>> {
+fn changed(member: &Member) -> Result<Option<(String, Way)>> {
     if !xact::is_read_committed() {
         return Ok(None);
     }
@@ -190,7 +199,7 @@ fn changed(member: &Member) -> Result<Option<(String, bool)>> {
         match fingerprint::check_definitions(member) {
             Ok(_) => Ok(None),
             Err(error) if error.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE => Err(error),
-            Err(error) => Ok(Some((error.with_detail(), is_followed(member)?))),
+            Err(error) => Ok(Some((error.with_detail(), way(member)?))),
         }
     });
     let found = match checked {
@@ -199,7 +208,7 @@ fn changed(member: &Member) -> Result<Option<(String, bool)>> {
         Err(caught) if matches!(caught.class().as_str(), "57" | "53" | "58" | "XX") => {
             return caught.raise();
         }
-        Err(caught) => Some((caught.error.with_detail(), false)),
+        Err(caught) => Some((caught.error.with_detail(), Way::Undo)),
     };
     if found.is_none() {
         return Ok(None);
@@ -211,20 +220,21 @@ fn changed(member: &Member) -> Result<Option<(String, bool)>> {
     Ok(found.filter(|_| same))
 }
 
-/// Only the live table has changed, under its name, and the offline one was not made by hand.
-fn is_followed(member: &Member) -> Result<bool> {
-    if member.arguments.target.is_some() {
-        return Ok(false);
-    }
+/// The way out of what has changed. bg_prepare follows the live table under its name alone, and not where the offline
+/// one was made by hand.
+fn way(member: &Member) -> Result<Way> {
     let named = {
         let _us = Identity::extension()?;
         catalog::relation_oid(&member.source)?
     };
     let found = fingerprint::differences(member, member.green_side())?;
-    Ok(named == Some(member.green())
-        && !found.is_empty()
-        && difference::can_be_followed(&found)
-        && fingerprint::differences(member, member.blue_side())?.is_empty())
+    let is_alone = !found.is_empty()
+        && named == Some(member.green())
+        && fingerprint::differences(member, member.blue_side())?.is_empty();
+    Ok(match difference::way(&found, is_alone) {
+        Way::Prepare if member.arguments.target.is_some() => Way::Undo,
+        way => way,
+    })
 }
 
 fn indexes_made(member: &Member) -> usize {
@@ -248,7 +258,8 @@ pub(crate) fn progress_lines(d: &Deployment, settings: &Settings, in_step: bool)
 
 fn notice_line(member: &Member, settings: &Settings, in_step: bool) -> Result<String> {
     let is_open = member.phase.is_open() && !in_step;
-    let pending = if is_open { sync::backlog_at_once(member, NOTICE_COUNTS)? } else { None };
+    let pending =
+        if is_open { sync::backlog_estimate(member, NOTICE_COUNTS, NOTICE_PAGES)? } else { None };
     let pending = pending.unwrap_or(0);
     let Foretold { left, progress } =
         eta::foretell(member, settings, Seen { pending, since: 0.0 })?;

@@ -116,7 +116,7 @@ impl<'a> Story<'a> {
     }
 
     fn tell(&mut self) -> Result<()> {
-        const CHANGES: &str = "ADD COLUMN phone text";
+        const CHANGES: &str = "ADD COLUMN phone text, ALTER COLUMN id TYPE bigint";
         self.pause("before", 2)?;
 
         self.check(CHANGES)?;

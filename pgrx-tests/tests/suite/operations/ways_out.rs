@@ -81,8 +81,7 @@ fn what_a_failed_run_asks_for_is_the_next_step() {
     owner.refused("CALL bg_run('users')").assert_is("23505", &["once"]);
     let step = status(&scene, "next_step");
     assert!(
-        step.starts_with("Correct the rows in the live table")
-            && step.ends_with("Then: CALL bg_run('public.users')"),
+        step.starts_with("CALL bg_run('public.users') when this is done: Correct the rows"),
         "{step}"
     );
     scene.app().run("UPDATE users SET name = 'four' WHERE id = 4");
