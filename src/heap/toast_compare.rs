@@ -343,7 +343,13 @@ pub(crate) unsafe fn pointer(value: *const pg_sys::varlena) -> Option<pg_sys::va
 }
 
 /// How the pieces of those rows are seen that a snapshot sees.
-fn toast_snapshot(snapshot: &Snapshot) -> pg_sys::SnapshotData {
+fn toast_snapshot(
+    #[cfg_attr(
+        any(feature = "pg17", feature = "pg18"),
+        expect(unused_variables, reason = "they have no old_snapshot_threshold")
+    )]
+    snapshot: &Snapshot,
+) -> pg_sys::SnapshotData {
     pg_sys::SnapshotData {
         snapshot_type: pg_sys::SnapshotType::SNAPSHOT_TOAST,
         // By these a server with old_snapshot_threshold knows that they may be gone.
