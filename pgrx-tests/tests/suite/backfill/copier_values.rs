@@ -2,7 +2,7 @@
 //! own INSERT would write them.
 
 use crate::story::copier::{copy, copy_changes};
-use crate::story::{Stage, stage};
+use crate::story::{Stage, compression, stage};
 
 static STAGE: Stage = stage!();
 
@@ -132,7 +132,10 @@ fn values_are_compressed_where_the_server_would_and_only_there() {
         String::new(),
         format!("ADD COLUMN pad text DEFAULT '{noise}'"),
         "ALTER COLUMN plain SET STORAGE EXTENDED".to_owned(),
-        "ALTER COLUMN document SET COMPRESSION lz4, ALTER COLUMN plain SET STORAGE MAIN".to_owned(),
+        format!(
+            "ALTER COLUMN document SET COMPRESSION {}, ALTER COLUMN plain SET STORAGE MAIN",
+            compression(&mut admin)
+        ),
     ] {
         admin
             .run("DROP TABLE IF EXISTS inserted; CREATE TABLE inserted (LIKE users INCLUDING ALL)");

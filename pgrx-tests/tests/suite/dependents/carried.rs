@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bluegreen_tests::cluster::SUPERUSER;
 
 use crate::story::dump::{Dump, difference};
-use crate::story::{Person, Scene, Stage, stage};
+use crate::story::{Major, Person, Scene, Stage, major, stage};
 
 static STAGE: Stage = stage!();
 
@@ -152,6 +152,11 @@ fn a_wider_key_of_a_parent_changes_its_type_and_nothing_else() {
     );
 }
 
+fn in_order<const N: usize>(mut lines: [&str; N]) -> [&str; N] {
+    lines.sort_unstable();
+    lines
+}
+
 #[test]
 fn a_renamed_column_is_renamed_in_all_that_hangs_on_the_table() {
     let scene = scene(SHOP);
@@ -168,26 +173,28 @@ fn a_renamed_column_is_renamed_in_all_that_hangs_on_the_table() {
     };
     // The column, the one that is the last no more, and the views that read it; what they show keeps
     // its name.
+    // Since 16 a column of the only table is shown without it.
+    let of = if major() >= Major::V16 { "" } else { "customers." };
     assert_eq!(
         sorted(&gone),
-        [
+        in_order([
             "GROUP BY o.id, c.name;",
             "c.name AS customer,",
-            "customers.name,",
+            &format!("{of}name,"),
             "deleted_at timestamp with time zone",
             "name text NOT NULL,"
-        ]
+        ])
     );
     assert_eq!(
         sorted(&come),
-        [
+        in_order([
             "GROUP BY o.id, c.full_name;",
             "c.full_name AS customer,",
-            "customers.full_name AS name,",
+            &format!("{of}full_name AS name,"),
             "deleted_at timestamp with time zone,",
             "full_name text NOT NULL,",
             "level smallint DEFAULT 1 NOT NULL"
-        ]
+        ])
     );
     assert_eq!(admin.text("SELECT count(*) FROM order_totals WHERE customer LIKE 'Cust%'"), "300");
 }

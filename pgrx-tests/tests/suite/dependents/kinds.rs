@@ -4,7 +4,7 @@
 
 use bluegreen_tests::cluster::{Cluster, Options};
 
-use crate::story::{Person, Scene, Stage, new_cluster, stage};
+use crate::story::{Major, Person, Scene, Stage, major, new_cluster, stage};
 
 static STAGE: Stage = stage!();
 
@@ -214,6 +214,12 @@ fn trap_62_prepare_again_brings_blue_up_to_date() {
     assert!(notices.iter().any(|n| n.message.contains("up to date")), "{notices:?}");
     scene.app().run("INSERT INTO users (email, name) VALUES ('new', 'New')");
     owner.run("CALL bg_run('users', 'swapped')");
+    // Since 16 a column of the only table is shown without it.
+    let view = if major() >= Major::V16 {
+        " SELECT id,\n    full_name AS name\n   FROM users;"
+    } else {
+        " SELECT users.id,\n    users.full_name AS name\n   FROM users;"
+    };
     assert_eq!(
         admin.list(
             "SELECT pg_get_viewdef('late'::regclass)
@@ -226,7 +232,7 @@ fn trap_62_prepare_again_brings_blue_up_to_date() {
              UNION ALL SELECT tgenabled::text FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = 'late'"
         ),
         [
-            " SELECT users.id,\n    users.full_name AS name\n   FROM users;",
+            view,
             "CREATE INDEX late_index ON public.users USING btree (lower(full_name))",
             "gone",
             "latelate too",

@@ -92,6 +92,7 @@ const HOOK: &str = r#"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/planner.h"
+#include "parser/parse_relation.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 PG_MODULE_MAGIC;
@@ -105,7 +106,13 @@ static PlannedStmt *elsewhere(Query *query, const char *text, int options, Param
         char *name = entry->rtekind == RTE_RELATION ? get_rel_name(entry->relid) : NULL;
         if (name && schema != InvalidOid && strcmp(name, "far") == 0 && query->commandType == CMD_SELECT) {
             Oid rows = get_relname_relid("rows", schema);
-            if (rows != InvalidOid) { entry->relid = rows; LockRelationOid(rows, AccessShareLock); }
+            if (rows != InvalidOid) {
+#if PG_VERSION_NUM >= 160000
+                getRTEPermissionInfo(query->rteperminfos, entry)->relid = rows;
+#endif
+                entry->relid = rows;
+                LockRelationOid(rows, AccessShareLock);
+            }
         }
         if (name && strcmp(name, "gone") == 0 && query->commandType == CMD_SELECT)
             query->jointree->quals = makeBoolConst(false, false);

@@ -23,7 +23,7 @@ SELECT 'column ' || a.attrelid::regclass || '.' || a.attname || ' '
     || format_type(a.atttypid, a.atttypmod) || ' notnull ' || a.attnotnull
     || ' identity ' || a.attidentity::text || ' generated ' || a.attgenerated::text
     || ' default ' || coalesce(pg_get_expr(d.adbin, d.adrelid), '')
-    || ' acl ' || coalesce(a.attacl::text, '') || ' statistics ' || a.attstattarget
+    || ' acl ' || coalesce(a.attacl::text, '') || ' statistics ' || coalesce(a.attstattarget, -1)
     || ' storage ' || a.attstorage::text || ' options ' || array_to_string(ARRAY(SELECT o FROM unnest(a.attoptions) o
         WHERE o !~ '^pg_attver='), ' ')
     || ' comment ' || coalesce(col_description(a.attrelid, a.attnum), '')
@@ -52,7 +52,7 @@ SELECT 'sequence ' || s.seqrelid::regclass || ' ' || s.seqtypid::regtype || ' ' 
 FROM pg_sequence s
 UNION ALL
 SELECT 'statistics ' || pg_get_statisticsobjdef(oid) || ' of ' || pg_get_userbyid(stxowner)
-    || ' target ' || stxstattarget
+    || ' target ' || coalesce(stxstattarget, -1)
 FROM pg_statistic_ext
 UNION ALL
 SELECT 'function ' || oid::regprocedure::text || ' of ' || pg_get_userbyid(proowner)

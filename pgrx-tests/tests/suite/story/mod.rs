@@ -20,10 +20,26 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bluegreen_tests::cluster::{Cluster, Options, SUPERUSER};
+use bluegreen_tests::setup::Workspace;
 
+pub use bluegreen_tests::setup::Major;
 pub use errand::Errand;
 pub use person::Person;
 pub(crate) use stage::{Stage, own, stage};
+
+/// The server's major version, where what is right depends on it.
+pub fn major() -> Major {
+    Workspace::find().unwrap().major()
+}
+
+/// A compression that is not the default one: lz4, or else the default one by its name where a server is built
+/// without lz4.
+pub fn compression(admin: &mut Person) -> String {
+    admin.text(
+        "SELECT enumvals[array_upper(enumvals, 1)] FROM pg_settings
+          WHERE name = 'default_toast_compression'",
+    )
+}
 
 /// The key of the advisory lock that [`Scene::with_gate`]'s function waits for.
 const GATE: i64 = 42;
