@@ -345,7 +345,8 @@ impl Receiver {
         // SAFETY: `held` slots hold tuples of the table; they are cleared before their memory goes.
         unsafe {
             let outer = pg_sys::MemoryContextSwitchTo(self.memory);
-            // A descriptor that is replaced meanwhile stays until the transaction ends (`relcache.c`).
+            // A descriptor that is replaced meanwhile stays while the slots count a reference to it, or until the
+            // transaction ends (`relcache.c`).
             let moved = std::mem::take(&mut self.moved);
             let passing = moved.pass((*self.relation).rd_att, self.needs);
             self.write();

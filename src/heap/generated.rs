@@ -9,8 +9,9 @@
 //! An invalidation that arrives meanwhile gives the table a new descriptor, with `attgenerated` on (the two
 //! are not equal, so that the server does not keep ours). Then the statement is rolled back and run again.
 //!
-//! Sources: `relcache.c` (`RelationClearRelation`, `RememberToFreeTupleDescAtEOX`: the old descriptor stays
-//! until the transaction ends), `nodeModifyTable.c` (`ExecInitStoredGenerated`), `rewriteHandler.c`.
+//! Sources: `relcache.c` (`RelationClearRelation`, `RelationDestroyRelation`: the old descriptor stays until
+//! the transaction ends, or while somebody has counted a reference to it), `tupdesc.c`, `nodeModifyTable.c`
+//! (`ExecInitStoredGenerated`), `rewriteHandler.c`.
 
 use std::cell::Cell;
 use std::ffi::CString;
@@ -133,6 +134,9 @@ impl<'l> Passing<'l> {
             let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
             let relation = pg_sys::table_open(pg_sys::Oid::from(table), mode);
             let descriptor = (*relation).rd_att;
+            // The cache lets go of it when it is replaced, and the executor of a statement when that ends: the
+            // last one frees it. An abort gives back what is held here.
+            pg_sys::IncrTupleDescRefCount(descriptor);
             let stored = attributes(descriptor).iter().enumerate().filter(|(_, a)| {
                 let name = pgrx::name_data_to_str(&a.attname);
                 !a.attisdropped
@@ -147,7 +151,7 @@ impl<'l> Passing<'l> {
     }
 
     fn set(&self, generated: u8) {
-        // SAFETY: the descriptor is the relation's, or was, and stays until the transaction ends.
+        // SAFETY: the descriptor is the relation's, or was, and is held since `open`.
         unsafe {
             for number in &self.numbers {
                 (*attribute(self.descriptor, *number)).attgenerated = generated as _;
@@ -182,8 +186,9 @@ impl Drop for Passing<'_> {
         self.lost.set(self.is_lost());
         self.set(pg_sys::ATTRIBUTE_GENERATED_STORED);
         if !std::thread::panicking() {
-            // SAFETY: opened in `open`, in the same subtransaction.
+            // SAFETY: held and opened in `open`, in the same subtransaction.
             unsafe {
+                pg_sys::DecrTupleDescRefCount(self.descriptor);
                 pg_sys::table_close(self.relation, pg_sys::NoLock as pg_sys::LOCKMODE);
             }
         }

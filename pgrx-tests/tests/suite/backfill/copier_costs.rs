@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bluegreen_tests::cluster::Options;
 
-use crate::story::{Person, Scene, Stage, new_cluster, own, stage};
+use crate::story::{Major, Person, Scene, Stage, major, new_cluster, own, stage};
 
 static STAGE: Stage = stage!();
 
@@ -114,7 +114,11 @@ fn the_new_table_is_all_visible_and_frozen_before_it_goes_live() {
     let pages = "SELECT relpages || ' ' || relallvisible FROM pg_class WHERE oid = 'public_blue.users'::regclass";
     let found = admin.text(pages);
     let (all, visible) = found.split_once(' ').unwrap();
-    assert!(all == visible && all.parse::<i64>().unwrap() > 300, "{found}");
+    // Since 16 a table grows by several pages at a time: the last ones may be empty.
+    let filled = "SELECT count(DISTINCT split_part(ctid::text, ',', 1)) FROM public_blue.users";
+    assert_eq!(visible, admin.text(filled), "{found}");
+    assert!(visible.parse::<i64>().unwrap() > 300, "{found}");
+    assert!(all == visible || major() >= Major::V16, "{found}");
     assert_eq!(
         admin.text("SELECT detail FROM bg_history() WHERE step = 'vacuum'"),
         format!("{visible} of {all} pages all-visible")
@@ -165,6 +169,11 @@ fn copy_and_verification_do_not_push_out_what_others_read() {
     );
     admin.run("VACUUM ANALYZE users, hot");
     admin.run("CHECKPOINT");
+    if major() >= Major::V16 {
+        // What VACUUM takes before 16. Since 17 it is eight times as much, an eighth of these buffers.
+        let database = &scene.database;
+        admin.run(&format!("ALTER DATABASE {database} SET vacuum_buffer_usage_limit = '256kB'"));
+    }
     let held = "SELECT count(*) FROM pg_buffercache
                  WHERE relfilenode = pg_relation_filenode('hot') AND relforknumber = 0";
     for workers in [1, 2] {

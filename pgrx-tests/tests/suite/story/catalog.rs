@@ -41,6 +41,8 @@ SELECT 'constraint ' || c.conname || ' on ' || coalesce(nullif(c.conrelid, 0)::r
     || ' ' || pg_get_constraintdef(c.oid)
     || ' comment ' || coalesce(obj_description(c.oid, 'pg_constraint'), '')
 FROM pg_constraint c
+-- Since 18 a column that is NOT NULL has one; which columns of ours are is said above.
+WHERE NOT (c.contype = 'n' AND c.connamespace = 'bluegreen'::regnamespace)
 UNION ALL
 SELECT 'trigger ' || pg_get_triggerdef(t.oid) || ' ' || t.tgenabled::text
 FROM pg_trigger t WHERE NOT t.tgisinternal

@@ -146,8 +146,8 @@ fn rows_that_hold_oids_of_the_table_are_foretold_by_table_and_column() {
          CREATE TABLE many (i regclass[], p regprocedure, n oid, d rel, ds rels, dd rel[], nothing oid, number int);
          INSERT INTO many VALUES ('{users_email_key,NULL}', 'takes(users)', 'users'::regclass, 'users',
              '{names}', '{users_pkey}', 1, 1);
-         CREATE MATERIALIZED VIEW copied AS SELECT 'users'::text::regclass AS m;
-         CREATE MATERIALIZED VIEW empty AS SELECT 'users'::text::regclass AS m WITH NO DATA;
+         CREATE MATERIALIZED VIEW copied AS SELECT 'public.users'::text::regclass AS m;
+         CREATE MATERIALIZED VIEW empty AS SELECT 'public.users'::text::regclass AS m WITH NO DATA;
          CREATE TABLE parted (rel regclass) PARTITION BY LIST (rel);
          CREATE TABLE part PARTITION OF parted DEFAULT; INSERT INTO parted VALUES ('users');
          CREATE TABLE hidden (rel regclass); INSERT INTO hidden VALUES ('users');

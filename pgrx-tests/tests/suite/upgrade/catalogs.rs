@@ -39,7 +39,7 @@ SELECT 'column ' || a.attrelid::regclass || '.' || a.attname || ': number ' || a
     || format_type(a.atttypid, a.atttypmod) || ', not null ' || a.attnotnull || ', default '
     || coalesce(pg_get_expr(d.adbin, d.adrelid), '') || ', identity ' || a.attidentity::text
     || ', generated ' || a.attgenerated::text || ', storage ' || a.attstorage::text || ', compression '
-    || a.attcompression::text || ', statistics ' || a.attstattarget || ', collation ' || a.attcollation
+    || a.attcompression::text || ', statistics ' || coalesce(a.attstattarget, -1) || ', collation ' || a.attcollation
     || ', options ' || coalesce(a.attoptions::text, '') || ', acl ' || coalesce(a.attacl::text, '')
     || ', missing ' || a.atthasmissing || ', dropped ' || a.attisdropped
 FROM pg_attribute a JOIN relations r ON r.oid = a.attrelid
