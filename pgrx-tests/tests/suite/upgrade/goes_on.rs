@@ -98,6 +98,9 @@ fn assert_nothing_left(scene: &Scene) {
 /// Between the package's upgrade and ALTER EXTENSION.
 #[test]
 fn calls_work_while_the_sql_is_that_of_0_1_0() {
+    if !fixture::goes_on_here() {
+        return;
+    }
     for fixture in OPEN {
         println!("{fixture}");
         let scene = fixture::load_as(STAGE.cluster(), fixture, &format!("{fixture}_old_sql"));
@@ -139,6 +142,9 @@ fn calls_work_while_the_sql_is_that_of_0_1_0() {
 
 #[test]
 fn a_deployment_of_0_1_0_goes_on_to_the_end_after_the_upgrade() {
+    if !fixture::goes_on_here() {
+        return;
+    }
     for fixture in OPEN.iter().filter(|fixture| **fixture != "misfit") {
         println!("{fixture}");
         let scene = upgraded(STAGE.cluster(), fixture, &format!("{fixture}_on"));
@@ -209,6 +215,9 @@ fn a_deployment_of_0_1_0_is_aborted_or_finished_right_after_the_upgrade() {
 
 #[test]
 fn a_misfit_that_0_1_0_found_goes_when_it_is_corrected() {
+    if !fixture::goes_on_here() {
+        return;
+    }
     let scene = upgraded(STAGE.cluster(), "misfit", "misfit_corrected");
     let mut owner = scene.owner();
     assert_eq!(owner.text("SELECT key::text FROM bg_misfits()"), "{\"id\": 7}");
@@ -284,6 +293,9 @@ fn deployments_that_0_1_0_ended_are_in_the_history() {
 /// bg_prepare again compares what it would record now with what 0.1.0 recorded, which is less.
 #[test]
 fn the_offline_table_of_0_1_0_is_brought_up_to_date_by_bg_prepare() {
+    if !fixture::goes_on_here() {
+        return;
+    }
     for fixture in ["prepared", "indexing", "ready"] {
         println!("{fixture}");
         let scene = upgraded(STAGE.cluster(), fixture, &format!("{fixture}_updated"));
