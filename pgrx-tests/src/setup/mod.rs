@@ -20,7 +20,7 @@ mod workspace;
 use anyhow::Result;
 
 pub use beside::install as install_beside;
-pub use major::{Major, VARIABLE as MAJOR_VARIABLE};
+pub use major::Major;
 pub use repack::ensure as ensure_repack;
 pub use tools::ensure_mdbook;
 pub use workspace::{Tree, Workspace};
