@@ -479,6 +479,12 @@ const TWO: &str = "ALTER TABLE users ADD PRIMARY KEY (id, region);";
 #[test]
 fn changes_after_which_a_publication_could_not_send_updates_are_refused() {
     let drop = "DROP CONSTRAINT users_pkey";
+    // Since 18 a publication may have generated columns, and the server itself refuses those that it has not.
+    let unpublished = if major() >= Major::V18 {
+        ["would not fit", "unpublished generated columns"]
+    } else {
+        ["generated column g", "not published"]
+    };
     let generated = "DROP CONSTRAINT users_pkey, ADD COLUMN g int NOT NULL GENERATED ALWAYS AS (id + 1) STORED, ADD PRIMARY KEY (g)";
     for (setup, changes, words) in [
         (
@@ -520,11 +526,7 @@ fn changes_after_which_a_publication_could_not_send_updates_are_refused() {
             "DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (id, code)",
             ["would not fit", "publication p"],
         ),
-        (
-            format!("{SIMPLE} CREATE PUBLICATION p FOR TABLE users"),
-            generated,
-            ["generated column g", "not published"],
-        ),
+        (format!("{SIMPLE} CREATE PUBLICATION p FOR TABLE users"), generated, unpublished),
     ] {
         let scene = published(&setup);
         let mut owner = scene.owner();
