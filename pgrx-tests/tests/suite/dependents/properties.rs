@@ -277,7 +277,7 @@ fn everything(admin: &mut Person) -> Vec<String> {
                 AS properties FROM relations c
             UNION ALL
             SELECT 'column', c.relname || '.' || a.attname, to_jsonb(a) - '{attrelid,attnum,attcacheoff,atthasmissing,attmissingval}'::text[]
-                || jsonb_build_object('said', (SELECT description FROM said WHERE objoid = c.oid AND objsubid = a.attnum))
+                || jsonb_build_object('attoptions', ARRAY(SELECT o FROM unnest(a.attoptions) o WHERE o !~ '^pg_attver='), 'said', (SELECT description FROM said WHERE objoid = c.oid AND objsubid = a.attnum))
               FROM relations c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
             UNION ALL
             SELECT 'index', x.relname, to_jsonb(x) - '{oid,relfilenode,relfrozenxid,relminmxid,relpages,reltuples,relallvisible,relallfrozen}'::text[]

@@ -40,7 +40,7 @@ SELECT 'column ' || a.attrelid::regclass || '.' || a.attname || ': number ' || a
     || coalesce(pg_get_expr(d.adbin, d.adrelid), '') || ', identity ' || a.attidentity::text
     || ', generated ' || a.attgenerated::text || ', storage ' || a.attstorage::text || ', compression '
     || a.attcompression::text || ', statistics ' || coalesce(a.attstattarget, -1) || ', collation ' || a.attcollation
-    || ', options ' || coalesce(a.attoptions::text, '') || ', acl ' || coalesce(a.attacl::text, '')
+    || ', options ' || ARRAY(SELECT o FROM unnest(a.attoptions) o WHERE o !~ '^pg_attver=')::text || ', acl ' || coalesce(a.attacl::text, '')
     || ', missing ' || a.atthasmissing || ', dropped ' || a.attisdropped
 FROM pg_attribute a JOIN relations r ON r.oid = a.attrelid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
