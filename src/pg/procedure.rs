@@ -19,7 +19,10 @@ unsafe impl BoxRet for PhaseRow {
             pg_sys::TupleDescInitEntry(descriptor, 1, c"phase".as_ptr(), pg_sys::TEXTOID, -1, 0);
             let descriptor = pg_sys::BlessTupleDesc(descriptor);
             let mut value = self.0.into_datum().unwrap_or(pg_sys::Datum::from(0));
-            let tuple = pg_sys::heap_form_tuple(descriptor, &mut value, &mut false);
+            let mut is_null = false;
+            // Until 16 they are not constant for the server.
+            let (value, is_null) = (&raw mut value, &raw mut is_null);
+            let tuple = pg_sys::heap_form_tuple(descriptor, value, is_null);
             fcinfo.return_raw_datum(pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data))
         }
     }
