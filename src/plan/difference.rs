@@ -108,7 +108,7 @@ fn before_flags(value: &str, flags: usize) -> String {
 /// A column: its number, type, collation, NOT NULL, identity, generated, and its default.
 fn column(value: &str) -> Option<String> {
     let words: Vec<&str> = value.split(' ').collect();
-    let at = words.windows(2).position(|w| w[0].parse::<u32>().is_ok() && is_flag(w[1]))?;
+    let at = words.windows(2).position(|w| w[0].parse::<u64>().is_ok() && is_flag(w[1]))?;
     let at = if at == 0 { return None } else { at };
     let (of_type, rest) = (words.get(1..at)?.join(" "), words.get(at + 1..)?);
     let (identity, generated) = (rest.get(1).copied(), rest.get(2).copied());
@@ -249,7 +249,7 @@ const FOLLOWED: &[&str] = &[
 
 /// Whether bg_prepare may bring the offline table up to date with these differences of the live one.
 pub(crate) fn can_be_followed(differences: &[Difference]) -> bool {
-    !capture_is_broken(differences) && differences.iter().all(is_followed)
+    differences.iter().all(is_followed)
 }
 
 fn is_followed(difference: &Difference) -> bool {
@@ -266,8 +266,10 @@ fn is_followed(difference: &Difference) -> bool {
 pub(crate) enum Way {
     /// bg_prepare again, which follows.
     Prepare,
-    /// bg_abort: it cannot be undone.
-    BeginAgain,
+    /// The end: writes may have gone unseen.
+    End,
+    /// bg_abort: it cannot be undone, and what is lost is in the offline table.
+    SaveAndAbort,
     /// Somebody has to undo it, or to abort.
     Undo,
 }
@@ -275,10 +277,12 @@ pub(crate) enum Way {
 /// The way out of differences of the live table, or of the offline one.
 pub(crate) fn way(differences: &[Difference], is_live: bool) -> Way {
     let is_lost = |d: &Difference| d.is_of("column ") && d.how == How::Removed;
-    if is_live && can_be_followed(differences) {
+    if capture_is_broken(differences) {
+        Way::End
+    } else if is_live && can_be_followed(differences) {
         Way::Prepare
     } else if is_live && differences.iter().any(is_lost) {
-        Way::BeginAgain
+        Way::SaveAndAbort
     } else {
         Way::Undo
     }
@@ -290,10 +294,10 @@ pub(crate) fn way_out(differences: &[Difference], is_live: bool) -> &'static str
         Way::Prepare => {
             "Call bg_prepare again with the same arguments, which brings the offline table up to date where it can; or undo that change, or run SELECT bg_abort(table) and begin again."
         }
-        Way::BeginAgain => {
+        Way::SaveAndAbort => {
             "Run SELECT bg_abort(table) and begin again: a dropped column cannot be made again as it was. The offline table still has its values: save them first if they are needed."
         }
-        Way::Undo => {
+        Way::Undo | Way::End => {
             "Undo that change, or run SELECT bg_abort(table) and begin again: nothing but the copy is lost."
         }
     }

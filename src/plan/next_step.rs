@@ -32,7 +32,7 @@ pub(crate) struct Situation<'a> {
     /// How the last run failed, if nothing was done since.
     pub failed: Option<&'a Failed>,
     /// How often the copy has begun again because the table was rewritten.
-    pub rewritten: u32,
+    pub rewritten: u64,
 }
 
 /// The call, and what the error of the last one asks for before it is repeated.
@@ -52,7 +52,7 @@ fn again(failed: Option<&Failed>, table: &str, call: String) -> String {
     }
 }
 
-fn times(count: u32) -> String {
+fn times(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
@@ -67,11 +67,18 @@ pub(crate) fn next_step(now: &Situation<'_>) -> String {
     }
     match (now.phase, now.runner) {
         (Phase::Finished | Phase::Aborted, _) => "none".to_owned(),
+        (Phase::Swapped, _) if now.changed == Some(Way::End) => format!(
+            "SELECT bg_finish({table}) -- the old table may lack writes, so that a revert is not possible"
+        ),
         (Phase::Swapped, _) if now.changed.is_some() => format!(
             "Undo the change that last_error names, or keep the new table: SELECT bg_finish({table})"
         ),
         (_, _) if now.changed == Some(Way::Prepare) => now.prepare.to_owned(),
-        (_, _) if now.changed == Some(Way::BeginAgain) => format!(
+        (_, _) if now.changed == Some(Way::End) => format!(
+            "SELECT bg_abort({}) -- and begin again: writes may be missing from the copy",
+            now.id
+        ),
+        (_, _) if now.changed == Some(Way::SaveAndAbort) => format!(
             "SELECT bg_abort({}) and begin again; save the values of the dropped column from the offline table first if they are needed",
             now.id
         ),

@@ -339,12 +339,12 @@ pub(crate) fn backlog(member: &Member, limit: i64) -> Result<i64> {
 
 /// How many log rows there are: counted up to `limit`, beyond it estimated on so many of the log's pages. For those
 /// who must not wait, as [`backlog_at_once`].
-pub(crate) fn backlog_estimate(member: &Member, limit: i64, pages: u32) -> Result<Option<i64>> {
+pub(crate) fn backlog_estimate(member: &Member, limit: i64, pages: usize) -> Result<Option<i64>> {
     let counted = backlog_at_once(member, limit)?;
     if counted.is_none_or(|rows| rows < limit) {
         return Ok(counted);
     }
-    let percent = (100.0 * f64::from(pages) / f64::from(log::blocks(member)?.max(1))).min(100.0);
+    let percent = (100.0 * pages as f64 / f64::from(log::blocks(member)?.max(1))).min(100.0);
     let _us = Identity::extension()?;
     let sql = ddl::log::sample(&member.log());
     let sampled = spi::one::<i64>(&sql, &[Arg::Float(percent)])?.unwrap_or(0);

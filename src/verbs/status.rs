@@ -36,8 +36,8 @@ const COUNT_UP_TO: i64 = 100_000;
 /// The same for a NOTICE, which comes once a second.
 const NOTICE_COUNTS: i64 = 10_000;
 /// Pages of the log that an estimate reads, and that of a NOTICE.
-const SAMPLED_PAGES: u32 = 2000;
-const NOTICE_PAGES: u32 = 200;
+const SAMPLED_PAGES: usize = 2000;
+const NOTICE_PAGES: usize = 200;
 
 /// A row of bg_status; times as seconds.
 pub(crate) struct Status {
@@ -172,7 +172,7 @@ fn leads_on(
         changed: changed.as_ref().map(|(_, way)| *way),
         prepare: &prepare_call(&table, &member.arguments),
         failed: member.progress.failed.as_ref().filter(|_| member.last_error.is_some()),
-        rewritten: member.progress.restarts.saturating_sub(member.progress.renewals),
+        rewritten: member.progress.restarts.saturating_sub(member.progress.renewals).into(),
     });
     let died = known.died.filter(|_| is_open).map(died_silently);
     let changed = changed.map(|(message, _)| message);

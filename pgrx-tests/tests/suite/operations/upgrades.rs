@@ -146,7 +146,9 @@ fn pg_upgrade_takes_a_finished_deployment_and_one_in_flight_along() {
         let refusal = owner.refused("CALL bg_run('users', 'swapped')");
         refusal.assert_is("55000", &["users", "capture trigger bluegreen_capture was changed"]);
         assert!(refusal.hint.contains(end), "{refusal:?}");
-        owner.run(&format!("SELECT {end}('users')"));
+        let step = owner.text("SELECT next_step FROM bg_status()");
+        assert!(step.starts_with(&format!("SELECT {end}")), "{step}");
+        owner.run(&step);
         assert_eq!(
             owner.text("SELECT string_agg(name, ' ' ORDER BY id) FROM names WHERE id < 3"),
             "waits upgraded"
