@@ -191,6 +191,12 @@ impl Cluster {
                 command.env_remove(name);
             }
         }
+        // What psql starts is of the same version: pg_dump refuses a server that is newer.
+        let own = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::iter::once(self.bin.clone()).chain(std::env::split_paths(&own));
+        if let Ok(path) = std::env::join_paths(path) {
+            command.env("PATH", path);
+        }
         command
             .env("PGHOST", &self.sockets)
             .env("PGPORT", PORT.to_string())
