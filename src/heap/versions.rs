@@ -68,6 +68,9 @@ pub(crate) struct Version {
     pub ended: Ended,
     /// Who ended it has deleted the row or changed its key.
     pub changes_key: bool,
+    /// Where the version is that took its place; none of a row that was deleted. It may be gone, and another row
+    /// there: that one was begun by somebody else.
+    pub next: Option<Place>,
     /// The number of who made it as it stands in the table, also where it no longer counts.
     pub number: Xid,
     /// A copy in the memory context in which it was read.
@@ -257,7 +260,9 @@ impl<'s> Versions<'s> {
             let bits = u32::from((*header).t_infomask2);
             let changes_key = bits & pg_sys::HEAP_KEYS_UPDATED != 0;
             let (place, number) = (place_of(&(*tuple).t_self), (*header).t_choice.t_heap.t_xmin);
-            Some(Version { place, begun, ended, changes_key, number, tuple })
+            // A row that was deleted leads to itself.
+            let next = Some(place_of(&(*header).t_ctid)).filter(|next| *next != place);
+            Some(Version { place, begun, ended, changes_key, next, number, tuple })
         }
     }
 

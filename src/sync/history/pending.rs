@@ -66,18 +66,12 @@ impl History {
         stamp::stamp(self.toast, self.replaced_chunks.iter().map(never));
     }
 
-    /// Where the version is that a transaction made under a key.
-    fn made(&self) -> HashMap<(usize, Xid), Place> {
-        let mut made = HashMap::new();
-        for (_, row) in &self.written {
-            // A frozen one cannot be told to have followed.
-            if let Begun::By(xid) = row.begun
-                && !row.frozen
-            {
-                made.extend(row.keys.iter().map(|key| ((*key, xid), row.place)));
-            }
-        }
-        made
+    /// Where in blue a version of green is.
+    fn made(&self) -> HashMap<Place, Place> {
+        // A frozen one cannot be told to have followed.
+        let known = |row: &&Row| matches!(row.begun, Begun::By(_)) && !row.frozen;
+        let rows = self.written.iter().map(|(_, row)| row);
+        rows.filter(known).map(|row| (row.of, row.place)).collect()
     }
 
     pub(super) fn add(&mut self, group: usize, row: Row, chunks: Vec<Place>) {
@@ -90,8 +84,10 @@ impl History {
 /// A row of blue that stands for a version of green.
 pub(super) struct Row {
     pub(super) place: Place,
-    /// As in [`Found`].
-    pub(super) keys: Vec<usize>,
+    /// Where green has it.
+    pub(super) of: Place,
+    /// Where green has the version that took its place.
+    pub(super) next: Option<Place>,
     pub(super) begun: Begun,
     /// As in [`Stamp::Seen`].
     pub(super) frozen: bool,
@@ -101,12 +97,9 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// Its stamp: an earlier version leads to the one that took its place under the same key.
-    fn stamp(&self, made: &HashMap<(usize, Xid), Place>) -> (Place, Stamp) {
-        let next = match self.ended {
-            Ended::By(xid) => self.keys.iter().find_map(|key| made.get(&(*key, xid)).copied()),
-            Ended::Ours | Ended::Never => None,
-        };
+    /// Its stamp: an earlier version leads to the one that took its place.
+    fn stamp(&self, made: &HashMap<Place, Place>) -> (Place, Stamp) {
+        let next = self.next.and_then(|next| made.get(&next).copied());
         let Self { begun, frozen, ended, changes_key, .. } = *self;
         (self.place, Stamp::Seen { begun, frozen, ended, next, changes_key })
     }

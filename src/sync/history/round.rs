@@ -68,6 +68,8 @@ pub(super) struct Round<'a> {
     pub(super) blue: Versions<'a>,
     /// Green's versions.
     live: Vec<Found>,
+    /// Which of them is at a place.
+    places: HashMap<Place, usize>,
     /// Blue's: what the batch wrote, and what was there before.
     pub(super) there: Vec<Found>,
     /// The oldest transaction that may stand in blue.
@@ -116,7 +118,8 @@ impl<'a> Round<'a> {
         let there = found(&mut blue, mapped, usize::MAX, most).ok_or_else(too_many)?;
         let (oldest, horizon) = (blue.oldest(), green.horizon());
         let groups = keys::together(batch);
-        Ok(Self { tables, batch, green, blue, live, there, oldest, horizon, groups, means })
+        let places = live.iter().enumerate().map(|(at, one)| (one.version.place, at)).collect();
+        Ok(Self { tables, batch, green, blue, live, places, there, oldest, horizon, groups, means })
     }
 
     /// The last change of rows that did not fit before, and do now: blue has no earlier versions of them.
@@ -218,6 +221,7 @@ impl<'a> Round<'a> {
         chunks: Vec<Place>,
     ) {
         let Version { begun, ended, changes_key, .. } = *version;
+        let next = self.next(version);
         let frozen = match begun {
             Begun::By(xid) if is_older(xid, self.oldest) => {
                 // A standby may have a snapshot that does not see it.
@@ -226,8 +230,27 @@ impl<'a> Round<'a> {
             }
             _ => false,
         };
-        let row = Row { place, keys: one.keys.clone(), begun, frozen, ended, changes_key };
+        let of = version.place;
+        let row = Row { place, of, next, begun, frozen, ended, changes_key };
         history.add(self.group(one), row, chunks);
+    }
+
+    /// Where in green the version is that took a version's place. A transaction may have made several of a row:
+    /// between those of its subtransactions, or such as nobody has ever seen, which are passed over.
+    fn next(&self, version: &Version) -> Option<Place> {
+        let Ended::By(by) = version.ended else { return None };
+        let mut at = version.next?;
+        for _ in 0..self.places.len() {
+            let next = &self.live[*self.places.get(&at)?].version;
+            if next.begun != Begun::By(by) {
+                return None;
+            }
+            if next.ended != Ended::By(by) {
+                return Some(at);
+            }
+            at = next.next?;
+        }
+        None
     }
 
     pub(super) fn group(&self, one: &Found) -> usize {
