@@ -52,6 +52,11 @@ fn again(failed: Option<&Failed>, table: &str, call: String) -> String {
     }
 }
 
+/// Whether the error of the last run asks for more than to repeat it.
+fn asks(failed: Option<&Failed>) -> bool {
+    failed.is_some_and(|failed| !failed.code.starts_with("57"))
+}
+
 fn times(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
@@ -79,7 +84,7 @@ pub(crate) fn next_step(now: &Situation<'_>) -> String {
             now.id
         ),
         (_, _) if now.changed == Some(Way::SaveAndAbort) => format!(
-            "SELECT bg_abort({}) and begin again; save the values of the dropped column from the offline table first if they are needed",
+            "Save the values of the dropped column from the offline table, which has the only copy, if they are needed; then SELECT bg_abort({}) and begin again",
             now.id
         ),
         (_, _) if now.changed.is_some() => format!(
@@ -92,10 +97,12 @@ pub(crate) fn next_step(now: &Situation<'_>) -> String {
             now.waits_for.unwrap_or_default()
         ),
         (_, Some(pid)) => format!("none: the session with pid {pid} is working on it"),
-        (Phase::Prepared | Phase::Copying, None) if now.rewritten > 0 => format!(
-            "CALL bg_run({table}) -- the copy has begun again {}, because the table was rewritten: VACUUM FULL, CLUSTER and TRUNCATE have to wait until it is ready",
-            times(now.rewritten)
-        ),
+        (Phase::Prepared | Phase::Copying, None) if now.rewritten > 0 && !asks(now.failed) => {
+            format!(
+                "CALL bg_run({table}) -- the copy has begun again {}, because the table was rewritten: VACUUM FULL, CLUSTER and TRUNCATE have to wait until it is ready",
+                times(now.rewritten)
+            )
+        }
         (Phase::Prepared | Phase::Copying | Phase::Indexing, None) => {
             again(format!("CALL bg_run({table})"))
         }
@@ -229,6 +236,11 @@ mod tests {
             said.starts_with(&format!("{call} -- the copy has begun again 4 times,")),
             "{said}"
         );
+        let data = failed("23505", Some("Correct the rows."));
+        let both = Situation { rewritten: 4, failed: Some(&data), ..copying };
+        assert!(next_step(&both).ends_with("Correct the rows."), "the error comes first");
+        let lost = Situation { changed: Some(Way::SaveAndAbort), ..READY };
+        assert!(next_step(&lost).starts_with("Save the values"), "before they are dropped");
         assert_eq!(
             after(&failed("55P03", Some("Look."))),
             format!(
