@@ -98,6 +98,8 @@ pub(crate) struct Published {
     pub columns: Option<Vec<Ident>>,
     /// Row filter.
     pub filter: Option<String>,
+    /// Stored generated columns are sent, too, where there is no column list. Since PostgreSQL 18.
+    pub sends_generated: bool,
 }
 
 /// A policy or a rule of another table.
@@ -173,14 +175,19 @@ pub(crate) fn schema_publications(table: RelationId) -> Result<Vec<Published>> {
     spi::rows(include_str!("queries/dependent/schema_publications.sql"), &[Arg::oid(table)])
 }
 
-/// A generated column of the index that is the table's replica identity, which is not sent to subscribers.
-pub(crate) fn identity_not_sent(table: RelationId) -> Result<Option<Ident>> {
-    #[derive(Deserialize)]
-    struct Column {
-        name: Ident,
-    }
-    let query = include_str!("queries/dependent/identity_not_sent.sql");
-    Ok(spi::rows::<Column>(query, &[Arg::oid(table)])?.pop().map(|c| c.name))
+/// A generated column that is part of a table's replica identity.
+#[derive(Debug, Deserialize)]
+pub(crate) struct GeneratedIdentity {
+    /// The column.
+    pub name: Ident,
+    /// The server refuses updates and deletions where it is not published; otherwise subscribers get them without it.
+    pub is_refused: bool,
+}
+
+/// A generated column of the table's replica identity: of its index or, where the server asks for it, any.
+pub(crate) fn generated_identity(table: RelationId) -> Result<Option<GeneratedIdentity>> {
+    let query = include_str!("queries/dependent/generated_identity.sql");
+    Ok(spi::rows(query, &[Arg::oid(table)])?.pop())
 }
 
 /// Policies and rules of other tables that depend on the table, its views or functions (`family`).

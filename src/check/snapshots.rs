@@ -12,7 +12,7 @@ use crate::catalog::{Column, Table};
 use crate::check::facts::{Facts, Seen};
 use crate::check::{refusal, run};
 use crate::ident::Ident;
-use crate::model::changes::{Action, Change};
+use crate::model::changes::{Action, Change, Generated};
 use crate::model::server_load::Volume;
 
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
@@ -157,17 +157,25 @@ fn what_others_notice_of_a_deployment() {
 #[test]
 fn what_the_changes_mean_for_clients_subscribers_and_a_revert() {
     let alter = |action| Change::Alter { text: String::new(), action };
-    let phone = "phone".to_owned();
+    let add = |column: &str, generated| {
+        let column = column.to_owned();
+        alter(Action::AddColumn { column, serial: false, generated, if_not_exists: false })
+    };
     let changes = vec![
-        alter(Action::AddColumn { column: phone, serial: false, if_not_exists: false }),
+        add("phone", None),
+        add("big", Some(Generated::Stored)),
+        add("initial", Some(Generated::Virtual)),
         alter(Action::DropColumn { column: "name".to_owned(), if_exists: false, cascade: false }),
         alter(Action::DropNotNull { column: "id".to_owned() }),
         alter(Action::AlterType { column: "id".to_owned(), using: None }),
         Change::RenameColumn { from: "id".to_owned(), to: "User Id".to_owned() },
     ];
-    let everything = Published { name: Ident::new("feed"), columns: None, filter: None };
+    let everything =
+        Published { name: Ident::new("feed"), columns: None, filter: None, sends_generated: false };
+    let stored =
+        Published { name: Ident::new("computed"), sends_generated: true, ..everything.clone() };
     let listed = Published { columns: Some(vec![Ident::new("id")]), ..everything.clone() };
-    let publications = vec![everything, Published { name: Ident::new("Ids"), ..listed }];
+    let publications = vec![everything, stored, Published { name: Ident::new("Ids"), ..listed }];
     let said = said(&Facts { changes, publications, ..nothing() });
     insta::assert_snapshot!(said);
 }

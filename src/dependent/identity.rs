@@ -72,7 +72,7 @@ impl Joining<'_> {
             let checked =
                 xact::subtransaction(|| relation::check_replica_identity(self.shadow, sent));
             match checked {
-                Err(caught) => Err(refusal(self.green, &title, sent, caught)?),
+                Err(caught) => Err(refusal(self, &title, sent, caught)?),
                 Ok(()) => Ok(()),
             }
         });
@@ -85,23 +85,30 @@ impl Joining<'_> {
 }
 
 fn refusal(
-    green: &Table,
+    joining: &Joining<'_>,
     title: &str,
     sent: Sent,
     caught: xact::SubtransactionError,
 ) -> Result<Error> {
-    let name = green.qualified().plain();
+    let (name, shadow) = (joining.green.qualified().plain(), joining.shadow);
     let verb = match sent {
         Sent::Updates => "UPDATE",
         Sent::Deletions => "DELETE",
     };
     let lacks = caught.error.detail.is_none();
+    let generated = reader::generated_identity(shadow)?.filter(|column| column.is_refused);
     let why = cause(caught)?;
     Ok(if lacks {
         Error::state(format!(
             "the new table of {name} would have no replica identity, and {title} needs one: every {verb} would fail after the swap"
         ))
         .hint("Keep the primary key, or give the table another replica identity first, that the changes leave: ALTER TABLE … REPLICA IDENTITY USING INDEX (unique, on NOT NULL columns), or FULL.")
+    } else if let Some(column) = generated {
+        Error::state(format!(
+            "the replica identity of the new table of {name} would have the generated column {}, which {title} does not send: every {verb} would fail after the swap",
+            plain(column.name.as_str())
+        ))
+        .hint("Let the publication send it, where it is stored: ALTER PUBLICATION … SET (publish_generated_columns = stored); or give the table another replica identity first, that the changes leave: ALTER TABLE … REPLICA IDENTITY USING INDEX.")
     } else {
         Error::state(format!(
             "the replica identity of the new table of {name} would not fit {title}: every {verb} would fail after the swap"
@@ -114,8 +121,12 @@ fn refusal(
 /// Before 18 no server sends a generated column, so that subscribers could not find rows by it; later ones
 /// refuse it themselves.
 fn require_sent(green: &Table, shadow: RelationId) -> Result<()> {
-    let before = reader::identity_not_sent(green.oid)?;
-    let Some(column) = reader::identity_not_sent(shadow)?.filter(|_| before.is_none()) else {
+    let not_sent = |table| -> Result<Option<Ident>> {
+        let column = reader::generated_identity(table)?.filter(|column| !column.is_refused);
+        Ok(column.map(|column| column.name))
+    };
+    let before = not_sent(green.oid)?;
+    let Some(column) = not_sent(shadow)?.filter(|_| before.is_none()) else {
         return Ok(());
     };
     let (name, column) = (green.qualified().plain(), plain(column.as_str()));

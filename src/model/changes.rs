@@ -32,6 +32,16 @@ pub(crate) enum Change {
     },
 }
 
+/// How the values of a generated column come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Generated {
+    /// They are stored with the row.
+    Stored,
+    /// They are computed when they are read. Since PostgreSQL 18.
+    Virtual,
+}
+
 /// The actions of ALTER TABLE that `changes` may contain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -41,6 +51,9 @@ pub(crate) enum Action {
         column: String,
         /// Of type `serial`, `bigserial`, `smallserial` or one of their synonyms.
         serial: bool,
+        /// `GENERATED ALWAYS AS`, and how.
+        #[serde(default)]
+        generated: Option<Generated>,
         if_not_exists: bool,
     },
     /// `DROP COLUMN`.

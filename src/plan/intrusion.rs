@@ -193,8 +193,12 @@ mod tests {
     use serde_json::json;
 
     fn add_column(name: &str) -> Change {
-        let action =
-            Action::AddColumn { column: name.to_owned(), serial: false, if_not_exists: false };
+        let action = Action::AddColumn {
+            column: name.to_owned(),
+            serial: false,
+            generated: None,
+            if_not_exists: false,
+        };
         Change::Alter { text: String::new(), action }
     }
 

@@ -4,7 +4,7 @@ use super::piece::Piece;
 use super::raw;
 use crate::error::{Error, Result};
 use crate::ident::plain;
-use crate::model::changes::{Action, ConstraintKind};
+use crate::model::changes::{Action, ConstraintKind, Generated};
 use pgrx::pg_sys::{self, AlterTableType as Kind, ConstrType};
 
 /// A refusal of an action that a user would have to do beside the deployment.
@@ -95,14 +95,27 @@ unsafe fn add_column(def: Option<&pg_sys::ColumnDef>, missing_ok: bool) -> Resul
         }
         let constraints = raw::members(def.constraints)
             .filter_map(|node| raw::cast::<pg_sys::Constraint, _>(node));
+        let mut generated = None;
         for constraint in constraints {
-            if constraint.contype == ConstrType::CONSTR_FOREIGN {
-                return Err(references(&column));
+            match constraint.contype {
+                ConstrType::CONSTR_FOREIGN => return Err(references(&column)),
+                ConstrType::CONSTR_GENERATED => generated = Some(how_generated(constraint)),
+                _ => {}
             }
         }
         let serial = def.typeName.as_ref().is_some_and(|name| is_serial(name));
-        Ok(Action::AddColumn { column, serial, if_not_exists: missing_ok })
+        Ok(Action::AddColumn { column, serial, generated, if_not_exists: missing_ok })
     }
+}
+
+/// Before 18 all generated columns are stored.
+fn how_generated(constraint: &pg_sys::Constraint) -> Generated {
+    #[cfg(feature = "pg18")]
+    if constraint.generated_kind as u8 == pg_sys::ATTRIBUTE_GENERATED_VIRTUAL {
+        return Generated::Virtual;
+    }
+    let _ = constraint;
+    Generated::Stored
 }
 
 /// Whether the server will make a sequence for a column of this type.
