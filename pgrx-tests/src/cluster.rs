@@ -24,6 +24,7 @@
 //! panic the files are kept and their place is printed.
 
 mod account;
+mod backup;
 mod extension;
 mod options;
 pub mod server_log;
@@ -91,7 +92,7 @@ pub struct Cluster {
 impl Cluster {
     /// Makes a cluster and starts it, in a second or two.
     pub fn start(options: &Options) -> Result<Self> {
-        let workspace = Workspace::find()?;
+        let workspace = options.workspace()?;
         let bin = workspace.bin(options.tree);
         if !bin.join("postgres").is_file() {
             let which = if options.tree == Tree::Failpoints { " --failpoints" } else { "" };

@@ -1,6 +1,8 @@
 //! What a throwaway cluster is started with.
 
-use crate::setup::Tree;
+use anyhow::Result;
+
+use crate::setup::{Major, Tree, Workspace};
 
 /// What a throwaway cluster is started with; `Options::default()` is right for most tests.
 ///
@@ -12,6 +14,7 @@ use crate::setup::Tree;
 #[derive(Debug, Clone)]
 pub struct Options {
     pub(super) tree: Tree,
+    major: Option<Major>,
     pub(super) settings: Vec<(String, String)>,
 }
 
@@ -30,7 +33,7 @@ impl Default for Options {
             ("log_line_prefix", "%m [%p] %q%u@%d %a "),
         ];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { tree: Tree::Release, settings: settings.to_vec() }
+        Self { tree: Tree::Release, major: None, settings: settings.to_vec() }
     }
 }
 
@@ -54,6 +57,19 @@ impl Options {
     pub fn tree(mut self, tree: Tree) -> Self {
         self.tree = tree;
         self
+    }
+
+    /// The major version of the server, where it is not the one that the tests run on: to upgrade from.
+    #[must_use]
+    pub fn major(mut self, major: Major) -> Self {
+        self.major = Some(major);
+        self
+    }
+
+    /// The clone, with the major version of the server.
+    pub(super) fn workspace(&self) -> Result<Workspace> {
+        let workspace = Workspace::find()?;
+        Ok(self.major.map_or(workspace.clone(), |major| workspace.with_major(major)))
     }
 
     /// The settings as lines of a configuration file.

@@ -1,11 +1,10 @@
 //! A streaming standby of a throwaway cluster.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result};
 
-use super::{Cluster, Options, PORT, SUPERUSER, Workspace, make_directories, run_logged};
+use super::{Cluster, Options, PORT, SUPERUSER, run_logged};
 
 impl Cluster {
     /// Makes a standby and starts it. `name` is its `application_name`; `options` are those of the
@@ -13,12 +12,7 @@ impl Cluster {
     ///
     /// It is a [`Cluster`] like any other, on which nothing can be written.
     pub fn standby(&self, name: &str, options: &Options) -> Result<Cluster> {
-        let (data, sockets) = make_directories(&Workspace::find()?, self.account)?;
-        // Where a backup is put must be as closed as a server wants its directory.
-        fs::set_permissions(&data, fs::Permissions::from_mode(0o700))
-            .with_context(|| format!("closing {}", data.display()))?;
-        let standby = Self::new(self.account, self.bin.clone(), data, sockets)?;
-
+        let standby = self.empty()?;
         let primary = format!(
             "host={} port={PORT} user={SUPERUSER} application_name={name}",
             self.sockets.display()

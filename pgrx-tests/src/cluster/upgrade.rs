@@ -1,4 +1,4 @@
-//! A cluster that another one is upgraded to by pg_upgrade, of the same version.
+//! A cluster that another one is upgraded to by pg_upgrade, of the same version or a later one.
 
 use std::fs;
 use std::process::Command;
@@ -8,10 +8,12 @@ use anyhow::{Context, Result};
 use super::{Cluster, Options, SUPERUSER, StopMode, Workspace, make_directories, run_logged};
 
 impl Cluster {
-    /// Stops this cluster, checks whether it can be upgraded, does it, and starts the new one.
+    /// Stops this cluster, checks whether it can be upgraded, does it, and starts the new one, of the version that
+    /// the options name.
     pub fn upgraded(&self, options: &Options) -> Result<Cluster> {
-        let (data, sockets) = make_directories(&Workspace::find()?, self.account)?;
-        let new = Self::new(self.account, self.bin.clone(), data, sockets)?;
+        let workspace = options.workspace()?;
+        let (data, sockets) = make_directories(&workspace, self.account)?;
+        let new = Self::new(self.account, workspace.bin(options.tree), data, sockets)?;
         new.init(options)?;
         self.stop(StopMode::Fast)?;
         run_logged(self.pg_upgrade(&new).arg("--check"), &new.sockets.join("check.log"))
@@ -23,12 +25,12 @@ impl Cluster {
     }
 
     fn pg_upgrade(&self, new: &Cluster) -> Command {
-        let mut command = self.server_command("pg_upgrade");
+        let mut command = new.server_command("pg_upgrade");
         // It leaves a script where it runs, and finds no setting of ours in the new directory.
         command.current_dir(&new.sockets).args(["--username", SUPERUSER]);
         for (option, value) in [
             ("--old-bindir", &self.bin),
-            ("--new-bindir", &self.bin),
+            ("--new-bindir", &new.bin),
             ("--old-datadir", &self.data),
             ("--new-datadir", &new.data),
             ("--socketdir", &new.sockets),

@@ -2,11 +2,12 @@
 
 use bluegreen_tests::cluster::{Options, Script};
 use bluegreen_tests::journal::{self, Errors, Schema, Workload, Writers};
+use bluegreen_tests::setup::{Tree, Workspace};
 
 use crate::story::course::{revert_under_load, seed};
 use crate::story::errand::run_with;
 use crate::story::workers::{self, FAST, NONE_LEFT, SLOWLY, until_copied, until_helped};
-use crate::story::{Scene, Stage, new_cluster, own, stage};
+use crate::story::{Major, Scene, Stage, major, new_cluster, own, stage};
 
 static STAGE: Stage = stage!(new_cluster(&workers::options()));
 
@@ -101,8 +102,29 @@ fn a_deployment_in_flight_goes_on_after_an_upgrade_of_the_extension() {
 /// number.
 #[test]
 fn pg_upgrade_takes_a_finished_deployment_and_one_in_flight_along() {
+    upgrade_server_from(major());
+}
+
+/// From each major version that has the extension on this machine, as `cargo verify` leaves it; the oldest has none
+/// before it.
+#[test]
+fn pg_upgrade_of_an_older_server_takes_deployments_along() {
+    let workspace = Workspace::find().unwrap();
+    for older in [Major::V15, Major::V17].into_iter().filter(|older| *older < major()) {
+        let tree = workspace.with_major(older);
+        let is_there = tree.bin(Tree::Release).join("postgres").is_file()
+            && tree.extensions(Tree::Release).unwrap().join("pg_bluegreen.control").is_file();
+        if is_there {
+            upgrade_server_from(older);
+        } else {
+            println!("not from {older}: run cargo setup --pg {older} first");
+        }
+    }
+}
+
+fn upgrade_server_from(older: Major) {
     let options = Options::default().set("shared_buffers", "64MB");
-    let old = own(new_cluster(&options));
+    let old = own(new_cluster(&options.clone().major(older)));
     let finished = Scene::in_cluster(old);
     finished.add_users(20);
     let mut owner = finished.owner();

@@ -1,0 +1,324 @@
+//! What only newer servers have: it goes over, or is refused by name before anything is made. On an older server
+//! there is nothing to carry: its statements are syntax errors there.
+
+use bluegreen_tests::cluster::Options;
+
+use super::round_trip::RoundTrip;
+use crate::story::{Major, Scene, Stage, major, new_cluster, own, stage};
+
+static STAGE: Stage = stage!();
+
+fn has_18() -> bool {
+    major() >= Major::V18
+}
+
+/// Constraints of a table and to it, as the server prints them; those of NOT NULL are looked at by themselves.
+const CONSTRAINTS: &str = "SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
+     WHERE (conrelid = 'users'::regclass OR confrelid = 'users'::regclass) AND contype <> 'n'
+     ORDER BY 1";
+
+#[test]
+fn trap_83_what_only_newer_servers_have_goes_over_or_is_refused_by_name() {
+    let scene = STAGE.users(3);
+    let mut admin = scene.admin();
+    admin.run(
+        "CREATE TABLE other (id bigint PRIMARY KEY);
+         CREATE EXTENSION IF NOT EXISTS btree_gist;
+         CREATE TABLE spans (id bigint, at tstzrange)",
+    );
+    for (ddl, code, name) in [
+        ("ALTER TABLE users ADD CONSTRAINT x NOT NULL name NOT VALID", "55000", "x"),
+        (
+            "ALTER TABLE users ADD COLUMN at tstzrange, ADD CONSTRAINT z UNIQUE (id, at WITHOUT OVERLAPS)",
+            "0A000",
+            "z",
+        ),
+    ] {
+        if !has_18() {
+            assert_eq!(admin.refused(ddl).code, "42601", "{ddl}");
+            continue;
+        }
+        admin.run(ddl);
+        scene.owner().refused("SELECT bg_prepare('users')").assert_is(code, &["users", name]);
+        admin.run(&format!("ALTER TABLE users DROP CONSTRAINT {name}"));
+    }
+}
+
+#[test]
+fn a_foreign_key_that_is_not_enforced_stays_so() {
+    let scene = STAGE.users(3);
+    let mut admin = scene.admin();
+    admin.run(
+        "CREATE TABLE other (id bigint PRIMARY KEY);
+         CREATE TABLE pets (id int PRIMARY KEY, owner bigint);
+         INSERT INTO pets VALUES (1, 1000);
+         ALTER TABLE other OWNER TO owner; ALTER TABLE pets OWNER TO owner",
+    );
+    let own = "ALTER TABLE users ADD CONSTRAINT own FOREIGN KEY (id) REFERENCES other NOT ENFORCED";
+    if !has_18() {
+        assert_eq!(admin.refused(own).code, "42601");
+        return;
+    }
+    admin.run(own);
+    admin.run(
+        "ALTER TABLE pets ADD CONSTRAINT theirs FOREIGN KEY (owner) REFERENCES users NOT ENFORCED;
+         ALTER TABLE users ADD CONSTRAINT loose CHECK (id < 0) NOT ENFORCED",
+    );
+    let trip = RoundTrip { scene: &scene, look: CONSTRAINTS };
+    let before = trip.seen();
+    assert_eq!(before.iter().filter(|c| c.ends_with("NOT ENFORCED")).count(), 3, "{before:?}");
+    let added = "ADD COLUMN n bigint DEFAULT 7, ADD CONSTRAINT new FOREIGN KEY (n) REFERENCES other NOT ENFORCED";
+    let mut after: Vec<&str> = before.iter().map(String::as_str).collect();
+    after.push("new FOREIGN KEY (n) REFERENCES other(id) NOT ENFORCED");
+    after.sort_unstable();
+    trip.assert(added, &after);
+    // A deletion of what they refer to is nobody's business.
+    admin.run("DELETE FROM users WHERE id = 1");
+}
+
+#[test]
+fn keys_over_periods_in_the_changes_are_refused_by_name() {
+    let scene = STAGE.users(3);
+    let mut admin = scene.admin();
+    admin.run(
+        "CREATE EXTENSION IF NOT EXISTS btree_gist;
+         ALTER TABLE users ADD COLUMN at tstzrange",
+    );
+    let overlaps = "ADD CONSTRAINT z UNIQUE (id, at WITHOUT OVERLAPS)";
+    let period = "ADD CONSTRAINT p FOREIGN KEY (id, PERIOD at) REFERENCES spans";
+    let mut owner = scene.owner();
+    let call = |changes: &str| format!("SELECT bg_prepare('users', '{changes}')");
+    if !has_18() {
+        for changes in [overlaps, period] {
+            assert_eq!(owner.refused(&call(changes)).code, "42601", "{changes}");
+        }
+        return;
+    }
+    admin.run(
+        "CREATE TABLE spans (id bigint, at tstzrange, PRIMARY KEY (id, at WITHOUT OVERLAPS));
+         ALTER TABLE spans OWNER TO owner",
+    );
+    for (changes, name) in [
+        (overlaps, "z of "),
+        (period, "p of "),
+        ("ADD CONSTRAINT x NOT NULL name NOT VALID", "x of "),
+    ] {
+        let refusal = owner.refused(&call(changes));
+        refusal.assert_is("0A000", &[name]);
+        assert!(refusal.hint.contains("bg_finish"), "{refusal:?}");
+    }
+    assert_eq!(owner.int("SELECT count(*) FROM bg_status()"), 0);
+}
+
+#[test]
+fn virtual_columns_go_over() {
+    let scene = STAGE.users(40);
+    let mut admin = scene.admin();
+    let live =
+        "ALTER TABLE users ADD COLUMN initial text GENERATED ALWAYS AS (left(name, 1)) VIRTUAL";
+    if !has_18() {
+        assert_eq!(admin.refused(live).code, "42601");
+        return;
+    }
+    admin.run(live);
+    let mut owner = scene.owner();
+    owner.make_ready(
+        "ADD COLUMN short text GENERATED ALWAYS AS (left(email, 3)), ADD COLUMN kept text GENERATED ALWAYS AS (upper(name)) STORED",
+    );
+    scene.app().run("INSERT INTO users (name, email) VALUES ('zoe', 'zoe@example.org')");
+    let read = "SELECT count(*) FROM users WHERE initial = left(name, 1)";
+    let fresh = "SELECT count(*) FROM users WHERE short = left(email, 3) AND kept = upper(name) AND initial = left(name, 1)";
+    owner.run("CALL bg_run('users', 'swapped')");
+    assert_eq!(owner.int(fresh), 41);
+    scene.app().run("UPDATE users SET name = 'anna' WHERE id <= 10");
+    owner.run("CALL bg_run('users', 'reverted')");
+    assert_eq!(owner.int(read), 41);
+    owner.run("CALL bg_run('users', 'swapped')");
+    assert_eq!(owner.int(fresh), 41);
+    owner.run("SELECT bg_finish('users')");
+    let kinds =
+        "SELECT string_agg(attname || attgenerated::text, ' ' ORDER BY attname) FROM pg_attribute
+                  WHERE attrelid = 'users'::regclass AND attgenerated <> ''";
+    assert_eq!(admin.text(kinds), "initialv kepts shortv");
+}
+
+#[test]
+fn not_null_constraints_keep_their_names_and_whom_they_hold_for() {
+    let scene = STAGE.users(20);
+    let mut admin = scene.admin();
+    let named = "ALTER TABLE users ADD CONSTRAINT \"Must\" NOT NULL name";
+    if !has_18() {
+        assert_eq!(admin.refused(named).code, "42601");
+        return;
+    }
+    admin.run(named);
+    admin.run(
+        "ALTER TABLE users ADD COLUMN lone int DEFAULT 1, ADD CONSTRAINT alone NOT NULL lone NO INHERIT",
+    );
+    let look = "SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
+                 WHERE conrelid = 'users'::regclass AND contype = 'n' ORDER BY conname COLLATE \"C\"";
+    let trip = RoundTrip { scene: &scene, look };
+    let usual = ["created_at", "email", "id"].map(|c| format!("users_{c}_not_null NOT NULL {c}"));
+    let before = ["Must NOT NULL name", "alone NOT NULL lone NO INHERIT"];
+    let own = usual.iter().map(String::as_str);
+    let before: Vec<&str> = before.into_iter().chain(own.clone()).collect();
+    assert_eq!(trip.seen(), before);
+    trip.assert(
+        "ADD COLUMN n int CONSTRAINT \"Also\" NOT NULL DEFAULT 7, DROP CONSTRAINT alone",
+        &["Also NOT NULL n", "Must NOT NULL name"].into_iter().chain(own).collect::<Vec<_>>(),
+    );
+}
+
+/// With REPLICA IDENTITY FULL the server lets no row be updated while a generated column is not published.
+#[test]
+fn a_generated_column_that_no_update_could_be_sent_with_is_refused() {
+    let scene = STAGE.users(20);
+    let mut admin = scene.admin();
+    admin.run(
+        "ALTER TABLE users REPLICA IDENTITY FULL;
+         CREATE PUBLICATION named FOR TABLE users;
+         CREATE PUBLICATION of_schema FOR TABLES IN SCHEMA public",
+    );
+    let stored = "ADD COLUMN big text GENERATED ALWAYS AS (upper(name)) STORED";
+    let call = |changes: &str| format!("SELECT bg_prepare('users', '{changes}')");
+    let mut owner = scene.owner();
+    if has_18() {
+        let computed = "ADD COLUMN big text GENERATED ALWAYS AS (upper(name)) VIRTUAL";
+        for changes in [stored, computed] {
+            let refusal = owner.refused(&call(changes));
+            refusal.assert_is("55000", &["users", "generated column big", "every UPDATE"]);
+            assert!(refusal.hint.contains("publish_generated_columns"), "{refusal:?}");
+        }
+        assert_eq!(owner.int("SELECT count(*) FROM bg_status()"), 0);
+        let refused =
+            format!("SELECT count(*) FROM bg_check('users', '{stored}') WHERE severity = 'error'");
+        assert_eq!(owner.int(&refused), 1);
+        for publication in ["named", "of_schema"] {
+            owner.refused(&call(stored));
+            admin.run(&format!(
+                "ALTER PUBLICATION {publication} SET (publish_generated_columns = stored)"
+            ));
+        }
+    }
+    let look = "SELECT attname FROM pg_attribute WHERE attrelid = 'users'::regclass AND attgenerated <> ''";
+    RoundTrip { scene: &scene, look }.assert(stored, &["big"]);
+    scene.app().run("UPDATE users SET name = 'x' WHERE id = 1; DELETE FROM users WHERE id = 2");
+}
+
+#[test]
+fn each_row_gets_a_uuid_of_its_own() {
+    let scene = STAGE.users(300);
+    if !has_18() {
+        assert_eq!(scene.admin().refused("SELECT uuidv7()").code, "42883");
+        return;
+    }
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN key uuid NOT NULL DEFAULT uuidv7() UNIQUE");
+    scene.app().run(
+        "UPDATE users SET name = 'x' WHERE id <= 10;
+         INSERT INTO users (name, email) SELECT n, n FROM generate_series(1001, 1010) n",
+    );
+    owner.run("CALL bg_run('users', 'swapped')");
+    assert_eq!(
+        owner
+            .text("SELECT count(DISTINCT key) || ' ' || min(uuid_extract_version(key)) FROM users"),
+        "310 7"
+    );
+    let keys = owner.list("SELECT key FROM users ORDER BY id");
+    owner.run("CALL bg_run('users', 'reverted')");
+    owner.run("CALL bg_run('users', 'swapped')");
+    assert_eq!(owner.list("SELECT key FROM users ORDER BY id"), keys, "they were kept");
+}
+
+/// A dump with the planner's statistics sets them with the tables' names, those of blue among them.
+#[test]
+fn a_dump_with_statistics_is_restored_in_the_middle_of_a_deployment() {
+    let scene = STAGE.users(500);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    let mut dump = scene.cluster.command("pg_dump");
+    dump.args(["--statistics", "-d", &scene.database]);
+    let dump = dump.output().unwrap();
+    assert_eq!(dump.status.success(), has_18(), "{}", String::from_utf8_lossy(&dump.stderr));
+    if !has_18() {
+        return;
+    }
+    let text = String::from_utf8(dump.stdout).unwrap();
+    assert!(text.contains("pg_restore_attribute_stats"));
+    scene.admin().run("CREATE DATABASE restored_with_statistics");
+    scene.cluster.psql_as("postgres", "restored_with_statistics", &text).unwrap();
+    let restored =
+        Scene { cluster: scene.cluster, database: "restored_with_statistics".to_owned() };
+    const STATISTICS: &str = "SELECT concat_ws(' ', attname, n_distinct, correlation) FROM pg_stats
+        WHERE tablename = 'users' AND schemaname = 'public' ORDER BY attname";
+    assert_eq!(restored.admin().list(STATISTICS), scene.admin().list(STATISTICS));
+    assert_eq!(restored.admin().list(STATISTICS).len(), 4);
+}
+
+/// Whoever reads the pages, the copy and the indexes are right. The table has some forty times as many as there are
+/// buffers for it.
+#[test]
+fn deployments_are_right_with_every_way_of_reading_pages() {
+    let any = Options::default().shared_buffers("1MB");
+    let ways = if has_18() {
+        let ways = "SELECT unnest(enumvals) FROM pg_settings WHERE name = 'io_method'";
+        STAGE.empty().admin().list(ways)
+    } else {
+        assert_eq!(STAGE.empty().admin().refused("SHOW io_method").code, "42704");
+        Vec::new()
+    };
+    for way in &ways {
+        let cluster = own(new_cluster(&any.clone().set("io_method", way)));
+        let scene = Scene::in_cluster(cluster);
+        scene.add_wide_users(4000);
+        let mut owner = scene.owner();
+        owner.run("SELECT bg_prepare('users', 'ALTER COLUMN name TYPE varchar(40)')");
+        scene.app().run("UPDATE users SET name = 'changed' WHERE id % 100 = 0");
+        owner.run("CALL bg_run('users', 'swapped')");
+        scene.assert_in_step("id, name, email, created_at, pad");
+        let mut app = scene.app();
+        app.run("SET enable_seqscan = off");
+        assert_eq!(app.int("SELECT count(*) FROM users WHERE name = 'changed'"), 40, "{way}");
+    }
+    assert_eq!(ways.is_empty(), !has_18());
+}
+
+/// Since 18 several processes build a GIN index.
+#[test]
+fn gin_indexes_that_processes_build_together_find_every_row() {
+    let scene = STAGE.users(4000);
+    let mut admin = scene.admin();
+    admin.run(
+        "ALTER TABLE users ADD COLUMN tags int[], SET (parallel_workers = 2);
+         UPDATE users SET tags = ARRAY[id % 10, id % 7];
+         CREATE INDEX users_tags ON users USING gin (tags)",
+    );
+    let mut owner = scene.owner();
+    owner.run("SET max_parallel_maintenance_workers = 2");
+    owner.make_ready("ADD COLUMN phone text");
+    scene.app().run("UPDATE users SET tags = '{99}' WHERE id <= 5");
+    owner.run("CALL bg_run('users', 'swapped')");
+    let count = "SELECT count(*) FROM users WHERE tags && '{3,99}'";
+    let by_scan = admin.int(&format!("SET enable_bitmapscan = off; {count}"));
+    let by_index =
+        admin.int(&format!("SET enable_seqscan = off; RESET enable_bitmapscan; {count}"));
+    assert_eq!(by_index, by_scan);
+    assert!(by_scan > 900, "{by_scan}");
+}
+
+#[test]
+fn alter_constraint_is_refused_with_what_to_do_instead() {
+    let scene = STAGE.users(3);
+    let mut owner = scene.owner();
+    let call = |action: &str| format!("SELECT bg_prepare('users', 'ALTER CONSTRAINT x {action}')");
+    for action in ["NOT ENFORCED", "INHERIT", "NO INHERIT", "DEFERRABLE"] {
+        let refusal = owner.refused(&call(action));
+        match action {
+            _ if has_18() => refusal.assert_is("0A000", &["ALTER CONSTRAINT"]),
+            "DEFERRABLE" => refusal.assert_is("0A000", &["ALTER CONSTRAINT"]),
+            // The older grammar knows them for other constraints, or not at all.
+            "NO INHERIT" => assert_eq!(refusal.code, "0A000", "{refusal:?}"),
+            _ => assert_eq!(refusal.code, "42601", "{refusal:?}"),
+        }
+    }
+}
