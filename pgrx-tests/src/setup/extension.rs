@@ -7,13 +7,12 @@ use anyhow::{Context, Result};
 use super::command::{cargo_pgrx, run_logged, say};
 use super::workspace::{Tree, Workspace};
 
-/// Builds the extension as it is in the clone and installs it.
+/// Builds the extension as it is in the clone, with cargo features if need be, and installs it.
 ///
 /// A server that is running is not disturbed: cargo-pgrx unlinks the old library before it writes
 /// the new one, and sessions that have loaded it keep it.
-pub fn install(workspace: &Workspace, tree: Tree) -> Result<()> {
+pub fn install(workspace: &Workspace, tree: Tree, features: Option<&str>) -> Result<()> {
     let major = workspace.major();
-    let features = tree.features();
     let kind = features.map_or_else(|| "release".to_owned(), |name| format!("release, {name}"));
     say(&format!("Building and installing the extension for PostgreSQL {major} ({kind})"));
     let mut command = cargo_pgrx(workspace, tree)?;

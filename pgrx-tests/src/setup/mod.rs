@@ -20,8 +20,11 @@ mod workspace;
 use anyhow::Result;
 
 pub use beside::install as install_beside;
+pub use debian::mirror;
 pub use major::Major;
+pub use packages::ensure_program;
 pub use repack::ensure as ensure_repack;
+pub use servers::available;
 pub use tools::ensure_mdbook;
 pub use workspace::{Tree, Workspace};
 
@@ -39,5 +42,21 @@ pub fn prepare(workspace: &Workspace, tree: Tree) -> Result<()> {
 /// Sets up what is missing and installs the extension, as it is in the clone, into a tree.
 pub fn install(workspace: &Workspace, tree: Tree) -> Result<()> {
     prepare(workspace, tree)?;
-    extension::install(workspace, tree)
+    extension::install(workspace, tree, tree.features())
+}
+
+/// Installs one build, with failpoints, into the tree of the release and into that of the failpoints. It costs half as
+/// much as a build for each; a release has no failpoints, but is otherwise the same.
+pub fn install_with_failpoints(workspace: &Workspace) -> Result<()> {
+    prepare(workspace, Tree::Failpoints)?;
+    for tree in [Tree::Failpoints, Tree::Release] {
+        extension::install(workspace, tree, Tree::Failpoints.features())?;
+    }
+    Ok(())
+}
+
+/// Makes a private copy of the server, in which nothing is installed that the server does not bring itself.
+pub fn fresh(workspace: &Workspace, tree: Tree) -> Result<()> {
+    server::remove(&workspace.server(tree))?;
+    server::ensure(workspace, tree)
 }

@@ -26,13 +26,15 @@ pub enum Tree {
     Beside,
     /// What `cargo pgrx test` installs into: a debug build with the `#[pg_test]` functions.
     PgTest,
+    /// What packages are tried in: nothing is built for it.
+    Packaged,
 }
 
 impl Tree {
     /// The cargo features that the extension is built with for this tree.
     pub fn features(self) -> Option<&'static str> {
         match self {
-            Tree::Release | Tree::Beside | Tree::PgTest => None,
+            Tree::Release | Tree::Beside | Tree::PgTest | Tree::Packaged => None,
             Tree::Failpoints => Some("failpoints"),
         }
     }
@@ -43,6 +45,7 @@ impl Tree {
             Tree::Failpoints => "-failpoints",
             Tree::Beside => "-beside",
             Tree::PgTest => "-test",
+            Tree::Packaged => "-packaged",
         }
     }
 }
@@ -80,6 +83,12 @@ impl Workspace {
         bail!("the clone of pg_bluegreen was not found: run this through cargo, inside the clone")
     }
 
+    /// The same clone, to work with another version.
+    #[must_use]
+    pub fn with_major(&self, major: Major) -> Self {
+        Self { major, ..self.clone() }
+    }
+
     /// The top of the clone.
     pub fn root(&self) -> &Path {
         &self.root
@@ -113,7 +122,7 @@ impl Workspace {
     pub fn pgrx_home(&self, tree: Tree) -> PathBuf {
         let base = self.servers.clone().unwrap_or_else(|| self.target());
         let home = match tree {
-            Tree::Release | Tree::Failpoints | Tree::Beside => base.join("pgrx"),
+            Tree::Release | Tree::Failpoints | Tree::Beside | Tree::Packaged => base.join("pgrx"),
             Tree::PgTest => base.join("pgrx-test"),
         };
         home.join(self.major.to_string())

@@ -4,17 +4,22 @@
 //! the other stages run all the same. Tests are counted from cargo's own "test result:" lines; a
 //! stage that fails without a failed test (it did not compile, a lint) counts as one failure.
 
+mod count;
+mod selection;
 mod stages;
 mod watch;
 
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::setup::command::{say, tail};
-use crate::setup::{self, Tree, Workspace};
+use crate::setup::{self, Major, Tree, Workspace};
+use count::{Count, failures};
+use selection::Selection;
 
 /// What `cargo verify` is called with.
 #[derive(Debug, clap::Args)]
@@ -40,6 +45,8 @@ enum Stage {
     Install,
     /// The tests from outside, against throwaway clusters
     Client,
+    /// On each other major version, unless --pg names one: a build, and the tests from outside that depend on the version
+    Others,
 }
 
 impl Stage {
@@ -50,40 +57,97 @@ impl Stage {
             Stage::Unit => "unit",
             Stage::Install => "install",
             Stage::Client => "client",
+            Stage::Others => "others",
         }
     }
 }
 
-/// Tests that ran.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Count {
-    passed: u64,
-    failed: u64,
-}
-
-/// Runs the stages. The last line on stdout is `N passed, N failed`; an error when one failed.
+/// Runs the stages. Of each major version stdout has a line with its counts, and the last line is
+/// `N passed, N failed`; an error when one failed.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let is_wanted = |stage| arguments.only.is_empty() || arguments.only.contains(&stage);
     let begin = Instant::now();
-    setup::prepare(workspace, Tree::PgTest)?;
-
-    let mut total = Count::default();
-    for stage in Stage::value_variants() {
-        if arguments.only.is_empty() || arguments.only.contains(stage) {
-            let count = run_stage(workspace, *stage, arguments.repeat)?;
-            total.passed += count.passed;
-            total.failed += count.failed;
-        }
+    let mut counts = Vec::new();
+    let stages = Stage::value_variants().iter().filter(|stage| **stage != Stage::Others);
+    let stages: Vec<Stage> = stages.copied().filter(|stage| is_wanted(*stage)).collect();
+    if !stages.is_empty() {
+        setup::prepare(workspace, Tree::PgTest)?;
+        counts.push(of_version(workspace, || everything(workspace, &stages, arguments.repeat))?);
+    }
+    let others = if is_wanted(Stage::Others) { others(workspace)? } else { Vec::new() };
+    for workspace in &others {
+        counts.push(of_version(workspace, || a_part(workspace, arguments.repeat))?);
     }
     say(&format!("All stages: {:.0} s", begin.elapsed().as_secs_f64()));
-    println!("{} passed, {} failed", total.passed, total.failed);
+    for (major, count, seconds) in &counts {
+        println!("PostgreSQL {major}: {count}, {seconds} s");
+    }
+    let total: Count = counts.into_iter().map(|(_, count, _)| count).sum();
+    println!("{total}");
     if total.failed > 0 {
         bail!("the verification failed; the logs are in target/verify");
     }
     Ok(())
 }
 
-fn run_stage(workspace: &Workspace, stage: Stage, repeat: u32) -> Result<Count> {
-    let name = stage.name();
+/// The clone with each version but its own; none where a version was asked for.
+fn others(workspace: &Workspace) -> Result<Vec<Workspace>> {
+    if Major::asked_for()?.is_some() {
+        return Ok(Vec::new());
+    }
+    let others = setup::available().into_iter().filter(|major| *major != workspace.major());
+    let others: Vec<_> = others.map(|major| workspace.with_major(major)).collect();
+    if others.is_empty() {
+        say("The other major versions are left out: their servers can be had for x86-64 only");
+    }
+    Ok(others)
+}
+
+/// What ran on a version, and for how many seconds.
+fn of_version(
+    workspace: &Workspace,
+    run: impl FnOnce() -> Result<Count>,
+) -> Result<(Major, Count, u64)> {
+    let begin = Instant::now();
+    Ok((workspace.major(), run()?, begin.elapsed().as_secs()))
+}
+
+fn everything(workspace: &Workspace, stages: &[Stage], repeat: u32) -> Result<Count> {
+    let mut counts = Vec::new();
+    for stage in stages {
+        counts.push(run_stage(workspace, stage.name(), |log| match stage {
+            Stage::Format => stages::format(workspace, log),
+            Stage::Lints => stages::lints(workspace, log),
+            Stage::Unit => stages::unit(workspace, log),
+            Stage::Install => stages::install(workspace, log),
+            Stage::Client => stages::client(workspace, log, repeat, &Selection::All),
+            Stage::Others => Ok(true),
+        })?);
+    }
+    Ok(counts.into_iter().sum())
+}
+
+/// A build, and the tests that are selected today.
+fn a_part(workspace: &Workspace, repeat: u32) -> Result<Count> {
+    let major = workspace.major();
+    let installed = run_stage(workspace, &format!("install-{major}"), |log| {
+        stages::install_with_failpoints(workspace, log)
+    })?;
+    if installed.failed > 0 {
+        return Ok(installed);
+    }
+    let selection = selection::today(major, &stages::list(workspace)?)?;
+    run_stage(workspace, &format!("client-{major}"), |log| {
+        stages::client(workspace, log, repeat, &selection)
+    })
+}
+
+/// Runs a stage with a log, and says how it ended.
+fn run_stage(
+    workspace: &Workspace,
+    name: &str,
+    run: impl FnOnce(&Path) -> Result<bool>,
+) -> Result<Count> {
     let log = workspace.target().join("verify").join(format!("{name}.log"));
     if let Some(dir) = log.parent() {
         fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
@@ -92,82 +156,16 @@ fn run_stage(workspace: &Workspace, stage: Stage, repeat: u32) -> Result<Count> 
 
     say(&format!("{name} …"));
     let begin = Instant::now();
-    let passed = match stage {
-        Stage::Format => stages::format(workspace, &log)?,
-        Stage::Lints => stages::lints(workspace, &log)?,
-        Stage::Unit => stages::unit(workspace, &log)?,
-        Stage::Install => stages::install(workspace, &log)?,
-        Stage::Client => stages::client(workspace, &log, repeat)?,
-    };
+    let passed = run(&log)?;
     let text = fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
-    let mut count = count_tests(&String::from_utf8_lossy(&text));
+    let text = String::from_utf8_lossy(&text);
+    let mut count = Count::of_log(&text);
     if !passed {
         count.failed = count.failed.max(1);
-        let said = failures(&String::from_utf8_lossy(&text));
-        eprintln!("{said}{}\n(all of it: {})", tail(&log), log.display());
+        eprintln!("{}{}\n(all of it: {})", failures(&text), tail(&log), log.display());
     }
     let verdict = if passed { "ok" } else { "FAILED" };
-    let tests = match count {
-        Count { passed: 0, failed: _ } => String::new(),
-        Count { passed, failed } => format!(", {passed} passed, {failed} failed"),
-    };
+    let tests = if count.passed == 0 { String::new() } else { format!(", {count}") };
     say(&format!("{name} {verdict}, {:.0} s{tests}", begin.elapsed().as_secs_f64()));
     Ok(count)
-}
-
-/// What the tests that failed said: a long log goes on after them, and its end does not tell.
-fn failures(log: &str) -> String {
-    let mut text = String::new();
-    let mut inside = false;
-    for line in log.lines() {
-        inside = (inside || line == "failures:") && !line.starts_with("test result: ");
-        if inside {
-            text.push_str(line);
-            text.push('\n');
-        }
-    }
-    text
-}
-
-/// Adds up the lines `test result: ok. 4 passed; 0 failed; …` of a log.
-fn count_tests(log: &str) -> Count {
-    let mut count = Count::default();
-    for line in log.lines() {
-        let Some((_, result)) = line.split_once("test result: ") else { continue };
-        let number = |what: &str| -> u64 {
-            let before = result.split_once(what).map(|(before, _)| before.trim_end());
-            let number = before.and_then(|text| text.rsplit([' ', ';', '.']).next());
-            number.and_then(|text| text.parse().ok()).unwrap_or(0)
-        };
-        count.passed += number(" passed");
-        count.failed += number(" failed");
-    }
-    count
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_results_of_several_test_programs_are_added_up() {
-        let log = "running 3 tests\n\
-            test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; finished in 0.1s\n\
-            test result: FAILED. 12 passed; 2 failed; 1 ignored; 0 measured\n";
-
-        assert_eq!(count_tests(log), Count { passed: 15, failed: 2 });
-    }
-
-    #[test]
-    fn what_a_failed_test_said_is_found_in_the_middle_of_a_log() {
-        let log = "test a ... FAILED\n\nfailures:\n\n---- a stdout ----\npanicked\n\n\
-            test result: FAILED. 0 passed; 1 failed\ntest b ... ok\n";
-
-        assert_eq!(failures(log), "failures:\n\n---- a stdout ----\npanicked\n\n");
-    }
-
-    #[test]
-    fn a_log_without_tests_counts_nothing() {
-        assert_eq!(count_tests("error: could not compile"), Count::default());
-    }
 }

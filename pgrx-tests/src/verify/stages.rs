@@ -9,9 +9,10 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use nix::unistd::User;
 
+use super::selection::Selection;
 use super::watch::{LIMIT, watch};
 use crate::cluster::Account;
-use crate::setup::command::{cargo, cargo_of_extension, cargo_pgrx};
+use crate::setup::command::{cargo, cargo_of_extension, cargo_pgrx, output};
 use crate::setup::{self, Tree, Workspace};
 use crate::source;
 
@@ -93,13 +94,20 @@ pub(super) fn unit(workspace: &Workspace, log: &Path) -> Result<bool> {
 
 pub(super) fn install(workspace: &Workspace, log: &Path) -> Result<bool> {
     // The failpoints have a tree of their own: the release build has none.
-    for tree in [Tree::Release, Tree::Failpoints] {
-        if let Err(error) = setup::install(workspace, tree) {
-            append(log, &format!("{error:#}\n"))?;
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    let mut installed = [Tree::Release, Tree::Failpoints].into_iter();
+    said(installed.try_for_each(|tree| setup::install(workspace, tree)), log)
+}
+
+/// See [`setup::install_with_failpoints`].
+pub(super) fn install_with_failpoints(workspace: &Workspace, log: &Path) -> Result<bool> {
+    said(setup::install_with_failpoints(workspace), log)
+}
+
+/// Whether something succeeded; why not goes to the log.
+fn said(result: Result<()>, log: &Path) -> Result<bool> {
+    let Err(error) = result else { return Ok(true) };
+    append(log, &format!("{error:#}\n"))?;
+    Ok(false)
 }
 
 /// Tests that measure how long somebody waited, or wait themselves for no longer than a few seconds: they run
@@ -117,25 +125,53 @@ const MEASURES: &[&str] = &[
     "swap::locks::",
 ];
 
-pub(super) fn client(workspace: &Workspace, log: &Path, repeat: u32) -> Result<bool> {
-    let test = || -> Result<Command> {
-        let mut test = cargo(workspace, Tree::Release)?;
-        test.args(["test", "--profile", "client", "--package", "pg_bluegreen-tests"])
-            .arg("--no-fail-fast")
-            .env("BLUEGREEN_REPEAT", repeat.to_string());
-        Ok(test)
-    };
-    let mut together = test()?;
+/// The tests from outside that are selected, each with concurrent writers so often.
+pub(super) fn client(
+    workspace: &Workspace,
+    log: &Path,
+    repeat: u32,
+    selection: &Selection,
+) -> Result<bool> {
     // One more than there are processors: a test waits now and then.
     let threads = std::thread::available_parallelism().map_or(2, NonZero::get) + 1;
-    together.args(["--", "--test-threads", &threads.to_string()]);
-    for module in MEASURES {
-        together.args(["--skip", module]);
+    let mut together = tests(workspace, repeat)?;
+    let mut measured = tests(workspace, repeat)?;
+    measured.args(["--test", "suite", "--", "--test-threads", "2"]);
+    match selection {
+        Selection::All => {
+            together.args(["--", "--test-threads", &threads.to_string()]);
+            for module in MEASURES {
+                together.args(["--skip", module]);
+            }
+            measured.args(MEASURES);
+        }
+        Selection::Modules(modules) => {
+            let measures = |module: &&String| MEASURES.contains(&module.as_str());
+            together.args(["--test", "suite", "--", "--test-threads", &threads.to_string()]);
+            together.args(modules.iter().filter(|module| !measures(module)));
+            for module in MEASURES {
+                together.args(["--skip", module]);
+            }
+            // Without a module all would run.
+            measured.arg("none").args(modules.iter().filter(measures));
+        }
     }
     let passed = watch(&mut together, log, 3 * LIMIT * repeat)?;
-    let mut measured = test()?;
-    measured.args(["--test", "suite", "--", "--test-threads", "2"]).args(MEASURES);
     Ok(watch(&mut measured, log, 2 * LIMIT * repeat)? && passed)
+}
+
+/// The names of all tests from outside that need a server, as their program lists them.
+pub(super) fn list(workspace: &Workspace) -> Result<String> {
+    let mut list = tests(workspace, 1)?;
+    output(list.args(["--test", "suite", "--", "--list"]))
+}
+
+fn tests(workspace: &Workspace, repeat: u32) -> Result<Command> {
+    let mut test = cargo(workspace, Tree::Release)?;
+    test.args(["test", "--profile", "client", "--package", "pg_bluegreen-tests"])
+        .arg("--no-fail-fast")
+        .env("BLUEGREEN_REPEAT", repeat.to_string());
+    Ok(test)
 }
 
 /// The same command as another account, in the same place and environment.

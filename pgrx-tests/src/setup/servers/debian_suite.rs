@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::{patch, scratch};
-use crate::setup::command::{output, run_logged};
+use crate::setup::command::run_logged;
 use crate::setup::workspace::Workspace;
 use crate::setup::{debian, server};
 
@@ -108,7 +108,7 @@ impl Apt {
             let part = dir.join(part);
             fs::create_dir_all(&part).with_context(|| format!("creating {}", part.display()))?;
         }
-        let source = format!("deb [signed-by={KEYRING}] {} {SUITE} main\n", mirror()?);
+        let source = format!("deb [signed-by={KEYRING}] {} {SUITE} main\n", debian::mirror()?);
         fs::write(dir.join("etc/sources.list"), source).context("writing apt's sources")?;
         fs::write(dir.join("status"), "").context("writing an empty list of packages")?;
         Ok(Self { dir, log: workspace.setup_log("server") })
@@ -138,40 +138,5 @@ impl Apt {
         let dir = self.dir.join("packages");
         let entries = fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))?;
         Ok(entries.flatten().map(|entry| entry.path()).collect())
-    }
-}
-
-/// The mirror of the system's own suite.
-fn mirror() -> Result<String> {
-    let release = debian::release().context("this is no Debian")?;
-    let mut targets = Command::new("apt-get");
-    targets.args(["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"]);
-    let targets = output(targets.arg("Created-By: Packages"))?;
-    mirror_in(&targets, &release)
-        .with_context(|| format!("apt has no source of {release}'s main component"))
-}
-
-/// Of lines that apt gives, the address of a suite's main component.
-fn mirror_in(targets: &str, suite: &str) -> Option<String> {
-    let lines = targets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let mut mirrors = lines.filter_map(|words| match words[..] {
-        [address, release, "main"] if release == suite => Some(address.to_owned()),
-        _ => None,
-    });
-    mirrors.next()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mirror_is_that_of_the_suite_itself() {
-        let targets = "mirror://security/debian-security/ bookworm-security main\n\
-            mirror://a/debian/ bookworm-updates main\n\
-            mirror://b/debian/ bookworm contrib\nmirror://c/debian/ bookworm main\n";
-
-        assert_eq!(mirror_in(targets, "bookworm").as_deref(), Some("mirror://c/debian/"));
-        assert_eq!(mirror_in(targets, "sid"), None);
     }
 }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 
 use super::command::{output, say};
 use super::major::Major;
@@ -46,7 +47,7 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     if is_usable(workspace, &top, &pins) {
         return Ok(top);
     }
-    if std::env::consts::ARCH != "x86_64" {
+    if !can_download() {
         bail!("PostgreSQL {major} can be downloaded for x86-64 only; use --pg 15 on this machine");
     }
     say(&format!("Downloading PostgreSQL {major} into {}", server::relative(workspace, &top)));
@@ -67,6 +68,19 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
         })?;
     }
     Ok(top)
+}
+
+/// The versions that this machine can have.
+pub fn available() -> Vec<Major> {
+    let can_be_had = |major: &&Major| match major {
+        Major::V15 => Major::usual() == Major::V15,
+        _ => can_download(),
+    };
+    Major::value_variants().iter().filter(can_be_had).copied().collect()
+}
+
+fn can_download() -> bool {
+    std::env::consts::ARCH == "x86_64"
 }
 
 /// Says what a download was made from: another release of it is downloaded anew.

@@ -1,0 +1,90 @@
+//! Which tests from outside run on which major version: all on one, on the others those whose result depends on
+//! the version, and some of the rest in turn.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, bail};
+
+use crate::setup::Major;
+
+/// Tests from outside, by the modules they are in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Selection {
+    /// All of them, and the programs that need no server.
+    All,
+    /// Those of these modules, each with a `::` behind it.
+    Modules(Vec<String>),
+}
+
+/// Modules whose tests run on every version: what they test reads or writes the server's own catalogs, pages,
+/// plans or messages, or has another form in each version.
+const ALWAYS: &[&str] = &[
+    "backfill::copier::",
+    "backfill::copier_values::",
+    "backfill::copy::",
+    "concurrency::isolation::",
+    "dependents::",
+    "operations::dumps::",
+    "operations::upgrades::",
+    "rights::",
+    "runner::time_limits::",
+    "runner::workers::",
+    "swap::at_once::",
+    "swap::kept::",
+    "sync::capture::",
+    "upgrade::",
+    "versions::",
+];
+
+/// Every module of the rest has its turn on a version once in so many days.
+const TURN: u64 = 10;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The tests that run today on a version on which not all of them run, of all as the test program lists them.
+pub(super) fn today(major: Major, list: &str) -> Result<Selection> {
+    if let Some(unknown) = ALWAYS.iter().find(|module| !list.contains(*module)) {
+        bail!("no test is in {unknown}, which is to run on every version");
+    }
+    let days = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Ok(Selection::Modules(of_day(days / DAY.as_secs(), major, list)))
+}
+
+fn of_day(day: u64, major: Major, list: &str) -> Vec<String> {
+    let tests = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    let modules: BTreeSet<String> = tests.filter_map(module).collect();
+    let is_always = |module: &String| ALWAYS.iter().any(|always| module.starts_with(always));
+    // On one day the versions have different ones.
+    let turns = day + u64::from(major.number())..;
+    let rest = modules.iter().filter(|module| !is_always(module)).zip(turns);
+    let in_turn = rest.filter(|(_, turn)| turn.is_multiple_of(TURN)).map(|(module, _)| module);
+    ALWAYS.iter().map(|&module| module.to_owned()).chain(in_turn.cloned()).collect()
+}
+
+/// The module that a test is in: at most two names deep, as files are.
+fn module(test: &str) -> Option<String> {
+    let (path, _) = test.rsplit_once("::")?;
+    let names: Vec<&str> = path.split("::").take(2).collect();
+    Some(format!("{}::", names.join("::")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = "sync::plans::one: test\nsync::plans::other: test\nfuzz::grammar::x: test\n\
+        fuzz::whole: test\nsync::capture::a: test\nswap::locks::b: test\n\n6 tests, 0 benchmarks\n";
+
+    #[test]
+    fn in_ten_days_each_module_has_its_turn_on_each_version_once() {
+        for major in [Major::V16, Major::V17, Major::V18] {
+            let days: Vec<_> = (20_000..20_010).map(|day| of_day(day, major, LIST)).collect();
+            for module in ["sync::plans::", "fuzz::grammar::", "fuzz::", "swap::locks::"] {
+                let turns = days.iter().filter(|day| day.iter().any(|m| m == module)).count();
+                assert_eq!(turns, 1, "{module} on {major}");
+            }
+            assert!(days.iter().all(|day| day.iter().any(|module| module == "sync::capture::")));
+        }
+    }
+}
