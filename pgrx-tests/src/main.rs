@@ -1,5 +1,5 @@
 //! The commands of this repository: `cargo demo`, `cargo verify`, `cargo compare`, `cargo chaos`,
-//! `cargo docs`.
+//! `cargo docs`, `cargo packages`.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use bluegreen_tests::cluster::{Cluster, Options, SUPERUSER};
 use bluegreen_tests::setup::command::say;
 use bluegreen_tests::setup::{self, Major, Tree, Workspace};
-use bluegreen_tests::{chaos, compare, demo, documents, verify};
+use bluegreen_tests::{chaos, compare, demo, documents, packages, verify};
 use clap::{Parser, Subcommand};
 
 /// Demo, tests and comparison of pg_bluegreen. Each sets up what is missing first.
@@ -32,6 +32,8 @@ enum Task {
     Chaos(chaos::Arguments),
     /// Build the documents as a site in target/book, and check every link
     Docs,
+    /// Make the packages of a version in target/packages, and try them
+    Packages(packages::Arguments),
     /// Set up what is missing and install the extension, nothing else
     Setup(Build),
     /// Start a throwaway cluster with the extension and leave it running until Ctrl-C
@@ -74,6 +76,7 @@ fn run() -> Result<()> {
         Task::Compare(arguments) => compare::run(&workspace, &arguments),
         Task::Chaos(arguments) => chaos::run(&workspace, &arguments),
         Task::Docs => documents::book::run(&workspace),
+        Task::Packages(arguments) => packages::run(&workspace, &arguments),
         Task::Setup(build) => setup::install(&workspace, build.tree()),
         Task::Shell(build) => {
             setup::install(&workspace, build.tree())?;

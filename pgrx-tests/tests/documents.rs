@@ -322,3 +322,18 @@ fn large_files_and_binaries_are_unwelcome() {
     assert_eq!(is_unwelcome(100, b"\x7fELF"), Some("is a binary"));
     assert_eq!(is_unwelcome(MAX_BYTES, b"ELF"), None);
 }
+
+/// What PGXN is told is true: the version is that of the extension, and the files are there.
+#[test]
+fn the_description_for_pgxn_is_that_of_this_version() {
+    let root = Workspace::find().unwrap().root().to_owned();
+    let meta: serde_json::Value =
+        serde_json::from_slice(&fs::read(root.join("META.json")).unwrap()).unwrap();
+    let provided = &meta["provides"]["pg_bluegreen"];
+
+    assert_eq!(meta["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(provided["version"], meta["version"]);
+    for file in ["file", "docfile"] {
+        assert!(root.join(provided[file].as_str().unwrap()).is_file(), "{file}");
+    }
+}

@@ -6,15 +6,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
 use bluegreen_tests::cluster::{Cluster, Options, SUPERUSER};
 use bluegreen_tests::documents::blocks::{Block, Mark, after_prompt, blocks};
+use bluegreen_tests::documents::speaker::Speaker;
 use bluegreen_tests::documents::statements::{self, Outcome, Statement};
 use bluegreen_tests::documents::{self, Documents};
 use bluegreen_tests::setup::Workspace;
-use postgres::error::DbError;
-use postgres::{Client, NoTls, SimpleQueryMessage};
+use postgres::Client;
 
 /// The role whose sessions are shown.
 const ROLE: &str = "app";
@@ -23,8 +22,7 @@ const ROLE: &str = "app";
 struct Session<'a> {
     cluster: &'a Cluster,
     database: String,
-    client: Client,
-    notices: Arc<Mutex<Vec<String>>>,
+    speaker: Speaker,
 }
 
 impl<'a> Session<'a> {
@@ -38,26 +36,13 @@ impl<'a> Session<'a> {
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
-        let notices = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&notices);
-        let mut config = cluster.config(ROLE, &database);
-        config.notice_callback(move |notice| kept.lock().unwrap().extend(message(&notice)));
-        let client = config.connect(NoTls).unwrap();
-        Ok(Self { cluster, database, client, notices })
+        let speaker = Speaker::connect(cluster.config(ROLE, &database)).unwrap();
+        Ok(Self { cluster, database, speaker })
     }
 
     /// What comes of a statement.
     fn outcome(&mut self, sql: &str) -> Outcome {
-        let result = self.client.simple_query(sql);
-        let mut messages = std::mem::take(&mut *self.notices.lock().unwrap());
-        let rows = match result {
-            Ok(result) => printed(sql, &result),
-            Err(error) => {
-                messages.extend(message(error.as_db_error().expect("an error of the server")));
-                Vec::new()
-            }
-        };
-        Outcome { rows, messages }
+        self.speaker.outcome(sql).unwrap()
     }
 
     /// Runs a block, and returns what is wrong with it, each with its line.
@@ -111,45 +96,6 @@ fn psql(cluster: &Cluster, database: &str) -> Command {
     let mut psql = cluster.command("psql");
     psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database]);
     psql
-}
-
-/// A message as psql prints it; each line of a part begins with the part's label.
-fn message(error: &DbError) -> Vec<String> {
-    let parts = [
-        Some((error.severity(), error.message())),
-        error.detail().map(|detail| ("DETAIL", detail)),
-        error.hint().map(|hint| ("HINT", hint)),
-    ];
-    let lines = parts
-        .into_iter()
-        .flatten()
-        .flat_map(|(label, text)| text.lines().map(move |line| format!("{label}:  {line}")));
-    lines.collect()
-}
-
-/// A result as psql prints it without headings: the rows, or the command tag.
-fn printed(sql: &str, result: &[SimpleQueryMessage]) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut has_rows = false;
-    for part in result {
-        match part {
-            SimpleQueryMessage::RowDescription(_) => has_rows = true,
-            SimpleQueryMessage::Row(row) => {
-                let values = (0..row.len()).map(|at| row.get(at).unwrap_or_default());
-                lines.push(values.collect::<Vec<_>>().join(" | "));
-            }
-            SimpleQueryMessage::CommandComplete(count) if !has_rows => {
-                let verb = sql.split_whitespace().next().unwrap_or_default().to_uppercase();
-                lines.push(match verb.as_str() {
-                    "INSERT" => format!("INSERT 0 {count}"),
-                    "UPDATE" | "DELETE" => format!("{verb} {count}"),
-                    _ => verb,
-                });
-            }
-            _ => {}
-        }
-    }
-    lines
 }
 
 /// Declarations in a block that are not those of the functions as the server has them.

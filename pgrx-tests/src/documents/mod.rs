@@ -3,6 +3,7 @@
 pub mod blocks;
 pub mod book;
 pub mod links;
+pub mod speaker;
 pub mod statements;
 
 use std::collections::BTreeMap;
