@@ -5,7 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{Cluster, Options, SUPERUSER, StopMode, Workspace, make_directories, run_logged};
+use super::{
+    Cluster, Options, SUPERUSER, StopMode, Workspace, make_directories, output, run_logged,
+};
 
 impl Cluster {
     /// Stops this cluster, checks whether it can be upgraded, does it, and starts the new one, of the version that
@@ -16,12 +18,27 @@ impl Cluster {
         let new = Self::new(self.account, workspace.bin(options.tree), data, sockets)?;
         new.init(options)?;
         self.stop(StopMode::Fast)?;
+        // Since 18 a new cluster has checksums, and pg_upgrade wants both to have them or neither.
+        if new.has_checksums()? && !self.has_checksums()? {
+            let mut disable = new.server_command("pg_checksums");
+            disable.arg("--disable").arg("-D").arg(&new.data);
+            run_logged(&mut disable, &new.sockets.join("pg_checksums.log"))
+                .context("disabling checksums")?;
+        }
         run_logged(self.pg_upgrade(&new).arg("--check"), &new.sockets.join("check.log"))
             .context("checking for an upgrade")?;
         run_logged(&mut self.pg_upgrade(&new), &new.sockets.join("pg_upgrade.log"))
             .context("upgrading")?;
         new.restart()?;
         Ok(new)
+    }
+
+    fn has_checksums(&self) -> Result<bool> {
+        let mut controldata = self.server_command("pg_controldata");
+        let said = output(controldata.env("LC_ALL", "C").arg("-D").arg(&self.data))?;
+        let version =
+            said.lines().find_map(|line| line.strip_prefix("Data page checksum version:"));
+        Ok(version.is_some_and(|version| version.trim() != "0"))
     }
 
     fn pg_upgrade(&self, new: &Cluster) -> Command {

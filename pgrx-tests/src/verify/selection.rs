@@ -26,6 +26,7 @@ const ALWAYS: &[&str] = &[
     "concurrency::isolation::",
     "dependents::",
     "operations::dumps::",
+    "operations::extensions::",
     "operations::upgrades::",
     "rights::",
     "runner::time_limits::",

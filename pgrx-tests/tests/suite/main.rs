@@ -89,6 +89,7 @@ mod operations {
     mod dropped;
     mod dumps;
     mod eta;
+    mod extensions;
     mod kept_out;
     mod kills;
     mod memory;

@@ -25,6 +25,15 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const SERVER: &[&str] =
     &["postgresql-17", "postgresql-client-17", "postgresql-server-dev-17", "libpq-dev"];
 
+/// Extensions of others, which the tests put beside ours.
+const EXTENSIONS: &[&str] = &[
+    "postgresql-17-partman",
+    "postgresql-17-pglogical",
+    "postgresql-17-pgvector",
+    "postgresql-17-repack",
+    "postgresql-17-wal2json",
+];
+
 /// The libraries that they need, and what these need, without those that only the just-in-time compiler
 /// needs: it is as large as all the rest, and no test uses it.
 const LIBRARIES: &[&str] = &[
@@ -64,14 +73,15 @@ const LIBRARIES: &[&str] = &[
 
 /// What the server is made from. The minor release is the one that the suite has on the day.
 pub(super) fn pins() -> String {
-    format!("{SUITE}\n{}\n{}\n", SERVER.join(" "), LIBRARIES.join(" "))
+    format!("{SUITE}\n{}\n{}\n{}\n", SERVER.join(" "), EXTENSIONS.join(" "), LIBRARIES.join(" "))
 }
 
 /// Downloads and unpacks it into `partial`, to be used when that has become `top`.
 pub(super) fn unpack(workspace: &Workspace, partial: &Path, top: &Path) -> Result<()> {
     let apt = Apt::new(workspace, scratch(partial, "apt")?)?;
     apt.run(&["update"], "updating the list of packages")?;
-    let wanted: Vec<&str> = ["download"].iter().chain(SERVER).chain(LIBRARIES).copied().collect();
+    let packages = SERVER.iter().chain(EXTENSIONS).chain(LIBRARIES);
+    let wanted: Vec<&str> = ["download"].iter().chain(packages).copied().collect();
     apt.run(&wanted, "downloading packages")?;
     let files = scratch(partial, "files")?;
     for package in apt.packages()? {

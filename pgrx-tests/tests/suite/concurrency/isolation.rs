@@ -32,12 +32,17 @@ fn scene() -> Scene {
 /// What the tester prints.
 fn play(scene: &Scene, spec: &Path) -> String {
     let cluster = scene.cluster;
-    let output = cluster.command("pg_config").arg("--pkglibdir").output().expect("pg_config");
-    let library = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+    let ask = |what: &str| {
+        let output = cluster.command("pg_config").arg(what).output().expect("pg_config");
+        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+    };
+    let library = ask("--pkglibdir");
     let connection = format!("dbname={} user={SUPERUSER}", scene.database);
     let output = cluster
         .command(library.join(TESTER).to_str().unwrap())
         .arg(connection)
+        // The path that is built into it leads to libpq from where programs usually are.
+        .env("LD_LIBRARY_PATH", ask("--libdir"))
         .stdin(Stdio::from(fs::File::open(spec).unwrap()))
         .output()
         .expect("isolationtester");
