@@ -180,14 +180,15 @@ pub(crate) fn schema_publications(table: RelationId) -> Result<Vec<Published>> {
 pub(crate) struct GeneratedIdentity {
     /// The column.
     pub name: Ident,
+    /// Its values are stored, so that they can be sent.
+    pub is_stored: bool,
     /// The server refuses updates and deletions where it is not published; otherwise subscribers get them without it.
     pub is_refused: bool,
 }
 
-/// A generated column of the table's replica identity: of its index or, where the server asks for it, any.
-pub(crate) fn generated_identity(table: RelationId) -> Result<Option<GeneratedIdentity>> {
-    let query = include_str!("queries/dependent/generated_identity.sql");
-    Ok(spi::rows(query, &[Arg::oid(table)])?.pop())
+/// The generated columns of the table's replica identity: of its index or, where the server asks for it, all.
+pub(crate) fn generated_identity(table: RelationId) -> Result<Vec<GeneratedIdentity>> {
+    spi::rows(include_str!("queries/dependent/generated_identity.sql"), &[Arg::oid(table)])
 }
 
 /// Policies and rules of other tables that depend on the table, its views or functions (`family`).

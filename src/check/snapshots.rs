@@ -169,6 +169,8 @@ fn what_the_changes_mean_for_clients_subscribers_and_a_revert() {
         alter(Action::DropNotNull { column: "id".to_owned() }),
         alter(Action::AlterType { column: "id".to_owned(), using: None }),
         Change::RenameColumn { from: "id".to_owned(), to: "User Id".to_owned() },
+        Change::RenameColumn { from: "sum".to_owned(), to: "total".to_owned() },
+        alter(Action::DropExpression { column: "sum".to_owned(), if_exists: false }),
     ];
     let everything =
         Published { name: Ident::new("feed"), columns: None, filter: None, sends_generated: false };
@@ -176,7 +178,13 @@ fn what_the_changes_mean_for_clients_subscribers_and_a_revert() {
         Published { name: Ident::new("computed"), sends_generated: true, ..everything.clone() };
     let listed = Published { columns: Some(vec![Ident::new("id")]), ..everything.clone() };
     let publications = vec![everything, stored, Published { name: Ident::new("Ids"), ..listed }];
-    let said = said(&Facts { changes, publications, ..nothing() });
+    let sum = Column { generated: "s".to_owned(), ..column("sum", false) };
+    let said = said(&Facts {
+        changes,
+        publications,
+        columns: vec![column("id", true), column("name", true), sum],
+        ..nothing()
+    });
     insta::assert_snapshot!(said);
 }
 

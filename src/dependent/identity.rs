@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use crate::catalog::{Table, dependent as reader};
+use crate::catalog::Table;
+use crate::catalog::dependent::{self as reader, GeneratedIdentity};
 use crate::ddl::dependent as ddl;
 use crate::dependent::failure::{broken, cause};
 use crate::error::{Error, Result};
@@ -25,6 +26,18 @@ pub(super) struct Member<'a> {
     pub(super) columns: Option<&'a [Ident]>,
     /// Its row filter.
     pub(super) filter: Option<&'a str>,
+    /// It sends stored generated columns, where it has no list.
+    pub(super) sends_generated: bool,
+}
+
+impl Member<'_> {
+    /// Of generated columns one that the server wants to be sent, and that is not.
+    fn lacks<'c>(&self, columns: &'c [GeneratedIdentity]) -> Option<&'c GeneratedIdentity> {
+        let is_sent = |column: &GeneratedIdentity| column.is_stored && self.sends_generated;
+        let mut lacking = columns.iter().filter(|column| column.is_refused && !is_sent(column));
+        // A list says itself what is sent.
+        lacking.next().filter(|_| self.columns.is_none())
+    }
 }
 
 /// The new table, which joins publications to see what they need.
@@ -63,52 +76,56 @@ impl Joining<'_> {
     }
 
     fn join(&self, member: &Member<'_>, sent: Sent) -> Result<()> {
-        let title = format!("publication {}", plain(member.publication.as_str()));
         // Whoever changes the publication now must not keep writers waiting behind us.
         let joined = xact::trial(|| {
             let _limited = lock::limited(self.limit)?;
-            let Member { publication, columns, filter } = member;
+            let Member { publication, columns, filter, .. } = member;
             spi::run(&ddl::publish(publication, self.name, *columns, *filter), &[]).map(drop)?;
             let checked =
                 xact::subtransaction(|| relation::check_replica_identity(self.shadow, sent));
             match checked {
-                Err(caught) => Err(refusal(self, &title, sent, caught)?),
+                Err(caught) => Err(refusal(self, member, sent, caught)?),
                 Ok(()) => Ok(()),
             }
         });
         match joined {
             Ok(()) => Ok(()),
             Err(caught) if caught.error.hint.is_some() => caught.raise(),
-            Err(caught) => Err(broken(&title, &cause(caught)?)),
+            Err(caught) => Err(broken(&title(member), &cause(caught)?)),
         }
     }
 }
 
+fn title(member: &Member<'_>) -> String {
+    format!("publication {}", plain(member.publication.as_str()))
+}
+
 fn refusal(
     joining: &Joining<'_>,
-    title: &str,
+    member: &Member<'_>,
     sent: Sent,
     caught: xact::SubtransactionError,
 ) -> Result<Error> {
-    let (name, shadow) = (joining.green.qualified().plain(), joining.shadow);
+    let name = joining.green.qualified().plain();
+    let title = title(member);
     let verb = match sent {
         Sent::Updates => "UPDATE",
         Sent::Deletions => "DELETE",
     };
     let lacks = caught.error.detail.is_none();
-    let generated = reader::generated_identity(shadow)?.filter(|column| column.is_refused);
+    let generated = reader::generated_identity(joining.shadow)?;
     let why = cause(caught)?;
     Ok(if lacks {
         Error::state(format!(
             "the new table of {name} would have no replica identity, and {title} needs one: every {verb} would fail after the swap"
         ))
         .hint("Keep the primary key, or give the table another replica identity first, that the changes leave: ALTER TABLE … REPLICA IDENTITY USING INDEX (unique, on NOT NULL columns), or FULL.")
-    } else if let Some(column) = generated {
+    } else if let Some(column) = member.lacks(&generated) {
+        let column = plain(column.name.as_str());
         Error::state(format!(
-            "the replica identity of the new table of {name} would have the generated column {}, which {title} does not send: every {verb} would fail after the swap",
-            plain(column.name.as_str())
+            "the replica identity of the new table of {name} would have the generated column {column}, which {title} does not send: every {verb} would fail after the swap"
         ))
-        .hint("Let the publication send it, where it is stored: ALTER PUBLICATION … SET (publish_generated_columns = stored); or give the table another replica identity first, that the changes leave: ALTER TABLE … REPLICA IDENTITY USING INDEX.")
+        .hint("Make the column STORED, if it is not, and let the publication send it: ALTER PUBLICATION … SET (publish_generated_columns = stored); or give the table another replica identity first, that the changes leave: ALTER TABLE … REPLICA IDENTITY USING INDEX.")
     } else {
         Error::state(format!(
             "the replica identity of the new table of {name} would not fit {title}: every {verb} would fail after the swap"
@@ -122,8 +139,8 @@ fn refusal(
 /// refuse it themselves.
 fn require_sent(green: &Table, shadow: RelationId) -> Result<()> {
     let not_sent = |table| -> Result<Option<Ident>> {
-        let column = reader::generated_identity(table)?.filter(|column| !column.is_refused);
-        Ok(column.map(|column| column.name))
+        let columns = reader::generated_identity(table)?;
+        Ok(columns.into_iter().find(|column| !column.is_refused).map(|column| column.name))
     };
     let before = not_sent(green.oid)?;
     let Some(column) = not_sent(shadow)?.filter(|_| before.is_none()) else {

@@ -114,12 +114,18 @@ impl Filters {
                 publication: &filter.published.name,
                 columns: filter.published.columns.is_some().then_some(list.as_slice()),
                 filter: filter.adapted.as_deref(),
+                sends_generated: filter.published.sends_generated,
             });
         }
         let of_schema =
             of_schema.iter().filter(|p| !members.iter().any(|m| *m.publication == p.name));
         let of_schema: Vec<_> = of_schema
-            .map(|p| Member { publication: &p.name, columns: None, filter: None })
+            .map(|p| Member {
+                publication: &p.name,
+                columns: None,
+                filter: None,
+                sends_generated: p.sends_generated,
+            })
             .collect();
         members.extend(of_schema);
         let name = crate::catalog::existing_table(shadow)?.qualified();
