@@ -48,7 +48,7 @@ pub(super) fn install(workspace: &Workspace, package: &Path) -> Result<()> {
         .context("making a directory for the root")?;
     deb::mode(root.path(), 0o755)?;
     say(&format!("Making a root of Debian {suite} with PostgreSQL {major}"));
-    let mut make = Command::new("debootstrap");
+    let mut make = alone("debootstrap");
     make.arg("--variant=minbase")
         .arg(format!("--include=postgresql-{major}"))
         .arg(suite)
@@ -59,7 +59,7 @@ pub(super) fn install(workspace: &Workspace, package: &Path) -> Result<()> {
     run_logged(&mut make, &log).context("making a root of Debian")?;
 
     fs::copy(package, root.path().join("tmp/package.deb")).context("copying the package")?;
-    let mut dpkg = Command::new("chroot");
+    let mut dpkg = alone("chroot");
     dpkg.arg(root.path()).args(["dpkg", "--install", "/tmp/package.deb"]);
     run_logged(&mut dpkg, &log).context("installing the package")?;
     say(&format!("{} was installed there by dpkg", deb::name(workspace)));
@@ -76,14 +76,20 @@ pub(super) fn install(workspace: &Workspace, package: &Path) -> Result<()> {
     done
 }
 
-/// The server in the root, in namespaces of its own: its mounts and its processes end with it.
+/// A program in namespaces of its own: its mounts and its processes end with it.
+fn alone(program: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--pid", "--fork", "--kill-child", "--", program]);
+    command
+}
+
+/// The server in the root.
 struct Server(Child);
 
 impl Server {
     fn start(root: &Path, major: Major) -> Result<Self> {
-        let mut serve = Command::new("unshare");
+        let mut serve = alone("chroot");
         serve
-            .args(["--mount", "--pid", "--fork", "--kill-child", "--", "chroot"])
             .arg(root)
             .args(["sh", "-c", SERVE, "serve", &major.to_string()])
             .stdin(Stdio::piped())

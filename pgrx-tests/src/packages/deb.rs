@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::files::{Files, VERSION, directory, moment, scratch};
+use super::files::{Files, directory, moment, scratch, version};
 use crate::setup::command::{output, run_logged};
 use crate::setup::{Workspace, ensure_program};
 
@@ -25,12 +25,12 @@ pub(super) fn build(workspace: &Workspace, files: &Files) -> Result<PathBuf> {
     let documents = top.join("usr/share/doc").join(&name);
     write_documents(workspace, &documents)?;
 
-    let architecture = output(Command::new("dpkg").arg("--print-architecture"))?;
+    let (architecture, version) = (architecture()?, version(workspace)?);
     let needs = needs(scratch.path(), &modules.join("pg_bluegreen.so"))?;
     let control = format!(
         "Package: {name}\n\
          Source: pg-bluegreen\n\
-         Version: {VERSION}-1\n\
+         Version: {version}-1\n\
          Architecture: {architecture}\n\
          Maintainer: pg_bluegreen developers <pg_bluegreen@localhost>\n\
          Installed-Size: {}\n\
@@ -45,10 +45,12 @@ pub(super) fn build(workspace: &Workspace, files: &Files) -> Result<PathBuf> {
     );
     let meta = top.join("DEBIAN");
     fs::create_dir_all(&meta).context("making the package's directory")?;
+    // Whatever the umask is.
+    open_directories(&top)?;
     fs::write(meta.join("control"), control).context("writing the control file")?;
     fs::write(meta.join("md5sums"), sums(&top)?).context("writing the sums")?;
 
-    let package = directory(workspace)?.join(format!("{name}_{VERSION}-1_{architecture}.deb"));
+    let package = directory(workspace)?.join(format!("{name}_{version}-1_{architecture}.deb"));
     let mut build = Command::new("dpkg-deb");
     build
         .args(["--root-owner-group", "-Zxz", "--build"])
@@ -57,6 +59,11 @@ pub(super) fn build(workspace: &Workspace, files: &Files) -> Result<PathBuf> {
         .env("SOURCE_DATE_EPOCH", moment(workspace)?);
     run_logged(&mut build, &workspace.setup_log("packages")).context("building the package")?;
     Ok(package)
+}
+
+/// This machine's architecture, as Debian and images name it.
+pub(super) fn architecture() -> Result<String> {
+    output(Command::new("dpkg").arg("--print-architecture"))
 }
 
 /// The package's name.
@@ -94,9 +101,17 @@ fn needs(scratch: &Path, module: &Path) -> Result<String> {
     }
 }
 
-fn kilobytes(top: &Path) -> Result<String> {
-    let size = output(Command::new("du").args(["--summarize", "--apparent-size", "-k"]).arg(top))?;
-    Ok(size.split_whitespace().next().unwrap_or("0").to_owned())
+/// The sizes of the files together, each rounded up.
+fn kilobytes(top: &Path) -> Result<u64> {
+    let mut find = Command::new("find");
+    let sizes = output(find.arg(top).args(["-type", "f", "-printf", "%s\\n"]))?;
+    let sizes = sizes.lines().filter_map(|size| size.parse::<u64>().ok());
+    Ok(sizes.map(|size| size.div_ceil(1024)).sum())
+}
+
+fn open_directories(top: &Path) -> Result<()> {
+    let mut find = Command::new("find");
+    output(find.arg(top).args(["-type", "d", "-exec", "chmod", "0755", "{}", "+"])).map(drop)
 }
 
 /// The md5 sum of each file, by its path from the root.

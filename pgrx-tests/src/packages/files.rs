@@ -83,6 +83,22 @@ pub(super) fn scratch(workspace: &Workspace) -> Result<tempfile::TempDir> {
     Ok(directory)
 }
 
+/// The version that a package is given: that of the extension where the tag of the release is checked out, else one that
+/// is older than the release, and says from which commit it was made.
+pub(super) fn version(workspace: &Workspace) -> Result<String> {
+    let git = |arguments: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        crate::setup::command::output(git.args(arguments).current_dir(workspace.root()))
+    };
+    let changed = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
+    let tag = format!("v{VERSION}");
+    if !changed && git(&["tag", "--points-at", "HEAD"])?.lines().any(|line| line == tag) {
+        return Ok(VERSION.to_owned());
+    }
+    let commit = git(&["log", "-1", "--date=format:%Y%m%d", "--format=git%ad.%h"])?;
+    Ok(format!("{VERSION}~{commit}{}", if changed { ".changed" } else { "" }))
+}
+
 /// The moment of the last commit, in seconds since 1970: packages of one commit are the same, byte by byte.
 pub(super) fn moment(workspace: &Workspace) -> Result<String> {
     let mut git = std::process::Command::new("git");

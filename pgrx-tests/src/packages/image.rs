@@ -11,7 +11,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::files::{Files, VERSION, directory, moment, scratch};
+use super::deb;
+use super::files::{Files, directory, moment, scratch, version};
 use crate::setup::Workspace;
 use crate::setup::command::{output, run_logged};
 
@@ -38,13 +39,15 @@ pub(super) fn build(workspace: &Workspace, files: &Files) -> Result<PathBuf> {
     )?;
     let config = json!({
         "created": created,
-        "architecture": "amd64",
+        "architecture": deb::architecture()?,
         "os": "linux",
         "config": {},
         "rootfs": { "type": "layers", "diff_ids": [unpacked] },
     });
     let config = put(&blobs, &config)?;
-    let name = format!("{VERSION}-{}", workspace.major());
+    // A tag of an image has no tilde.
+    let version = version(workspace)?.replace('~', "-");
+    let name = format!("{version}-{}", workspace.major());
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -52,7 +55,7 @@ pub(super) fn build(workspace: &Workspace, files: &Files) -> Result<PathBuf> {
         "layers": [described("layer.v1.tar+gzip", &layer)],
         "annotations": {
             "org.opencontainers.image.title": "pg_bluegreen",
-            "org.opencontainers.image.version": VERSION,
+            "org.opencontainers.image.version": version,
             "org.opencontainers.image.licenses": "MIT",
         },
     });
