@@ -12,7 +12,11 @@ const DECLARED: &str = "src/pg/declared.c";
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={DECLARED}");
     println!("cargo:rerun-if-env-changed=PGRX_PG_CONFIG_PATH");
+    println!("cargo:rerun-if-env-changed=PGRX_PG_CONFIG_AS_ENV");
     println!("cargo:rerun-if-env-changed=PGRX_HOME");
+    if let Ok(config) = Pgrx::config_toml() {
+        println!("cargo:rerun-if-changed={}", config.display());
+    }
     let of_version = |version: &&str| {
         std::env::var_os(format!("CARGO_FEATURE_{}", version.to_uppercase())).is_some()
     };
@@ -22,6 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pgrx = Pgrx::from_config().map_err(told)?;
     let server = pgrx.get(version).map_err(told)?;
     let headers = server.includedir_server().map_err(told)?;
+    // It has the number of the minor release.
+    println!("cargo:rerun-if-changed={}", headers.join("pg_config.h").display());
     check(&headers)
 }
 

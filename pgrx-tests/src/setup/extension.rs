@@ -7,16 +7,22 @@ use anyhow::{Context, Result};
 use super::command::{cargo_pgrx, run_logged, say};
 use super::workspace::{Tree, Workspace};
 
-/// Builds the extension as it is in the clone, with cargo features if need be, and installs it.
+/// Builds the extension as it is in the clone, by a profile of Cargo.toml and with cargo features if need be, and
+/// installs it.
 ///
 /// A server that is running is not disturbed: cargo-pgrx unlinks the old library before it writes
 /// the new one, and sessions that have loaded it keep it.
-pub fn install(workspace: &Workspace, tree: Tree, features: Option<&str>) -> Result<()> {
+pub fn install(
+    workspace: &Workspace,
+    tree: Tree,
+    profile: &str,
+    features: Option<&str>,
+) -> Result<()> {
     let major = workspace.major();
-    let kind = features.map_or_else(|| "release".to_owned(), |name| format!("release, {name}"));
+    let kind = features.map_or_else(|| profile.to_owned(), |name| format!("{profile}, {name}"));
     say(&format!("Building and installing the extension for PostgreSQL {major} ({kind})"));
     let mut command = cargo_pgrx(workspace, tree)?;
-    command.args(["install", "--release", "--pg-config"]).arg(workspace.pg_config(tree));
+    command.args(["install", "--profile", profile, "--pg-config"]).arg(workspace.pg_config(tree));
     let all = [Some(major.feature()), features.map(str::to_owned)];
     let all: Vec<String> = all.into_iter().flatten().collect();
     command.args(["--no-default-features", "--features", &all.join(" ")]);
@@ -39,6 +45,22 @@ fn copy_frozen(workspace: &Workspace, tree: Tree) -> Result<()> {
             let to = extensions.join(&name);
             fs::copy(scripts.join(&name), &to)
                 .with_context(|| format!("writing {}", to.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the extension from a tree, whoever installed it.
+pub fn remove(workspace: &Workspace, tree: Tree) -> Result<()> {
+    for directory in [workspace.modules(tree)?, workspace.extensions(tree)?] {
+        let reading = || format!("reading {}", directory.display());
+        for entry in fs::read_dir(&directory).with_context(reading)? {
+            let file = entry.with_context(reading)?;
+            let name = file.file_name().to_string_lossy().into_owned();
+            if name.starts_with("pg_bluegreen.") || name.starts_with("pg_bluegreen--") {
+                let file = file.path();
+                fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+            }
         }
     }
     Ok(())

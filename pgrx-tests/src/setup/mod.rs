@@ -42,21 +42,22 @@ pub fn prepare(workspace: &Workspace, tree: Tree) -> Result<()> {
 /// Sets up what is missing and installs the extension, as it is in the clone, into a tree.
 pub fn install(workspace: &Workspace, tree: Tree) -> Result<()> {
     prepare(workspace, tree)?;
-    extension::install(workspace, tree, tree.features())
+    extension::install(workspace, tree, "release", tree.features())
 }
 
-/// Installs one build, with failpoints, into the tree of the release and into that of the failpoints. It costs half as
-/// much as a build for each; a release has no failpoints, but is otherwise the same.
+/// Installs one build, with failpoints and little optimisation, into the tree of the release and into that of the
+/// failpoints. It costs a third of a build for each, and what it does is the same.
 pub fn install_with_failpoints(workspace: &Workspace) -> Result<()> {
     prepare(workspace, Tree::Failpoints)?;
     for tree in [Tree::Failpoints, Tree::Release] {
-        extension::install(workspace, tree, Tree::Failpoints.features())?;
+        extension::install(workspace, tree, "quick", Tree::Failpoints.features())?;
     }
     Ok(())
 }
 
-/// Makes a private copy of the server, in which nothing is installed that the server does not bring itself.
+/// Makes a private copy of the server, without the extension: what it is copied from may have it.
 pub fn fresh(workspace: &Workspace, tree: Tree) -> Result<()> {
     server::remove(&workspace.server(tree))?;
-    server::ensure(workspace, tree)
+    server::ensure(workspace, tree)?;
+    extension::remove(workspace, tree)
 }

