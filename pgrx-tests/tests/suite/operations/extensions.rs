@@ -10,7 +10,7 @@ static STAGE: Stage = stage!({
     let preloaded = if has_all() { "pg_stat_statements, pglogical" } else { "pg_stat_statements" };
     let options = Options::default().set("shared_preload_libraries", preloaded);
     let options = options.set("pg_stat_statements.track", "all").set("wal_level", "logical");
-    // Corrected releases of the autumn of 2026 load no other output plugins than those that are listed.
+    // Since 17.12 and 18.6 a server loads no other output plugins than those that are listed.
     let options =
         if has_all() { options.set("output_plugin_libraries", "wal2json") } else { options };
     new_cluster(&options.set("max_replication_slots", "10").set("max_wal_senders", "10"))
