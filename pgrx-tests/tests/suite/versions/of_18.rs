@@ -205,6 +205,46 @@ fn a_generated_column_that_no_update_could_be_sent_with_is_refused() {
     scene.app().run("UPDATE users SET name = 'x' WHERE id = 1; DELETE FROM users WHERE id = 2");
 }
 
+/// What is said to be missing is missing: another column, a row filter or a list may be the reason.
+#[test]
+fn a_publication_is_told_what_it_lacks_and_nothing_else() {
+    if !has_18() {
+        let published = "CREATE PUBLICATION p WITH (publish_generated_columns = stored)";
+        assert_eq!(STAGE.empty().admin().refused(published).code, "42601");
+        return;
+    }
+    let stored = "n int NOT NULL GENERATED ALWAYS AS (1) STORED";
+    for (setup, changes, words) in [
+        (
+            "CREATE PUBLICATION p FOR TABLE users WHERE (id > 0) WITH (publish_generated_columns = stored)",
+            format!("DROP CONSTRAINT users_pkey, ADD COLUMN {stored}, ADD PRIMARY KEY (n, email)"),
+            "would not fit publication p",
+        ),
+        (
+            "CREATE PUBLICATION p FOR TABLE users (id, email)",
+            format!("DROP CONSTRAINT users_pkey, ADD COLUMN {stored}, ADD PRIMARY KEY (n, email)"),
+            "would not fit publication p",
+        ),
+        (
+            "CREATE PUBLICATION p FOR TABLE users WITH (publish_generated_columns = none)",
+            format!("DROP CONSTRAINT users_pkey, ADD COLUMN {stored}, ADD PRIMARY KEY (n, email)"),
+            "would have the generated column n, which publication p does not send",
+        ),
+        (
+            "ALTER TABLE users REPLICA IDENTITY FULL, ADD COLUMN old text GENERATED ALWAYS AS (name) STORED;
+             CREATE PUBLICATION p FOR TABLE users WITH (publish_generated_columns = stored)",
+            "ADD COLUMN big text GENERATED ALWAYS AS (upper(name)) VIRTUAL".to_owned(),
+            "would have the generated column big, which publication p does not send",
+        ),
+    ] {
+        let scene = STAGE.users(3);
+        scene.admin().run(setup);
+        let call = format!("SELECT bg_prepare('users', '{changes}', key => '{{email}}')");
+        let refusal = scene.owner().refused(&call);
+        refusal.assert_is("55000", &["users", words]);
+    }
+}
+
 #[test]
 fn each_row_gets_a_uuid_of_its_own() {
     let scene = STAGE.users(300);
