@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::story::errand::run_with;
 use crate::story::workers::{
-    Account, COLUMNS, FAST, HELPERS, NONE_LEFT, SLOWLY, add_large, assert_done, large, options,
-    prepare, until_copied, until_helped,
+    Account, COLUMNS, FAST, HELPERS, NONE_LEFT, SLOWLY, STEADILY, add_large, assert_done, large,
+    options, prepare, until_copied, until_helped,
 };
 use crate::story::{Errand, Stage, new_cluster, stage};
 
@@ -69,7 +69,7 @@ fn a_rewrite_of_the_live_table_begins_the_copy_again() {
     scene.app().run("DELETE FROM users WHERE id % 4 = 0");
     let account = Account::open(&scene);
     prepare(&scene, "ADD COLUMN phone text");
-    let run = run_with(&scene, SLOWLY);
+    let run = run_with(&scene, STEADILY);
     until_helped(&scene, &run, 2);
     until_copied(&scene, 20_000);
     scene.owner().run("VACUUM FULL users");

@@ -7,8 +7,8 @@ use bluegreen_tests::cluster::{Options, Signal};
 
 use crate::story::errand::run_with;
 use crate::story::workers::{
-    Account, FAST, HELPERS, NONE_LEFT, SLOWLY, assert_done, large, options, prepare, until_copied,
-    until_helped,
+    Account, FAST, HELPERS, NONE_LEFT, SLOWLY, STEADILY, assert_done, large, options, prepare,
+    until_copied, until_helped,
 };
 use crate::story::{Stage, new_cluster, own, stage};
 
@@ -19,7 +19,7 @@ fn a_worker_that_is_terminated_gives_its_part_back() {
     let scene = large(STAGE.cluster());
     let account = Account::open(&scene);
     prepare(&scene, "ADD COLUMN phone text");
-    let run = run_with(&scene, SLOWLY);
+    let run = run_with(&scene, STEADILY);
     let mut admin = scene.admin();
     for copied in [10_000, 40_000] {
         until_helped(&scene, &run, 1);

@@ -15,6 +15,10 @@ pub const COLUMNS: &str = "id, name, email, created_at";
 /// Three processes that rest most of the time: slow enough to be seen.
 pub const SLOWLY: &str = "SET bluegreen.copy_workers = 3; SET bluegreen.batch_time = '5ms';
     SET bluegreen.nice = 25; SET bluegreen.vacuum = off";
+/// The same, resting a third as long: still slow enough to be stopped on the way, for a test that waits for the end. How
+/// long a rest is follows how long a batch takes, and so what else the machine does.
+pub const STEADILY: &str = "SET bluegreen.copy_workers = 3; SET bluegreen.batch_time = '5ms';
+    SET bluegreen.nice = 8; SET bluegreen.vacuum = off";
 /// Three processes as fast as they can.
 pub const FAST: &str = "SET bluegreen.copy_workers = 3; SET bluegreen.batch_time = '20ms'";
 
