@@ -74,7 +74,8 @@ pub struct Arguments {
     /// Rows of the table; 1 or 2 million when not given
     #[arg(long, value_parser = clap::value_parser!(i64).range(1000..))]
     rows: Option<i64>,
-    /// Compare what is installed under target/server, without building the clone first
+    /// Compare what is installed under target/server, without building the clone first; of a version other than the
+    /// usual one `cargo verify` installs a build that is not optimised
     #[arg(long)]
     installed: bool,
     /// Build this commit too and measure both in turns: each figure also as ours ÷ that commit's.
