@@ -69,8 +69,10 @@ impl Writer {
         let block: i64 = session.client().query_one("SELECT nextval('journal.block')", &[])?.get(0);
         let rows = session.client().query(
             &format!(
+                // Not `<> ALL`, which compares each pair where the key is no bigint.
                 "SELECT ({key})::int8 FROM {table} \
-                 WHERE {key} > 0 AND {key} % $1::int8 = $2::int8 AND NOT {key} = ANY ($3::int8[]) \
+                 WHERE {key} > 0 AND {key} % $1::int8 = $2::int8 \
+                 AND NOT EXISTS (SELECT FROM unnest($3::int8[]) s (shared) WHERE shared = {key}) \
                  ORDER BY random() LIMIT 1000",
                 key = shape.key,
                 table = schema.table
