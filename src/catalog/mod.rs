@@ -119,6 +119,13 @@ pub(crate) struct Column {
     pub comment: Option<String>,
 }
 
+impl Column {
+    /// No row has its value: the server computes it where it is read. Since PostgreSQL 18.
+    pub(crate) fn is_virtual(&self) -> bool {
+        self.generated == "v"
+    }
+}
+
 /// An index.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Index {

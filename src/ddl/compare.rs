@@ -28,7 +28,7 @@ pub(crate) const EXTRA: &str = "extra";
 /// Both have the row, with other values.
 pub(crate) const DIFFERENT: &str = "different";
 
-/// The types of a table's columns, as SQL.
+/// The types of a table's columns, as SQL, without those of virtual ones: no row has their values.
 pub(crate) type Types = Vec<(Ident, String)>;
 
 /// What is compared.
@@ -120,8 +120,8 @@ impl Compare<'_> {
         self.compared().count()
     }
 
-    /// For each of them the column of green that has the same value in the same type; None where one has
-    /// to be computed.
+    /// For each of them the column of green that has the same value, stored and in the same type; None where
+    /// one has to be computed.
     pub(crate) fn taken_as_they_are(&self) -> Option<Vec<Ident>> {
         let type_of = |types: &Types, column: &Ident| {
             types.iter().find(|(name, _)| name == column).map(|(_, sql)| sql.clone())
@@ -289,4 +289,50 @@ fn within(from: BlockNumber, to: BlockNumber) -> String {
 
 fn at_places(keys: &str, table: &QualifiedName) -> String {
     format!("SELECT {keys} FROM ONLY {table} AS r WHERE r.ctid = ANY ($1::pg_catalog.tid[])")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::mapping::MappedColumn;
+
+    fn as_it_is(name: &str) -> MappedColumn {
+        MappedColumn {
+            column: Ident::new(name),
+            expression: name.to_owned(),
+            from: Some(Ident::new(name)),
+            reads: None,
+            tree: None,
+            volatile: false,
+            stored: false,
+        }
+    }
+
+    fn types(columns: &[(&str, &str)]) -> Types {
+        columns.iter().map(|(name, sql)| (Ident::new(*name), (*sql).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_column_that_green_does_not_store_in_blues_type_has_to_be_computed() {
+        let columns = vec![as_it_is("id"), as_it_is("total")];
+        let (mapping, back) = (Mapping { columns, ..Mapping::default() }, Mapping::default());
+        let name = QualifiedName::new("public", "users");
+        let blue_types = types(&[("id", "bigint"), ("total", "integer")]);
+        let taken = |green: &[(&str, &str)]| {
+            let compare = Compare {
+                mapping: &mapping,
+                back: &back,
+                green: &name,
+                blue: &name,
+                blue_types: &blue_types,
+                green_types: &types(green),
+                either_way: false,
+            };
+            compare.taken_as_they_are()
+        };
+        let all = Some(vec![Ident::new("id"), Ident::new("total")]);
+        assert_eq!(taken(&[("id", "bigint"), ("total", "integer"), ("other", "text")]), all);
+        assert_eq!(taken(&[("id", "bigint"), ("total", "bigint")]), None);
+        assert_eq!(taken(&[("id", "bigint")]), None);
+    }
 }

@@ -47,6 +47,11 @@ pub(crate) unsafe fn attribute(
     }
 }
 
+/// Whether no tuple has a column's values: the server computes them where they are read. Since PostgreSQL 18.
+pub(crate) fn is_virtual(attribute: &pg_sys::FormData_pg_attribute) -> bool {
+    cfg!(feature = "pg18") && attribute.attgenerated as u8 == b'v'
+}
+
 /// A row, as long as its slot has it.
 pub(crate) struct Row<'r> {
     /// Holds at least the columns' values.

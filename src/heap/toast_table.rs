@@ -2,14 +2,16 @@
 //!
 //! One that had long values once has a TOAST table, with settings of its own, although the column is gone;
 //! a copy of it would get its TOAST table only with its next long column, without them. The server makes
-//! one where the columns can have long values, which it looks up in this process' copy of the descriptor: so
-//! the first column passes for a text while it looks.
+//! one where the columns that are stored can have long values, which it looks up in this process' copy of the
+//! descriptor: so the first of them passes for a text while it looks.
 //!
 //! Source: `toasting.c` (`create_toast_table`), `heapam_handler.c` (`heapam_relation_needs_toast_table`).
 
 use pgrx::pg_sys;
 
 use crate::heap::row::attribute;
+use crate::heap::row::attributes;
+use crate::heap::row::is_virtual;
 use crate::oid::RelationId;
 
 unsafe extern "C-unwind" {
@@ -21,7 +23,7 @@ unsafe extern "C-unwind" {
     );
 }
 
-/// The first column of a table, as it was.
+/// The first column that a table stores, as it was.
 struct Passing {
     column: *mut pg_sys::FormData_pg_attribute,
     before: (i16, std::ffi::c_char),
@@ -35,7 +37,7 @@ impl Drop for Passing {
     }
 }
 
-/// Makes one, unless there is one or the table has no columns.
+/// Makes one, unless there is one or the table stores no columns.
 ///
 /// Locks: the caller holds ACCESS EXCLUSIVE on the table, which its transaction has made.
 pub(crate) fn make(table: RelationId) {
@@ -45,8 +47,12 @@ pub(crate) fn make(table: RelationId) {
         let mode = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
         let table = pg_sys::Oid::from(table);
         let relation = pg_sys::table_open(table, mode);
-        if (*(*relation).rd_att).natts > 0 && (*(*relation).rd_rel).reltoastrelid.to_u32() == 0 {
-            let column = attribute((*relation).rd_att, 0);
+        let descriptor = (*relation).rd_att;
+        let stored = attributes(descriptor).iter().position(|column| !is_virtual(column));
+        if let Some(number) = stored
+            && (*(*relation).rd_rel).reltoastrelid.to_u32() == 0
+        {
+            let column = attribute(descriptor, number);
             let before = ((*column).attlen, (*column).attstorage);
             let _passing = Passing { column, before };
             (*column).attlen = -1;

@@ -15,6 +15,9 @@ pub(crate) struct MappedColumn {
     /// The column of the read side that the expression is, when it is nothing else.
     #[serde(default)]
     pub from: Option<Ident>,
+    /// The columns of the read side that the expression reads; None: nobody has written them down.
+    #[serde(default)]
+    pub reads: Option<Vec<Ident>>,
     /// Its tree, where its text names not all of its operators.
     #[serde(default)]
     pub tree: Option<String>,
@@ -24,6 +27,17 @@ pub(crate) struct MappedColumn {
     /// `pg::generated` can write it.
     #[serde(default)]
     pub stored: bool,
+}
+
+impl MappedColumn {
+    /// Whether its value needs one of these columns of the read side, as far as is known.
+    fn may_read(&self, columns: &[Ident]) -> bool {
+        match (&self.from, &self.reads) {
+            (Some(from), _) => columns.contains(from),
+            (None, Some(reads)) => reads.iter().any(|read| columns.contains(read)),
+            (None, None) => !columns.is_empty(),
+        }
+    }
 }
 
 /// One direction of a deployment: read from one side, written to the other.
@@ -77,8 +91,59 @@ impl Mapping {
             && self.key_expressions.iter().all(is_column)
     }
 
+    /// Whether a written column, those of the key too, needs one of these columns of the read side, or may need
+    /// one because what it reads was not written down.
+    pub(crate) fn may_read(&self, columns: &[Ident]) -> bool {
+        self.columns.iter().any(|column| column.may_read(columns))
+    }
+
     /// The written columns whose stored generated values are taken over.
     pub(crate) fn stored(&self) -> Vec<&Ident> {
         self.columns.iter().filter(|c| c.stored).map(|c| &c.column).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapped(from: Option<&str>, reads: Option<&[&str]>) -> Mapping {
+        let column = MappedColumn {
+            column: Ident::new("written"),
+            expression: "an expression".to_owned(),
+            from: from.map(Ident::new),
+            reads: reads.map(|names| names.iter().map(|name| Ident::new(*name)).collect()),
+            tree: None,
+            volatile: false,
+            stored: false,
+        };
+        Mapping { columns: vec![column], ..Mapping::default() }
+    }
+
+    #[test]
+    fn what_an_expression_reads_is_known_where_it_is_a_column_or_was_written_down() {
+        /// From a column, by an expression that reads columns, and whether it may read the one in question.
+        type Case = (Option<&'static str>, Option<&'static [&'static str]>, bool);
+        const CASES: &[Case] = &[
+            (Some("id"), None, false),
+            (Some("total"), None, true),
+            (Some("id"), Some(&["id"]), false),
+            (None, Some(&["id", "name"]), false),
+            (None, Some(&["id", "initial"]), true),
+            (None, Some(&[]), false),
+            (None, None, true),
+        ];
+        let asked = [Ident::new("total"), Ident::new("initial")];
+        for (from, reads, expected) in CASES.iter().copied() {
+            assert_eq!(mapped(from, reads).may_read(&asked), expected, "{from:?} {reads:?}");
+            assert!(!mapped(from, reads).may_read(&[]), "{from:?} {reads:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_stored_before_columns_were_written_down_is_still_read() {
+        let stored = "{\"column\": \"n\", \"expression\": \"(n)::bigint\", \"volatile\": false}";
+        let column: Option<MappedColumn> = serde_json::from_str(stored).ok();
+        assert_eq!(column.map(|column| (column.from, column.reads)), Some((None, None)));
     }
 }

@@ -144,6 +144,10 @@ impl Plan {
     /// What a plan in another form has of this one, so that the two can be compared.
     #[must_use]
     pub(crate) fn in_form(mut self, version: StateVersion) -> Self {
+        for mapping in [&mut self.forward, &mut self.reverse] {
+            // It follows from the expression, and not every plan of any form has it.
+            mapping.columns.iter_mut().for_each(|column| column.reads = None);
+        }
         if version > StateVersion::FIRST {
             return self;
         }

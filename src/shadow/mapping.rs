@@ -99,6 +99,7 @@ fn stored(read: &Ident, written: &Ident) -> MappedColumn {
         column: written.clone(),
         expression: read.to_string(),
         from: Some(read.clone()),
+        reads: Some(vec![read.clone()]),
         tree: None,
         volatile: false,
         stored: true,
@@ -538,6 +539,7 @@ fn finish(
             .map(|m| MappedColumn {
                 column: m.column.name,
                 from: m.expression.is_column.and_then(column_read),
+                reads: m.expression.columns.iter().map(|number| column_read(*number)).collect(),
                 tree: Some(m.expression.tree).filter(|_| searches),
                 volatile: m.expression.volatility != Volatility::Immutable,
                 expression: m.expression.sql,

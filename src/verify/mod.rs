@@ -11,7 +11,7 @@
 //! of green that its own key leads back to. So each table's rows are counted against the other's, and two
 //! rows that became one are found, though what blue has is right for both.
 //!
-//! Where the mapping takes columns as they are, green is read without the executor too.
+//! Where the mapping takes columns as they are stored, green is read without the executor too.
 //!
 //! Left out: columns that only blue has, columns whose mapping is volatile, generated columns that
 //! are computed anew, and keys in the log, misfits too.
@@ -123,7 +123,7 @@ impl Pass {
         }
     }
 
-    /// Locks both tables, and begins again where one was rewritten. Returns the types of both.
+    /// Locks both tables, and begins again where one was rewritten. Returns the types of what both store.
     fn begin(&mut self, member: &Member) -> Result<[Types; 2]> {
         let tables = [member.green(), member.blue()];
         tables.iter().for_each(|table| lock::relation(*table, Mode::AccessShare));
@@ -133,7 +133,8 @@ impl Pass {
         for (i, oid) in tables.into_iter().enumerate() {
             let table = catalog::existing_table(oid)?;
             seen[i] = (table.relfilenode, u32::try_from(catalog::blocks(oid)?).unwrap_or(u32::MAX));
-            types[i] = catalog::columns(oid)?.into_iter().map(|c| (c.name, c.type_sql)).collect();
+            let stored = catalog::columns(oid)?.into_iter().filter(|c| !c.is_virtual());
+            types[i] = stored.map(|c| (c.name, c.type_sql)).collect();
         }
         let same =
             |old: &[(FileNode, BlockNumber); 2]| old.iter().zip(&seen).all(|(a, b)| a.0 == b.0);

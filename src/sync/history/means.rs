@@ -1,7 +1,8 @@
 //! How history is kept, and what it needs.
 
-use crate::catalog;
+use crate::catalog::{self, Column};
 use crate::error::Result;
+use crate::ident::Ident;
 use crate::model::member::Member;
 use crate::oid::RelationId;
 use crate::pg::lock::{self, Mode};
@@ -29,12 +30,16 @@ pub(crate) fn lock_at_once(member: &Member) -> bool {
         && syscache::toast_table(blue).is_none_or(at_once)
 }
 
-/// Whether green stores the values of all its columns: of others there are none of earlier versions.
-pub(crate) fn stores_all(member: &Member) -> Result<bool> {
+/// Whether blue's values come only from columns that green stores. A version has none of a virtual column: the
+/// server computes it where it reads the table, and here we read the tuples ourselves. (Blue's virtual columns, and
+/// what is checked of them, the server computes of the values that the row gets there.)
+pub(crate) fn needs_only_stored(member: &Member) -> Result<bool> {
     // The server has had virtual columns since 18.
     if !cfg!(feature = "pg18") {
         return Ok(true);
     }
     let _us = Identity::extension()?;
-    Ok(catalog::columns(member.green())?.iter().all(|column| column.generated != "v"))
+    let columns = catalog::columns(member.green())?.into_iter();
+    let computed: Vec<Ident> = columns.filter(Column::is_virtual).map(|c| c.name).collect();
+    Ok(!member.mapping().may_read(&computed))
 }

@@ -21,7 +21,7 @@ use crate::pg::transient_relation::Column;
 use crate::pg::transient_relation::Work;
 use crate::pg::xact::SubtransactionError;
 use crate::plan::event_fold::Origin;
-use crate::sync::history::means::stores_all;
+use crate::sync::history::means::needs_only_stored;
 use crate::sync::history::round::{Found, Round};
 
 /// Versions that were written, with their places in blue, and those that do not fit there.
@@ -33,7 +33,7 @@ pub(super) fn versions<'f>(round: &Round<'_>, earlier: &[&'f Found]) -> Result<W
         return Ok((Vec::new(), Vec::new()));
     }
     let (table, stored) = (round.tables.member.blue(), round.tables.rows.mapping.stored());
-    if !stores_all(round.tables.member)? {
+    if !needs_only_stored(round.tables.member)? {
         return Ok((Vec::new(), earlier.to_vec()));
     }
     match generated::written(table, &stored, || round.write(earlier)) {
@@ -61,7 +61,9 @@ impl Round<'_> {
     fn write<'f>(&self, earlier: &[&'f Found]) -> Result<Vec<(Place, &'f Found)>> {
         let (columns, side) = {
             let _us = Identity::extension()?;
-            let columns = catalog::columns(self.tables.member.green())?;
+            // A virtual column, whose value no version has, must not be read as NULL.
+            let mut columns = catalog::columns(self.tables.member.green())?;
+            columns.retain(|column| !column.is_virtual());
             (columns, self.side_columns()?)
         };
         let lineage = if side.is_empty() { HashMap::new() } else { self.batch.lineages() };
