@@ -17,8 +17,12 @@ pub(crate) enum ErrorKind {
     ConcurrentCatalogChange,
     /// Too much is left to sync for the swap's own transaction.
     Backlog,
+    /// The change log has too many dead rows to be read while everybody waits.
+    LongLog,
     /// Somebody has a snapshot older than the last sync that kept no history.
     OldSnapshot,
+    /// A swap would be wrong beside what somebody else does or may read; it is no lock.
+    InTheWay,
     /// A batch of sync parts rows that exchange values.
     Cut,
     /// Rows collide that may fit together with the misfits.

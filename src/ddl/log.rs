@@ -52,6 +52,11 @@ pub(crate) fn truncate(log: &QualifiedName) -> String {
     format!("TRUNCATE TABLE {log}")
 }
 
+/// Removes its dead rows. The lock that gives the empty end of its file back is only tried.
+pub(crate) fn vacuum(log: &QualifiedName) -> String {
+    format!("VACUUM (TRUNCATE, PARALLEL 0) {log}")
+}
+
 /// Empties it and keeps its file.
 pub(crate) fn delete(log: &QualifiedName) -> String {
     format!("DELETE FROM {log}")

@@ -14,7 +14,7 @@ pub(crate) fn main(job: &str) -> Result<()> {
     time_limits::none_for_session()?;
     match job {
         Job::Help(id) => help(id),
-        Job::Vacuum(id) => vacuum(id),
+        Job::Vacuum(_) | Job::VacuumLog(_) => vacuum(job),
         Job::Note(id, letter) => process::transaction(|| failure::write(id, letter)),
     }
 }
@@ -29,8 +29,8 @@ fn help(id: i64) -> Result<()> {
     Ok(())
 }
 
-fn vacuum(id: i64) -> Result<()> {
-    let Some((sql, settings)) = process::transaction(|| worker::vacuum(id))? else {
+fn vacuum(job: Job) -> Result<()> {
+    let Some((sql, settings)) = process::transaction(|| worker::vacuum(job))? else {
         return Ok(());
     };
     if settings.nice > 0.0 {

@@ -104,8 +104,9 @@ fn next_of(
             let round = sync::step(member, settings, keep)?;
             batch.in_step = round.in_step;
             batch.worked = round.read > 0 || round.wrote;
-            if batch.in_step {
-                sync::shorten_log(member, settings)?;
+            // Until it commits nobody could write: that is for the caller to say.
+            if batch.in_step && commit != Commit::ByCaller {
+                sync::shorten_log(member, settings, round.took)?;
             }
             note_synced(member, &batch);
             failpoint::reach("sync_done");

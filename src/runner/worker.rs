@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::backfill::copy::{self, Copied};
-use crate::ddl::shadow;
+use crate::ddl::{log, shadow};
 use crate::error::{Error, Result};
 use crate::model::hold::Hold;
 use crate::model::member::Member;
@@ -36,6 +36,8 @@ pub(crate) enum Job {
     Help(i64),
     /// Vacuums blue.
     Vacuum(i64),
+    /// Vacuums the change log.
+    VacuumLog(i64),
     /// Writes down the failure that the letter with the second number tells.
     Note(i64, i64),
 }
@@ -51,7 +53,7 @@ impl Job {
     pub(crate) fn application(self) -> &'static str {
         match self {
             Job::Help(_) => "pg_bluegreen worker",
-            Job::Vacuum(_) => "pg_bluegreen vacuum",
+            Job::Vacuum(_) | Job::VacuumLog(_) => "pg_bluegreen vacuum",
             Job::Note(..) => "pg_bluegreen note",
         }
     }
@@ -135,14 +137,19 @@ impl CopyWorker {
     }
 }
 
-/// The statement that vacuums blue, and the settings of who asked for it; None when blue is gone.
-pub(crate) fn vacuum(id: i64) -> Result<Option<(String, Settings)>> {
+/// The statement of a vacuum, and the settings of who asked for it; None when the deployment is over.
+pub(crate) fn vacuum(job: Job) -> Result<Option<(String, Settings)>> {
+    let (Job::Help(id) | Job::Vacuum(id) | Job::VacuumLog(id) | Job::Note(id, _)) = job;
     let member = store::load(id)?;
     if !member.phase.is_open() {
         return Ok(None);
     }
     let settings = member.progress.settings.clone().unwrap_or_default();
-    Ok(Some((shadow::vacuum(&member.blue_name()), settings)))
+    let sql = match job {
+        Job::VacuumLog(_) => log::vacuum(&member.log()),
+        _ => shadow::vacuum(&member.blue_name()),
+    };
+    Ok(Some((sql, settings)))
 }
 
 /// What a vacuum has achieved, in words.

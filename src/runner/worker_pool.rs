@@ -15,6 +15,7 @@ use crate::runner::session::Session;
 use crate::runner::worker;
 use crate::runner::worker::Job;
 use crate::state::store;
+use crate::sync;
 
 /// How often one looks whether the vacuum is done.
 const VACUUM_LOOK: Duration = Duration::from_millis(10);
@@ -104,22 +105,10 @@ impl WorkerPool {
             session.transaction(Durability::FlushAll, |d, _| {
                 d.members_mut().try_for_each(|member| store::save(member))
             })?;
-            match worker::start(Job::Vacuum(id))? {
-                Some(worker) => {
-                    // With the others, so that it ends with us.
-                    self.workers.push(worker);
-                    while self.workers.last().is_some_and(Handle::is_alive) {
-                        session.tell_if_due(|| "vacuuming the new table");
-                        session.sleep(VACUUM_LOOK)?;
-                    }
-                    self.forget_ended();
-                }
-                None => {
-                    let why =
-                        "max_worker_processes leaves no worker: the new table is not vacuumed";
-                    self.say_no_slots(session, why);
-                    detail = Some(why.to_owned());
-                }
+            if !self.wait_for(session, Job::Vacuum(id), "vacuuming the new table")? {
+                let why = "max_worker_processes leaves no worker: the new table is not vacuumed";
+                self.say_no_slots(session, why);
+                detail = Some(why.to_owned());
             }
         }
         let (wanted, seconds) = (session.settings().vacuum, began.elapsed().as_secs_f64());
@@ -139,6 +128,41 @@ impl WorkerPool {
             }
             store::save(member)
         })
+    }
+
+    /// Has the change logs vacuumed that are long: a swap reads them, dead rows too.
+    pub(crate) fn vacuum_logs(&mut self, session: &mut Session<'_>) -> Result<()> {
+        let long: Vec<i64> = session.transaction(Durability::Async, |d, _| {
+            let mut long = Vec::new();
+            for member in d.members() {
+                if sync::is_log_long(member)? {
+                    long.push(member.id);
+                }
+            }
+            Ok(long)
+        })?;
+        for id in long {
+            if !self.wait_for(session, Job::VacuumLog(id), "vacuuming the change log")? {
+                self.say_no_slots(
+                    session,
+                    "max_worker_processes leaves no worker: the change log is not vacuumed",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a worker do something and waits for its end. False: there is no free slot.
+    fn wait_for(&mut self, session: &mut Session<'_>, job: Job, line: &str) -> Result<bool> {
+        let Some(worker) = worker::start(job)? else { return Ok(false) };
+        // With the others, so that it ends with us.
+        self.workers.push(worker);
+        while self.workers.last().is_some_and(Handle::is_alive) {
+            session.tell_if_due(|| line);
+            session.sleep(VACUUM_LOOK)?;
+        }
+        self.forget_ended();
+        Ok(true)
     }
 
     /// Says once that no worker can be had.

@@ -170,7 +170,8 @@ pub(crate) fn refuse_first_copies(member: &Member) -> Result<()> {
         return Err(Error::new(
             pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
             format!("the first copy of a subscription is being made (walsender with pid {pids})"),
-        ));
+        )
+        .kind(ErrorKind::InTheWay));
     }
     Ok(())
 }
@@ -188,7 +189,8 @@ pub(crate) fn refuse_serializable_readers(member: &Member) -> Result<()> {
             "a SERIALIZABLE transaction that may still conflict with others has read {}",
             member.source.plain()
         ),
-    ))
+    )
+    .kind(ErrorKind::InTheWay))
 }
 
 /// Who stands in the way, a line each; of snapshots, those older than transaction `xid`.
@@ -223,11 +225,16 @@ fn first(blockers: &[String]) -> String {
 
 /// Those that the message does not name.
 fn others(blockers: &[String]) -> Option<String> {
-    blockers.get(1..).map(|others| others.join("\n")).filter(|others| !others.is_empty())
+    blockers.get(1..).and_then(listed)
 }
 
-/// The error of a call that did not get its locks; it names who blocks, also by snapshots older than transaction
-/// `xid`.
+/// A line each, if there are any.
+fn listed(blockers: &[String]) -> Option<String> {
+    Some(blockers.join("\n")).filter(|lines| !lines.is_empty())
+}
+
+/// The error of a call that did not get its locks, or that would have been wrong under them; it names who blocks, also
+/// by snapshots older than transaction `xid`.
 pub(crate) fn lock_error(
     name: &str,
     xid: u64,
@@ -235,6 +242,15 @@ pub(crate) fn lock_error(
     cause: &Error,
 ) -> Result<Error> {
     let blockers = describe_blockers(xid, relations)?;
+    if cause.kind == ErrorKind::InTheWay {
+        // Who has a lock by now need not have been in the way.
+        return Ok(Error::new(
+            pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            format!("could not swap {name} in time: {}", cause.message),
+        )
+        .and_detail(cause.detail.clone().or_else(|| listed(&blockers)))
+        .hint("Let it end, or end it; then call again, or give it longer with retry_for. Nothing was changed, and nobody waits behind this call."));
+    }
     Ok(Error::new(
         pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
         format!(

@@ -81,8 +81,6 @@ const A_STATEMENT: Duration = Duration::from_millis(2);
 
 /// Blocks from which on a log is long.
 const LONG_BLOCKS: i64 = 1024;
-/// Blocks from which on a log is too long to be looked through under a lock.
-const MUCH_TOO_LONG_BLOCKS: i64 = 16_384;
 
 /// Complete rounds that were not short, one after the other, until that has to do: writers that are
 /// as fast as sync are not chased for ever.
@@ -259,15 +257,13 @@ fn look(member: &mut Member) -> Result<()> {
 }
 
 /// Gives a long log back to the system once it is drained: each round reads it whole, dead rows too.
-/// Only when nobody is writing at this moment; the few rows that came in last are synced before.
-pub(crate) fn shorten_log(member: &mut Member, settings: &Settings) -> Result<()> {
+/// Only when nobody is writing at this moment; the few rows that came in last are synced before. The caller
+/// commits at once: nobody can write until then. `took` is the time of the round before, which has read all of it.
+pub(crate) fn shorten_log(member: &mut Member, settings: &Settings, took: Duration) -> Result<()> {
     let oid = log::oid(member)?;
-    let blocks = {
-        let _us = Identity::extension()?;
-        catalog::blocks(oid)?
-    };
-    // A very long one would take too long to look through while writers wait: a vacuum cuts it.
-    if !(LONG_BLOCKS..MUCH_TOO_LONG_BLOCKS).contains(&blocks)
+    // It is read twice while writers wait. A vacuum sees to one that is too long for that.
+    if !is_log_long(member)?
+        || took * 2 > settings.max_final_drain
         || !lock::relation_at_once(oid, Mode::AccessExclusive)
     {
         return Ok(());
@@ -286,6 +282,13 @@ pub(crate) fn shorten_log(member: &mut Member, settings: &Settings) -> Result<()
         member.progress.zones = Zones::default();
     }
     Ok(())
+}
+
+/// Whether the log has so many blocks that their dead rows may count.
+pub(crate) fn is_log_long(member: &Member) -> Result<bool> {
+    let oid = log::oid(member)?;
+    let _us = Identity::extension()?;
+    Ok(catalog::blocks(oid)? >= LONG_BLOCKS)
 }
 
 /// Everything that is in the log now, whatever it takes.
@@ -454,7 +457,7 @@ fn attempt(member: &Member, snapshot: &Snapshot, scope: Scope) -> Result<Attempt
             Writes::Keep(means) => Some(means),
             Writes::KeepIfEasy { class, most }
                 if is_easy(most)
-                    && history::stores_all(member)?
+                    && history::needs_only_stored(member)?
                     && history::lock_at_once(member) =>
             {
                 Some(history::Means { class, last: false })

@@ -402,6 +402,9 @@ impl Runner<'_> {
                     if why.kind == ErrorKind::OldSnapshot && self.waits_on()? {
                         continue;
                     }
+                    if why.kind == ErrorKind::LongLog {
+                        self.crew.vacuum_logs(&mut self.session)?;
+                    }
                 }
             }
             while !self.batch()?.1 {}

@@ -73,6 +73,8 @@ pub(crate) fn swap(
         swap::wait_for_snapshots(&d.read(), guard_lock::lock_table()?, &all, until, alone)?;
         swap::end_readers_on_standbys(&d.read(), until)?;
     }
+    // Who has ended meanwhile may have kept them from being removed.
+    d.members().try_for_each(|member| xact::rolled_back(|| refuse_long_log(member, &call)))?;
     let began = Instant::now();
     let mut locked = LockTimings::since(began);
     let mut tries = 0;
@@ -334,9 +336,32 @@ fn refuse_backlog(member: &Member, call: &Call<'_>) -> Result<()> {
     .hint("Sync in committed batches first: CALL bg_run(table), or let it swap too: CALL bg_run(table, 'swapped')."))
 }
 
-/// The error that [`refuse_backlog`] gives: another committed sync and a new try may do.
+/// Before the locks: the log is read twice under them, and what is there of consumed rows counts too.
+fn refuse_long_log(member: &Member, call: &Call<'_>) -> Result<()> {
+    if !sync::is_log_long(member)? {
+        return Ok(());
+    }
+    let began = Instant::now();
+    sync::backlog(member, i64::MAX)?;
+    let took = began.elapsed();
+    if took * 2 <= call.settings.max_final_drain {
+        return Ok(());
+    }
+    Err(Error::state(format!(
+        "the change log of {} has too many dead rows to be read while everybody waits",
+        member.source.plain()
+    ))
+    .kind(ErrorKind::LongLog)
+    .detail(format!(
+        "Reading it took {:.0} ms, and the swap reads it twice within bluegreen.max_final_drain.",
+        took.as_secs_f64() * 1000.0
+    ))
+    .hint("CALL bg_run(table, 'swapped'), or 'reverted', which has the log vacuumed before it tries again. Transactions that are older than the last changes keep a vacuum from removing them."))
+}
+
+/// Another committed sync, or a vacuum of the log, and a new try may do.
 pub(crate) fn is_backlog(error: &Error) -> bool {
-    error.kind == ErrorKind::Backlog
+    matches!(error.kind, ErrorKind::Backlog | ErrorKind::LongLog)
 }
 
 /// Before the locks: a few misfits whose rows have changed since the last sync are looked at again under them.

@@ -46,7 +46,7 @@ use pending::History;
 use round::{Round, is_newer, last_change};
 
 pub(super) use keys::with_rows_there;
-pub(super) use means::{Means, lock_at_once, stores_all};
+pub(super) use means::{Means, lock_at_once, needs_only_stored};
 
 /// Writes the earlier versions of the rows of a batch that has been applied. What `snapshot` does not see has
 /// not happened yet.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Datum;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::heap::versions::Begun;
 use crate::heap::versions::Beside;
 use crate::heap::versions::Ended;
@@ -110,6 +110,7 @@ impl<'a> Round<'a> {
                     member.source.plain()
                 ),
             )
+            .kind(ErrorKind::InTheWay)
         };
         // Before the last drain standbys have no say: it costs too much to write what only they may see.
         let each = if means.last { ALL_OF_A_KEY } else { 0 };
@@ -134,7 +135,11 @@ impl<'a> Round<'a> {
     /// Fails, as for a lock that is not to be had, while a snapshot does not see that a transaction has
     /// ended; 0 is none.
     pub(super) fn require_no_older(&self, xid: u64) -> Result<()> {
-        if xid == 0 || snapshot::holders_older_than(self.means.class, xid).is_empty() {
+        if xid == 0 {
+            return Ok(());
+        }
+        let holders = snapshot::holders_older_than(self.means.class, xid);
+        if holders.is_empty() {
             return Ok(());
         }
         Err(Error::new(
@@ -143,7 +148,12 @@ impl<'a> Round<'a> {
                 "a transaction is still running that would have to see earlier versions of rows of {}, which the other table cannot have",
                 self.tables.member.source.plain()
             ),
-        ))
+        )
+        .kind(ErrorKind::InTheWay)
+        .detail(format!(
+            "It is, as pg_locks.virtualtransaction has it: {}.",
+            holders.iter().map(|(backend, number)| format!("{backend}/{number}")).collect::<Vec<_>>().join(", ")
+        )))
     }
 
     /// The versions that have to be written: those that somebody may see, and that are not the present ones.

@@ -240,3 +240,66 @@ fn writer_for(scene: &Scene, transactions: u32) -> Errand {
     ));
     Errand::start(app, "CALL public.write_rows()")
 }
+
+/// Whoever prepares or keeps open the transaction of bg_backfill keeps no writer waiting: a long log is cut by
+/// who commits at once.
+#[test]
+fn a_backfill_whose_transaction_stays_open_keeps_no_writer_waiting() {
+    let scene = STAGE.users(200_000);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    let mut app = scene.app();
+    app.run(ALL);
+    // Nobody can cut the log while a writer has it.
+    let mut slow = scene.app();
+    slow.run("BEGIN; UPDATE users SET name = 'slow' WHERE id = 1");
+    owner.run("CALL bg_run('users')");
+    slow.run("COMMIT");
+    let log = format!("SELECT pg_relation_size('bluegreen.forward_{}') / 8192", scene.status("id"));
+    let blocks = scene.admin().int(&log);
+    assert!((1024..16_384).contains(&blocks), "{blocks} blocks");
+    owner.run("BEGIN");
+    owner.run("SELECT bg_backfill('users')");
+    app.run("SET lock_timeout = '2s'");
+    app.run("UPDATE users SET name = 'writes' WHERE id = 2");
+    owner.run("COMMIT");
+    assert_eq!(scene.admin().int(&log), blocks);
+    // A run cuts it.
+    owner.run("CALL bg_run('users')");
+    assert!(scene.admin().int(&log) < 10);
+    assert_verified(&mut owner);
+}
+
+/// The swap reads all of the log under its locks, also what is there of changes that were brought in long ago.
+#[test]
+fn a_log_that_is_full_of_dead_rows_is_vacuumed_before_a_swap_reads_it() {
+    let scene = STAGE.users(50_000);
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    let mut old = scene.admin();
+    old.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    old.run("SELECT count(*) FROM users");
+    for _ in 0..4 {
+        scene.app().run(ALL);
+    }
+    owner.run(
+        "SET bluegreen.max_final_drain = '2 ms'; SET bluegreen.wait_for_snapshots = off;
+         SET bluegreen.retry_for = '3 s'",
+    );
+    // Too long to be cut while writers wait.
+    owner.run("CALL bg_run('users')");
+    let log = format!("bluegreen.forward_{}", scene.status("id"));
+    let blocks = format!("SELECT pg_relation_size('{log}') / 8192");
+    let found = scene.admin().int(&blocks);
+    assert!(found > 1100, "{found} blocks");
+    let refusal = owner.refused("SELECT bg_swap('users')");
+    refusal.assert_is("55000", &["public.users", "too many dead rows"]);
+    assert!(refusal.hint.contains("bg_run"), "{refusal:?}");
+    // In vain as long as somebody may see the rows.
+    owner.refused("CALL bg_run('users', 'swapped')").assert_is("55000", &["too many dead rows"]);
+    let vacuums = format!("SELECT pg_stat_get_vacuum_count('{log}'::regclass)");
+    assert!(scene.admin().int(&vacuums) > 0);
+    old.run("COMMIT");
+    owner.run("CALL bg_run('users', 'swapped')");
+    assert_verified(&mut owner);
+}
