@@ -207,22 +207,14 @@ unsafe fn add(relation: pg_sys::Relation, count: pg_sys::BlockNumber) -> pg_sys:
     }
 }
 
-/// Writes empty pages behind the end, one by one.
-#[cfg(feature = "pg15")]
+/// Writes empty pages behind the end, one by one. What `smgrzeroextend` of 16 and later only sets aside takes longer to
+/// fill: with it one process copied two million rows on 18 in 2.7 s instead of 1.7 (ext4).
 unsafe fn extend(file: pg_sys::SMgrRelation, first: pg_sys::BlockNumber, count: u32) {
     let mut empty = [0_u64; pg_sys::BLCKSZ as usize / size_of::<u64>()];
     for page in first..first + count {
         // SAFETY: the caller has the lock for it; the page is one of its length, aligned.
         unsafe { pg_sys::smgrextend(file, MAIN, page, empty.as_mut_ptr().cast(), false) };
     }
-}
-
-/// Writes empty pages behind the end, all at once where the file system can.
-#[cfg(not(feature = "pg15"))]
-unsafe fn extend(file: pg_sys::SMgrRelation, first: pg_sys::BlockNumber, count: u32) {
-    let count = i32::try_from(count).unwrap_or(i32::MAX);
-    // SAFETY: the caller has the lock for it.
-    unsafe { pg_sys::smgrzeroextend(file, MAIN, first, count, false) };
 }
 
 #[cfg(test)]
