@@ -141,6 +141,7 @@ pub(crate) fn build(order: &Order<'_>, settings: &Settings) -> Result<Member> {
     let pairs = order.with_sides(made.shadow, mapping::pairs)?;
     let mappings = reasons.part(|| order.with_sides(made.shadow, mapping::decide))?;
     let _us = Identity::extension()?;
+    dependent::array_type::same_name(made.shadow.into(), table.oid.into())?;
     dependent::require_supported(made.shadow, reasons)?;
     let sequences = sequences::decide(table.oid, made.shadow, &made.name, &pairs)?;
     statistics_names::require_free(table, made.shadow, (blue, id), reasons)?;
@@ -399,7 +400,9 @@ fn refuse_indexes_of_others(
 /// The empty copy, with nothing of others on it.
 fn like(table: &Table, staging: &Ident) -> Result<RelationId> {
     let wanted = intrusion::wanted_copy(table)?;
-    create::like(table, staging, |oid, name| intrusion::settle(oid, name, &wanted))
+    let shadow = create::like(table, staging, |oid, name| intrusion::settle(oid, name, &wanted))?;
+    dependent::carry_row_type(table.oid, shadow)?;
+    Ok(shadow)
 }
 
 /// The new table from step to step: each does to it what it is meant to, and nothing else happens to it.

@@ -57,6 +57,7 @@ pub(crate) fn needs(table: &Table, member: &Member, volumes: &[Volume]) -> Resul
     Ok(check::needs::findings(&Needs {
         member,
         live_indexes: catalog::indexes(table.oid)?.len(),
+        partitions: dependent::partitions(member)?.len(),
         is_logged: table.persistence != "u",
         volumes,
         sizes: catalog::directory::sizes(table.oid)?,

@@ -38,6 +38,7 @@ pub(super) fn take_target(
     let table = catalog::existing_table(target)?;
     create::check_target(green, &table, reasons)?;
     elsewhere::require_here(&table)?;
+    refuse_other_row_type(green, &table, reasons)?;
     let mut hanging = dependent::all(target)?;
     if hanging.is_empty() && reasons.count() == 0 {
         // Most are spoken of by now, by other names.
@@ -73,4 +74,24 @@ pub(super) fn take_target(
     }
     let rights = rights.into_iter().map(|r| (r.attnum, r.acl)).collect();
     Ok((target, rights, hanging.is_empty()))
+}
+
+/// Refuses a target whose row type has other rights or labels than that of the live table: they stay with the
+/// type in a swap. Its comment is its own, as that of the target.
+fn refuse_other_row_type(green: &Table, target: &Table, reasons: &Reasons<'_>) -> Result<()> {
+    let of = |table: &Table| -> Result<_> {
+        let properties = create::properties_of(table.oid)?;
+        Ok(["rights", "security label"].map(|name| properties["row type"][name].clone()))
+    };
+    if of(green)? == of(target)? {
+        return Ok(());
+    }
+    reasons.refuse(
+        Error::unsupported(format!(
+            "the row type of target {} has other privileges or security labels than that of {}",
+            target.qualified().plain(),
+            green.qualified().plain()
+        ))
+        .hint("GRANT or REVOKE USAGE ON TYPE, and label it, so that the target's row type has the same, then call again."),
+    )
 }

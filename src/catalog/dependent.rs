@@ -165,6 +165,17 @@ pub(crate) fn foreign_keys(table: RelationId) -> Result<Vec<ForeignKey>> {
     spi::rows(include_str!("queries/dependent/foreign_keys.sql"), &[Arg::oid(table)])
 }
 
+/// The partitions of those of `tables` that are partitioned, at every level. Waits for nobody's lock.
+pub(crate) fn partitions(tables: &[RelationId]) -> Result<Vec<RelationId>> {
+    #[derive(Deserialize)]
+    struct Row {
+        oid: RelationId,
+    }
+    let tables = longs(tables);
+    let query = include_str!("queries/dependent/partitions.sql");
+    Ok(spi::rows::<Row>(query, &[Arg::Ints(&tables)])?.into_iter().map(|row| row.oid).collect())
+}
+
 /// Publications that name the table.
 pub(crate) fn publications(table: RelationId) -> Result<Vec<Published>> {
     spi::rows(include_str!("queries/dependent/publications.sql"), &[Arg::oid(table)])
@@ -224,6 +235,12 @@ pub(crate) fn make(query: &str, oid: ObjectId, schema: Option<&Ident>) -> Result
 /// The statements that give a copy of a materialized view the settings that depend on its types.
 pub(crate) fn settings(original: RelationId, copy: RelationId) -> Result<Vec<String>> {
     let query = include_str!("queries/dependent/materialized_view_settings.sql");
+    statements(spi::rows(query, &[Arg::oid(original), Arg::oid(copy)])?)
+}
+
+/// The statements that give the row type of a copy the comment and the labels of its original's.
+pub(crate) fn row_type_settings(original: RelationId, copy: RelationId) -> Result<Vec<String>> {
+    let query = include_str!("queries/dependent/row_type_settings.sql");
     statements(spi::rows(query, &[Arg::oid(original), Arg::oid(copy)])?)
 }
 

@@ -12,6 +12,9 @@ const OF_A_SWAP: usize = 80;
 const OF_A_MOVE: usize = 8;
 /// Locks for each view or function that changes its place, of both sides, with its type and rule.
 const OF_A_COPY: usize = 8;
+/// Locks for each partition of a table at the other end of a foreign key: the partition, and the key's
+/// constraint and triggers there.
+const OF_A_PARTITION: usize = 6;
 /// A swap that takes more than this part of the room, as a divisor, is warned of: others need locks too.
 const COMFORTABLE: i64 = 2;
 
@@ -21,6 +24,8 @@ pub(crate) struct Needs<'a> {
     pub member: &'a Member,
     /// The live table's indexes.
     pub live_indexes: usize,
+    /// Partitions of the tables at the other end of foreign keys.
+    pub partitions: usize,
     /// Rows of an UNLOGGED table are not in the WAL.
     pub is_logged: bool,
     /// Where it is written.
@@ -80,6 +85,7 @@ fn locks(needs: &Needs<'_>) -> usize {
         + OF_A_COPY * twins
         + parts
         + OF_A_MOVE * plan.dependents.moves.len()
+        + OF_A_PARTITION * needs.partitions
 }
 
 fn disk(volume: &Volume) -> String {

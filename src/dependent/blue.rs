@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::catalog::{self, dependent as reader, tree};
 use crate::ddl::dependent as ddl;
+use crate::dependent::array_type;
 use crate::dependent::kinds;
 use crate::dependent::replica::Exact;
 use crate::dependent::replica::Making;
@@ -57,6 +58,9 @@ pub(crate) fn take_along(
             let blue = blue_of(live)?;
             let shadow = made.get(&copy.origin).copied();
             if let Some(oid) = shadow {
+                if copy.kind != DependentKind::Function {
+                    array_type::same_name(oid, copy.origin)?;
+                }
                 set_schema(copy.kind, oid, paths.build_schema(live), &blue)?;
             }
             twins.push(ReplicaPair {

@@ -19,9 +19,10 @@
 //! made over the result is named, and refused unless the changes say CASCADE.
 //!
 //! Locks: prepare none beyond ACCESS SHARE; the swap ACCESS EXCLUSIVE on views of the table and on
-//! the tables at the other end of foreign keys.
+//! the tables at the other end of foreign keys, with their partitions.
 
 mod adapt;
+pub(crate) mod array_type;
 mod aside;
 mod blue;
 mod external_reference;
@@ -36,6 +37,7 @@ mod pg_depend;
 mod policy;
 mod publication;
 mod replica;
+mod row_type;
 mod rule;
 mod search_paths;
 mod swap;
@@ -49,9 +51,10 @@ pub(crate) use aside::leave;
 pub(crate) use blue::{
     copy_index, drop_attached_objects, mark_early, note_contents, outdated, refresh, take_along,
 };
+pub(crate) use row_type::carry_row_type;
 pub(crate) use swap::{
-    bring_back, drop_offline, lock_functions, locks, moving_names, put_on, rehearse, swap_twins,
-    switch, take_off,
+    bring_back, drop_offline, lock_functions, locks, moving_names, partitions, put_on, rehearse,
+    swap_twins, switch, take_off,
 };
 pub(crate) use swap::{not_valid, offline, validate};
 pub(crate) use unsupported::require_supported;

@@ -31,15 +31,30 @@ fn said(moved: &ReattachedObject, side: Side) -> Option<&DetachAttach> {
 }
 
 /// Relations that the swap locks besides the two tables: views and their copies, the tables at the
-/// other end of foreign keys, those whose policies and rules it gives new expressions.
+/// other end of foreign keys with their partitions, those whose policies and rules it gives new
+/// expressions.
 pub(crate) fn locks(member: &Member) -> Result<Vec<RelationId>> {
     let mut found = relations(member);
     for table in member.plan.dependents.moves.iter().filter_map(|m| m.table.as_ref()) {
         found.extend(catalog::relation_oid(table)?);
     }
+    found.extend(partitions(member)?);
     found.sort_unstable();
     found.dedup();
     Ok(found)
+}
+
+/// The partitions of the tables at the other end of foreign keys: the server has triggers of the key on
+/// each, and locks each when the key is dropped and when it is added.
+pub(crate) fn partitions(member: &Member) -> Result<Vec<RelationId>> {
+    let mut tables = Vec::new();
+    for moved in &member.plan.dependents.moves {
+        // A policy or a rule is of the partitioned table alone.
+        if let (Some(table), None) = (&moved.table, &moved.part) {
+            tables.extend(catalog::relation_oid(table)?);
+        }
+    }
+    reader::partitions(&tables)
 }
 
 /// Locks the functions of both sides: nobody may replace one while it changes its place.

@@ -1,4 +1,4 @@
-//! Exact access rights, with their grantors, on tables and columns.
+//! Exact access rights, with their grantors, on tables and columns, functions and row types.
 
 use pgrx::pg_sys;
 
@@ -108,6 +108,32 @@ pub(crate) fn copy_function(from: FunctionId, to: FunctionId) -> Result<()> {
             let owner = rows.get::<pg_sys::Oid>(row, 1).unwrap_or(pg_sys::InvalidOid);
             let (before, after) = (rows.datum(row, 2), rows.datum(row, 3));
             depend(pg_sys::ProcedureRelationId, to.get(), 0, owner, before, after);
+        }
+        Ok(())
+    })?;
+    // SAFETY: inside a transaction.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    Ok(())
+}
+
+/// Gives the row type of a relation exactly the rights of that of another one of the same owner.
+pub(crate) fn copy_row_type(from: RelationId, to: RelationId) -> Result<()> {
+    let sql = "WITH pair AS (
+                   SELECT o.reltype AS original, c.reltype AS copy
+                     FROM pg_catalog.pg_class o, pg_catalog.pg_class c
+                    WHERE o.oid = $1 AND c.oid = $2)
+               UPDATE pg_catalog.pg_type t SET typacl = f.typacl
+                 FROM pair p
+                 JOIN pg_catalog.pg_type f ON f.oid = p.original
+                 JOIN pg_catalog.pg_type old ON old.oid = p.copy
+                WHERE t.oid = p.copy AND t.typacl IS DISTINCT FROM f.typacl
+            RETURNING t.oid, t.typowner, old.typacl, t.typacl";
+    let options = spi::Options::default();
+    spi::with_rows(sql, &[Arg::oid(from), Arg::oid(to)], options, |rows, _| {
+        for row in 0..rows.len() {
+            let oid = |column| rows.get::<pg_sys::Oid>(row, column).unwrap_or(pg_sys::InvalidOid);
+            let (before, after) = (rows.datum(row, 3), rows.datum(row, 4));
+            depend(pg_sys::TypeRelationId, oid(1).to_u32(), 0, oid(2), before, after);
         }
         Ok(())
     })?;

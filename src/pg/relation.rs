@@ -5,7 +5,7 @@ use std::ffi::CString;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::oid::{RelationId, SchemaId};
+use crate::oid::{RelationId, SchemaId, TypeId};
 
 /// Refuses with PostgreSQL's own error (55006) when a statement of this session is using the table
 /// or has trigger events pending on it. Locks: ACCESS SHARE for the moment.
@@ -75,6 +75,21 @@ pub(crate) fn set_schema(table: RelationId, from: SchemaId, to: SchemaId) {
         pg_sys::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         pg_sys::CommandCounterIncrement();
     }
+}
+
+/// Gives a type of a schema another name.
+///
+/// # Errors
+///
+/// 42710 where another type of the schema has that name.
+pub(crate) fn rename_type(of: TypeId, schema: SchemaId, name: &str) -> Result<()> {
+    let name = CString::new(name).map_err(|_| Error::internal("a name contains a NUL byte"))?;
+    // SAFETY: writes a row of pg_type; the caller has made the relation, and with it the type.
+    unsafe {
+        pg_sys::RenameTypeInternal(pg_sys::Oid::from(of), name.as_ptr(), pg_sys::Oid::from(schema));
+        pg_sys::CommandCounterIncrement();
+    }
+    Ok(())
 }
 
 /// Takes the ownership record off a sequence, of either kind (identity, serial).

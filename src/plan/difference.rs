@@ -16,7 +16,10 @@ pub(crate) const KEPT_IDENTITIES: &str = "identities before the swap";
 const MISSING: &str = "missing";
 
 /// What the names of parts begin with that are plurals.
-const PLURAL: &[&str] = &["grants", "settings of ", "storage parameters"];
+const PLURAL: &[&str] = &["grants", "labels ", "settings of ", "storage parameters"];
+
+/// What the names of parts end with that a row type has, and not its table.
+const OF_ROW_TYPE: &str = " of its row type";
 
 /// What happened to a part of a definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,17 @@ impl Difference {
     /// Whether it is of a kind of parts, whose names begin like this.
     pub(crate) fn is_of(&self, kind: &str) -> bool {
         self.part.starts_with(kind)
+    }
+
+    /// Whether it is something that the table's row type has.
+    pub(crate) fn is_of_row_type(&self) -> bool {
+        self.part.ends_with(OF_ROW_TYPE)
+    }
+
+    /// Whether it is the constraint of a constraint trigger, which comes and goes with that.
+    pub(crate) fn is_of_constraint_trigger(&self) -> bool {
+        let mut definitions = [&self.before, &self.now].into_iter().flatten();
+        self.is_of("constraint ") && definitions.all(|said| said.starts_with("TRIGGER"))
     }
 
     /// What the part was and what it is, in the server's words; None where they say nothing.
@@ -243,6 +257,7 @@ const FOLLOWED: &[&str] = &[
     "replica identity",
     "grants",
     "comment ",
+    "labels ",
     "index ",
     "constraint ",
 ];
@@ -344,6 +359,25 @@ mod tests {
         assert!(prints_otherwise(&found[0], &swapped, &json!({"column a": "1"})));
         let gone = Difference { how: How::Removed, ..found[0].clone() };
         assert!(!prints_otherwise(&gone, &recorded, &json!({"column a": "1"})));
+    }
+
+    #[test]
+    fn what_a_row_type_has_and_the_constraint_of_a_trigger_are_told_from_the_tables_own() {
+        let now = json!({
+            "grants": "{a=r/b}", "grants of its row type": "{a=U/b}",
+            "constraint t": "TRIGGER DEFERRABLE true", "constraint c": "CHECK ((a > 0)) true"
+        });
+        let found = differences(&json!({}), &now);
+        let named = |is: fn(&Difference) -> bool| -> Vec<&str> {
+            found.iter().filter(|d| is(d)).map(|d| d.part.as_str()).collect()
+        };
+        assert_eq!(named(Difference::is_of_row_type), ["grants of its row type"]);
+        assert_eq!(named(Difference::is_of_constraint_trigger), ["constraint t"]);
+        assert!(in_words(&found).contains("grants of its row type were added"));
+        let taken_off = json!({"grants": "{a=r/b}"});
+        assert!(way_out(&differences(&now, &taken_off), true).starts_with("Undo"));
+        let labels = differences(&json!({}), &json!({"labels of its row type": "p l"}));
+        assert!(way_out(&labels, true).starts_with("Call bg_prepare again"));
     }
 
     #[test]

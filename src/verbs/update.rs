@@ -37,7 +37,7 @@ use crate::shadow::remove;
 use crate::state::store::{self, LockedMember};
 
 /// Parts that the old table can follow after the swap.
-const FOLLOWED_BACK: &[&str] = &["grants", "comment ", "index "];
+const FOLLOWED_BACK: &[&str] = &["grants", "comment ", "labels ", "index "];
 
 /// Brings blue up to date with green's definition; what was different, or None.
 pub(crate) fn update(
@@ -128,6 +128,9 @@ fn follow_back(
         }
         let like_green = rights::arguments(table.oid, &back);
         acl::replace(member.blue(), table.owner, rights::READ_ONLY, &like_green)?;
+        if found.iter().any(Difference::is_of_row_type) {
+            dependent::carry_row_type(table.oid, member.blue())?;
+        }
         comments(table, &back, &blue)?;
         Ok(true)
     });
@@ -235,7 +238,10 @@ fn require_same_rows(member: &Member, fresh: &Plan, definition: &Value) -> Resul
         let _us = Identity::extension()?;
         difference::differences(&fingerprint::blue_fingerprint(member)?, definition)
     };
-    let fixed = |part: &Difference| FIXED.iter().any(|fixed| part.is_of(fixed));
+    // The trial has no triggers any more, and so none of their constraints.
+    let fixed = |part: &Difference| {
+        FIXED.iter().any(|fixed| part.is_of(fixed)) && !part.is_of_constraint_trigger()
+    };
     let apart: Vec<_> = apart.into_iter().filter(fixed).collect();
     let (was, is) = (compared(before, before), compared(fresh, before));
     let same = was.forward == is.forward
@@ -289,6 +295,7 @@ fn follow(member: &mut Member, fresh: Plan, table: &Table, settings: &Settings) 
         }
         let like_green = rights::arguments(table.oid, &fresh.pairs);
         acl::replace(member.blue(), table.owner, rights::READ_ONLY, &like_green)?;
+        dependent::carry_row_type(table.oid, member.blue())?;
         comments(table, &fresh.pairs, &blue)
     });
     if let Err(caught) = done {

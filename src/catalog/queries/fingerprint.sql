@@ -136,4 +136,22 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
     SELECT 'comment ' || x.objsubid, x.description
       FROM pg_catalog.pg_description x
      WHERE x.classoid = 'pg_catalog.pg_class'::regclass AND x.objoid = $1
+    UNION ALL
+    -- Parts of a row type are there only where somebody has said something of it.
+    SELECT 'grants of its row type', y.typacl::text
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_type y ON y.oid = c.reltype
+     WHERE c.oid = $1 AND y.typacl <> pg_catalog.acldefault('T', y.typowner)
+    UNION ALL
+    SELECT 'comment of its row type', x.description
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_description x
+        ON x.classoid = 'pg_catalog.pg_type'::regclass AND x.objoid = c.reltype AND x.objsubid = 0
+     WHERE c.oid = $1
+    UNION ALL
+    SELECT 'labels of its row type',
+           pg_catalog.string_agg(pg_catalog.concat_ws(' ', l.provider, l.label), ', ' ORDER BY l.provider)
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_seclabel l
+        ON l.classoid = 'pg_catalog.pg_type'::regclass AND l.objoid = c.reltype
+     WHERE c.oid = $1 HAVING count(*) > 0
   ) p

@@ -7,6 +7,19 @@ WITH rights AS NOT MATERIALIZED (
                      FROM pg_catalog.aclexplode(coalesce(c.relacl,
                               pg_catalog.acldefault('r', c.relowner))) x) AS granted
       FROM pg_catalog.pg_class c WHERE c.oid = $1 OR c.oid = ANY ($2::oid[])
+), row_types AS NOT MATERIALIZED (
+    SELECT c.oid, x.granted,
+           nullif(pg_catalog.concat_ws(' ', x.granted, pg_catalog.obj_description(y.oid, 'pg_type'),
+               (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', l.provider, l.label), ',' ORDER BY l.provider)
+                  FROM pg_catalog.pg_seclabel l
+                 WHERE l.classoid = 'pg_catalog.pg_type'::regclass AND l.objoid = y.oid)), '') AS said
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_type y ON y.oid = c.reltype
+     CROSS JOIN LATERAL (
+        SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', e.grantor, e.grantee, e.privilege_type,
+                   e.is_grantable), ',' ORDER BY e.grantor, e.grantee, e.privilege_type) AS granted
+          FROM pg_catalog.aclexplode(y.typacl) e) x
+     WHERE c.oid = $1 OR c.oid = ANY ($2::oid[])
 ), defaults AS NOT MATERIALIZED (
     SELECT a.attrelid, a.attnum, a.attname,
            pg_catalog.concat_ws(' ', a.attnum, a.atttypid, a.atttypmod, a.attcollation, a.attnotnull,
@@ -43,6 +56,8 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, pg_catalog.encode(pg_catalog
     UNION ALL
     SELECT 'grants', r.granted FROM rights r WHERE r.oid = $1
     UNION ALL
+    SELECT 'grants of its row type', y.granted FROM row_types y WHERE y.oid = $1 AND y.granted IS NOT NULL
+    UNION ALL
     SELECT 'column ' || d.attname, d.value FROM defaults d WHERE d.attrelid = $1
     UNION ALL
     SELECT 'constraint ' || k.conname,
@@ -78,7 +93,8 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, pg_catalog.encode(pg_catalog
                (SELECT pg_catalog.string_agg(g.value, ',' ORDER BY g.tgname) FROM triggers g
                  WHERE g.tgrelid = c.oid),
                (SELECT pg_catalog.string_agg(u.value, ',' ORDER BY u.rulename) FROM rules u
-                 WHERE u.ev_class = c.oid))
+                 WHERE u.ev_class = c.oid),
+               (SELECT y.said FROM row_types y WHERE y.oid = c.oid))
       FROM pg_catalog.pg_class c
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       JOIN rights r ON r.oid = c.oid

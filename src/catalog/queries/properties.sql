@@ -1,4 +1,4 @@
--- $1 catalog, $2 OID of an object. All properties that its catalog rows have, and those of its columns,
+-- $1 catalog, $2 OID of an object. All properties that its catalog rows have, and those of its columns, row type,
 -- indexes, constraints and statistics objects, part by part. Whole rows, so that a property that a later
 -- server adds is there too; without OIDs, places and counts, which a copy has of its own, without the
 -- rights on a table, which it has when it is live, and without expressions (see `dependent`).
@@ -44,6 +44,15 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.properties), '{}')::text
      WHERE s.sub = 0 AND s.comment IS NOT NULL
     UNION ALL
     SELECT 'security label', s.labels FROM said s WHERE s.sub = 0 AND s.labels IS NOT NULL
+    UNION ALL
+    SELECT 'row type', pg_catalog.jsonb_build_object(
+               'rights', (SELECT pg_catalog.jsonb_agg(i.i::text ORDER BY i.i::text) FROM pg_catalog.unnest(
+                              coalesce(y.typacl, pg_catalog.acldefault('T', y.typowner))) i(i)),
+               'comment', pg_catalog.obj_description(y.oid, 'pg_type'),
+               'security label', (SELECT pg_catalog.jsonb_object_agg(l.provider, l.label)
+                                    FROM pg_catalog.pg_seclabel l
+                                   WHERE l.classoid = 'pg_catalog.pg_type'::regclass AND l.objoid = y.oid))
+      FROM relation c JOIN pg_catalog.pg_type y ON y.oid = c.reltype
     UNION ALL
     SELECT 'TOAST table', pg_catalog.jsonb_build_object('reloptions',
                (SELECT pg_catalog.jsonb_agg(o.o ORDER BY o.o) FROM pg_catalog.unnest(t.reloptions) o(o)))
@@ -106,7 +115,8 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.properties), '{}')::text
     SELECT 'itself', pg_catalog.to_jsonb(g) - '{oid,tgrelid,tgparentid,tgfoid,tgconstrrelid,tgconstrindid,
                tgconstraint,tgattr,tgqual,tgenabled}'::text[] || pg_catalog.jsonb_build_object(
                -- One of a table is switched on when its table goes live.
-               'tgenabled', CASE WHEN c.relkind <> 'r' THEN g.tgenabled END)
+               'tgenabled', CASE WHEN c.relkind <> 'r' THEN g.tgenabled END,
+               'comment of its constraint', pg_catalog.obj_description(g.tgconstraint, 'pg_constraint'))
       FROM object o
       JOIN pg_catalog.pg_trigger g ON g.oid = o.oid
       JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid

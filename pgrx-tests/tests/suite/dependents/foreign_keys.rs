@@ -211,6 +211,49 @@ fn trap_48_a_foreign_key_to_a_partitioned_table_is_carried() {
 }
 
 #[test]
+fn trap_48_who_holds_a_partition_of_a_referenced_table_is_named() {
+    let scene = STAGE.users(20);
+    scene.admin().run(
+        "CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE parts1 PARTITION OF parts FOR VALUES FROM (0) TO (10);
+         CREATE TABLE parts2 PARTITION OF parts FOR VALUES FROM (10) TO (30) PARTITION BY RANGE (id);
+         CREATE TABLE parts3 PARTITION OF parts2 FOR VALUES FROM (20) TO (30);
+         INSERT INTO parts VALUES (3), (25);
+         GRANT SELECT ON parts1, parts2, parts3 TO app, owner;
+         ALTER TABLE users ADD COLUMN part int DEFAULT 3 REFERENCES parts",
+    );
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    // Those of a partition that is partitioned itself, too.
+    for partition in ["parts1", "parts3"] {
+        let mut reader = scene.app();
+        reader.run(&format!("BEGIN; SELECT count(*) FROM {partition}"));
+        let pid = reader.pid().to_string();
+        owner
+            .refused("SELECT bg_swap('users', retry_for => '300 ms')")
+            .assert_is("55P03", &["users", &pid, partition]);
+        assert_eq!(owner.text("SELECT pid FROM bg_blockers('users')"), pid, "{partition}");
+        reader.run("COMMIT");
+    }
+    // The caller's own use of one.
+    owner.run("BEGIN; DECLARE c CURSOR FOR SELECT id FROM parts3");
+    owner.refused("SELECT bg_swap('users')").assert_is("55006", &["parts3"]);
+    owner.run("ROLLBACK");
+
+    owner.swap();
+    let mut reader = scene.app();
+    reader.run("BEGIN; SELECT count(*) FROM parts3");
+    let pid = reader.pid().to_string();
+    owner
+        .refused("SELECT bg_revert('users', retry_for => '300 ms')")
+        .assert_is("55P03", &["users", &pid]);
+    reader.run("COMMIT");
+    owner.revert();
+
+    assert_eq!(scene.admin().refused("DELETE FROM parts WHERE id = 3").code, "23503");
+}
+
+#[test]
 fn trap_48_foreign_keys_act_in_the_order_in_which_they_were_made() {
     let scene = STAGE.users(5);
     scene.table("posts", "id bigint PRIMARY KEY, author bigint, mail text");

@@ -26,7 +26,13 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
                   FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal),
                (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', pg_catalog.pg_get_ruledef(r.oid),
                            pg_catalog.obj_description(r.oid, 'pg_rewrite')), ',' ORDER BY r.rulename)
-                  FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'))
+                  FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'),
+               (SELECT nullif(pg_catalog.concat_ws(' ', y.typacl, pg_catalog.obj_description(y.oid, 'pg_type'),
+                           (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', l.provider, l.label), ','
+                                       ORDER BY l.provider)
+                              FROM pg_catalog.pg_seclabel l
+                             WHERE l.classoid = 'pg_catalog.pg_type'::regclass AND l.objoid = y.oid)), '')
+                  FROM pg_catalog.pg_type y WHERE y.oid = c.reltype))
                AS value
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE c.oid = ANY ($2::oid[]) AND c.oid <> $1

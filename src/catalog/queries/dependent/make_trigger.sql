@@ -11,7 +11,15 @@ SELECT s.statement FROM (
         ON d.classoid = 'pg_catalog.pg_trigger'::regclass AND d.objoid = g.oid AND d.objsubid = 0
      WHERE g.oid = $1
     UNION ALL
-    SELECT 3, pg_catalog.format('ALTER TABLE %s %s TRIGGER %I', g.tgrelid::regclass,
+    -- The constraint of a constraint trigger is made with the trigger's name.
+    SELECT 3, pg_catalog.format('COMMENT ON CONSTRAINT %I ON %s IS %L', g.tgname, g.tgrelid::regclass,
+               d.description)
+      FROM pg_catalog.pg_trigger g
+      JOIN pg_catalog.pg_description d
+        ON d.classoid = 'pg_catalog.pg_constraint'::regclass AND d.objoid = g.tgconstraint AND d.objsubid = 0
+     WHERE g.oid = $1
+    UNION ALL
+    SELECT 4, pg_catalog.format('ALTER TABLE %s %s TRIGGER %I', g.tgrelid::regclass,
                CASE WHEN c.relkind = 'r' OR g.tgenabled = 'D' THEN 'DISABLE'
                     WHEN g.tgenabled = 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, g.tgname)
       FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
