@@ -48,5 +48,8 @@ fn check(headers: &Path) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&done.stderr);
-    Err(format!("the server's headers are not what src/pg and src/heap declare:\n{said}").into())
+    Err(format!(
+        "the server's headers are not what src/pg, src/heap and src/model declare:\n{said}"
+    )
+    .into())
 }

@@ -1,13 +1,23 @@
 /*
- * What src/pg and src/heap declare by hand of the server, compared with its headers. build.rs lets the compiler read
- * this for the version that is built; nothing of it is linked. A declaration that does not agree is an error here
- * before it is a crash there.
+ * What src/pg, src/heap and src/model declare by hand of the server, compared with its headers. build.rs lets the
+ * compiler read this for the version that is built; nothing of it is linked. A declaration that does not agree is an
+ * error here before it is a crash there.
  */
 #include "postgres.h"
 
+#include <signal.h>
+
+#include "access/hio.h"
+#include "access/nbtree.h"
 #include "access/nbtxlog.h"
+#include "access/transam.h"
+#include "access/tupdesc.h"
+#include "catalog/pg_type.h"
 #include "catalog/toasting.h"
+#include "common/keywords.h"
 #include "executor/nodeModifyTable.h"
+#include "nodes/parsenodes.h"
+#include "nodes/primnodes.h"
 #include "storage/predicate_internals.h"
 #include "tcop/tcopprot.h"
 #include "utils/datum.h"
@@ -45,4 +55,51 @@ StaticAssertDecl(offsetof(RelFileNode, dbNode) == 4, "ReusedPage.database");
 StaticAssertDecl(offsetof(RelFileNode, relNode) == 8, "ReusedPage.table");
 StaticAssertDecl(offsetof(xl_btree_reuse_page, latestRemovedFullXid) == 16, "ReusedPage.horizon");
 StaticAssertDecl(SizeOfBtreeReusePage == 24, "the length of ReusedPage");
+#endif
+
+/* buffer_strategy.rs: the ring is put where a bulk insert's state begins. */
+StaticAssertDecl(offsetof(BulkInsertStateData, strategy) == 0, "the strategy of a bulk insert");
+StaticAssertDecl(sizeof(((BulkInsertStateData *) NULL)->strategy) == sizeof(void *), "the strategy of a bulk insert");
+
+/* opclass.rs: EQUAL_IMAGE. */
+StaticAssertDecl(BTEQUALIMAGE_PROC == 4, "EQUAL_IMAGE");
+
+/* names.rs: RESERVED, a byte for each key word. */
+StaticAssertDecl(RESERVED_KEYWORD == 3, "RESERVED");
+StaticAssertDecl(sizeof(ScanKeywordCategories[0]) == 1, "the category of a key word");
+
+/* witness.rs: CLASS, and the classes that are no errors. */
+StaticAssertDecl(ERRCODE_TO_CATEGORY(~0U) == (1 << 12) - 1, "CLASS");
+StaticAssertDecl(ERRCODE_TO_CATEGORY(ERRCODE_SUCCESSFUL_COMPLETION) == 0, "NO_ERROR");
+StaticAssertDecl(ERRCODE_TO_CATEGORY(ERRCODE_WARNING) == 1 << 6, "WARNING");
+StaticAssertDecl(ERRCODE_TO_CATEGORY(ERRCODE_NO_DATA) == 2 << 6, "NO_DATA");
+
+/* worker.rs, xact.rs: the signals. */
+StaticAssertDecl(SIGTERM == 15, "SIGTERM");
+StaticAssertDecl(SIGKILL == 9, "SIGKILL");
+
+/* item.rs: numbers that stand in stored trees. */
+StaticAssertDecl(RTE_RELATION == 0, "the rtekind of a relation");
+StaticAssertDecl(RTE_FUNCTION == 3, "FUNCTION");
+StaticAssertDecl(COERCE_EXPLICIT_CAST == 1 && COERCE_IMPLICIT_CAST == 2, "the funcformat of a cast");
+StaticAssertDecl(PARAM_SUBLINK == 2, "the paramkind of a sublink");
+StaticAssertDecl(REGCLASSOID == 2205, "REGCLASS");
+StaticAssertDecl(REGPROCOID == 24 && REGPROCEDUREOID == 2202, "REGPROC");
+StaticAssertDecl(REGTYPEOID == 2206, "REGTYPE");
+StaticAssertDecl(FirstNormalObjectId == 16384, "FIRST_OF_USERS");
+
+/*
+ * row.rs, generated.rs: the columns of a descriptor. No constant can tell that in 18 the attributes follow as many
+ * compact ones as there are columns (TupleDescAttrAddress of tupdesc.h): their number is known only when it runs.
+ */
+StaticAssertDecl(sizeof(((TupleDesc) NULL)->natts) == sizeof(int), "natts");
+#if PG_VERSION_NUM >= 180000
+StaticAssertDecl(offsetof(TupleDescData, compact_attrs) == sizeof(TupleDescData), "compact_attrs are the last");
+StaticAssertDecl(sizeof(((TupleDesc) NULL)->compact_attrs[0]) == sizeof(CompactAttribute), "compact_attrs");
+StaticAssertDecl(_Alignof(FormData_pg_attribute) <= _Alignof(CompactAttribute), "no gap behind compact_attrs");
+StaticAssertDecl(sizeof(((CompactAttribute *) NULL)->attgenerated) == sizeof(bool), "attgenerated of compact_attrs");
+FormData_pg_attribute *(*const of_row_rs) (TupleDesc, int) = TupleDescAttr;
+#else
+StaticAssertDecl(offsetof(TupleDescData, attrs) == sizeof(TupleDescData), "attrs are the last");
+StaticAssertDecl(sizeof(((TupleDesc) NULL)->attrs[0]) == sizeof(FormData_pg_attribute), "attrs");
 #endif
