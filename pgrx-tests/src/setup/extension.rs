@@ -1,6 +1,7 @@
 //! Building the extension and installing it into a private copy of the server.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -50,18 +51,45 @@ fn copy_frozen(workspace: &Workspace, tree: Tree) -> Result<()> {
     Ok(())
 }
 
+/// Whether the extension is in a tree.
+pub fn is_installed(workspace: &Workspace, tree: Tree) -> Result<bool> {
+    Ok(!files_in(&workspace.modules(tree)?)?.is_empty())
+}
+
 /// Removes the extension from a tree, whoever installed it.
 pub fn remove(workspace: &Workspace, tree: Tree) -> Result<()> {
     for directory in [workspace.modules(tree)?, workspace.extensions(tree)?] {
-        let reading = || format!("reading {}", directory.display());
-        for entry in fs::read_dir(&directory).with_context(reading)? {
-            let file = entry.with_context(reading)?;
-            let name = file.file_name().to_string_lossy().into_owned();
-            if name.starts_with("pg_bluegreen.") || name.starts_with("pg_bluegreen--") {
-                let file = file.path();
-                fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
-            }
+        for file in files_in(&directory)? {
+            fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
         }
     }
     Ok(())
+}
+
+/// Copies the extension from one tree into another of the same version.
+pub fn copy(workspace: &Workspace, from: Tree, to: Tree) -> Result<()> {
+    for (from, to) in [
+        (workspace.modules(from)?, workspace.modules(to)?),
+        (workspace.extensions(from)?, workspace.extensions(to)?),
+    ] {
+        for file in files_in(&from)? {
+            let to = to.join(file.file_name().unwrap_or_default());
+            fs::copy(&file, &to).with_context(|| format!("writing {}", to.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The extension's files in a directory of a server.
+fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
+    let reading = || format!("reading {}", directory.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).with_context(reading)? {
+        let entry = entry.with_context(reading)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("pg_bluegreen.") || name.starts_with("pg_bluegreen--") {
+            files.push(entry.path());
+        }
+    }
+    Ok(files)
 }

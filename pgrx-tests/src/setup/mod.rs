@@ -55,6 +55,19 @@ pub fn install_with_failpoints(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// Sets up a server of an earlier minor release with the extension as it is installed into the tree of the release;
+/// whether there is one of the workspace's version, and an extension for it.
+pub fn install_earlier(workspace: &Workspace) -> Result<bool> {
+    let is_there = workspace.pg_config(Tree::Release).is_file()
+        && extension::is_installed(workspace, Tree::Release)?;
+    if !is_there || !servers::ensure_earlier(workspace)? {
+        return Ok(false);
+    }
+    extension::remove(workspace, Tree::Earlier)?;
+    extension::copy(workspace, Tree::Release, Tree::Earlier)?;
+    Ok(true)
+}
+
 /// Makes a private copy of the server, without the extension: what it is copied from may have it.
 pub fn fresh(workspace: &Workspace, tree: Tree) -> Result<()> {
     server::remove(&workspace.server(tree))?;

@@ -28,13 +28,15 @@ pub enum Tree {
     PgTest,
     /// What packages are tried in: nothing is built for it.
     Packaged,
+    /// An earlier minor release, with what is installed into the tree of the release: pg_upgrade begins from it.
+    Earlier,
 }
 
 impl Tree {
     /// The cargo features that the extension is built with for this tree.
     pub fn features(self) -> Option<&'static str> {
         match self {
-            Tree::Release | Tree::Beside | Tree::PgTest | Tree::Packaged => None,
+            Tree::Release | Tree::Beside | Tree::PgTest | Tree::Packaged | Tree::Earlier => None,
             Tree::Failpoints => Some("failpoints"),
         }
     }
@@ -46,6 +48,7 @@ impl Tree {
             Tree::Beside => "-beside",
             Tree::PgTest => "-test",
             Tree::Packaged => "-packaged",
+            Tree::Earlier => "-earlier",
         }
     }
 }
@@ -122,7 +125,9 @@ impl Workspace {
     pub fn pgrx_home(&self, tree: Tree) -> PathBuf {
         let base = self.servers.clone().unwrap_or_else(|| self.target());
         let home = match tree {
-            Tree::Release | Tree::Failpoints | Tree::Beside | Tree::Packaged => base.join("pgrx"),
+            Tree::Release | Tree::Failpoints | Tree::Beside | Tree::Packaged | Tree::Earlier => {
+                base.join("pgrx")
+            }
             Tree::PgTest => base.join("pgrx-test"),
         };
         home.join(self.major.to_string())

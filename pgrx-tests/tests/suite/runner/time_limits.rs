@@ -1,4 +1,6 @@
-//! Limits of time that a database sets for its clients end none of our work.
+//! Limits of time that a database or a role sets for its sessions end none of our work.
+
+use bluegreen_tests::cluster::SUPERUSER;
 
 use crate::story::workers::{self, FAST};
 use crate::story::{Stage, new_cluster, stage};
@@ -13,8 +15,8 @@ const LIMITS: &[(i64, &str)] = &[
     (170_000, "transaction_timeout"),
 ];
 
-#[test]
-fn limits_of_the_database_end_neither_workers_nor_an_index_build() {
+/// Goes through a deployment under limits that `ALTER whose SET …` sets, for whoever connects after it was prepared.
+fn deploy_under_limits(whose: impl Fn(&str) -> Vec<String>) {
     let scene = workers::large(STAGE.cluster());
     let mut admin = scene.admin();
     let version = admin.int("SELECT current_setting('server_version_num')");
@@ -25,8 +27,8 @@ fn limits_of_the_database_end_neither_workers_nor_an_index_build() {
     );
     workers::prepare(&scene, "");
     for (since, limit) in LIMITS {
-        if version >= *since {
-            admin.run(&format!("ALTER DATABASE {} SET {limit} = '400 ms'", scene.database));
+        for whose in whose(&scene.database).iter().filter(|_| version >= *since) {
+            admin.run(&format!("ALTER {whose} SET {limit} = '400 ms'"));
         }
     }
     let mut owner = scene.owner();
@@ -39,8 +41,28 @@ fn limits_of_the_database_end_neither_workers_nor_an_index_build() {
     // Pages that a process has added and not filled are among those of the next one.
     let visible: i64 = vacuumed[0].split(' ').next().unwrap().parse().unwrap();
     assert!(visible > 1000, "{vacuumed:?}");
+    // The first session of the superuser has no limits.
+    let rows = admin.int("SELECT count(*) FROM users");
+    for until in ["reverted", "swapped", "finished"] {
+        owner.run(&format!("CALL bg_run('users', '{until}')"));
+        assert_eq!(admin.int("SELECT count(*) FROM users"), rows, "{until}");
+    }
     assert_eq!(owner.list("SELECT error FROM bg_history() WHERE error IS NOT NULL"), [""; 0]);
+    assert_eq!(owner.text("SHOW lock_timeout"), "400ms", "it is the caller's again");
     if version >= 170_000 {
         assert_eq!(owner.text("SHOW transaction_timeout"), "400ms", "it is the caller's again");
     }
+}
+
+#[test]
+fn limits_of_the_database_end_neither_workers_nor_an_index_build() {
+    deploy_under_limits(|database| vec![format!("DATABASE {database}")]);
+}
+
+/// The run is a session of the owner's, its workers are sessions of the superuser's.
+#[test]
+fn limits_of_roles_end_neither_workers_nor_an_index_build() {
+    deploy_under_limits(|database| {
+        ["owner", SUPERUSER].map(|role| format!("ROLE {role} IN DATABASE {database}")).to_vec()
+    });
 }
