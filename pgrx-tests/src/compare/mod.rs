@@ -2,8 +2,8 @@
 //!
 //! Each comparison puts what is measured beside what it is measured by, on one machine and in turns,
 //! so that what the machine does besides hits both sides; see [`Comparison`] for what there is.
-//! Medians count, and goals are judged by them. The runs themselves are in `target/compare/*.json`,
-//! and the clients' latency during a change is drawn in `target/compare/change-*.svg`.
+//! Medians count, and goals are judged by them. The runs themselves are in `target/compare/N/*.json`,
+//! where N is the major version, and the clients' latency during a change is drawn in `change-*.svg` beside them.
 
 mod bulk;
 mod bulk_update;
@@ -200,7 +200,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 
 /// Where runs and pictures are kept.
 fn output_directory(workspace: &Workspace) -> Result<PathBuf> {
-    let dir = workspace.target().join("compare");
+    let dir = workspace.target().join("compare").join(workspace.major().to_string());
     fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
     Ok(dir)
 }
@@ -210,7 +210,7 @@ fn save(workspace: &Workspace, name: &str, what: &impl Serialize) -> Result<()> 
     let file = output_directory(workspace)?.join(format!("{name}.json"));
     let text = serde_json::to_string_pretty(what).context("writing JSON")?;
     fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
-    say(&format!("The runs are in target/compare/{name}.json"));
+    say(&format!("The runs are in target/compare/{}/{name}.json", workspace.major()));
     Ok(())
 }
 
