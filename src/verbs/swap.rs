@@ -69,12 +69,7 @@ pub(crate) fn swap(
     let all: Vec<_> = d.relations().chain(others.iter().copied()).collect();
     guard_lock::require_not_in_use(&all, name)?;
     let until = Instant::now() + settings.retry_for;
-    if settings.wait_for_snapshots {
-        swap::wait_for_snapshots(&d.read(), guard_lock::lock_table()?, &all, until, alone)?;
-        swap::end_readers_on_standbys(&d.read(), until)?;
-    }
-    // Who has ended meanwhile may have kept them from being removed.
-    d.members().try_for_each(|member| xact::rolled_back(|| refuse_long_log(member, &call)))?;
+    wait_before(d, &call, &all, until, alone)?;
     let began = Instant::now();
     let mut locked = LockTimings::since(began);
     let mut tries = 0;
@@ -126,6 +121,22 @@ fn look_before(d: &LockedDeployment, call: &Call<'_>) -> Result<Vec<RelationId>>
         })?);
     }
     Ok(others)
+}
+
+/// Waits for what nobody may be made to wait for under the locks.
+fn wait_before(
+    d: &LockedDeployment,
+    call: &Call<'_>,
+    relations: &[RelationId],
+    until: Instant,
+    alone: bool,
+) -> Result<()> {
+    if call.settings.wait_for_snapshots {
+        swap::wait_for_snapshots(&d.read(), guard_lock::lock_table()?, relations, until, alone)?;
+        swap::end_readers_on_standbys(&d.read(), until)?;
+    }
+    // Who has ended meanwhile may have kept dead rows from being removed.
+    d.members().try_for_each(|member| xact::rolled_back(|| refuse_long_log(member, call)))
 }
 
 /// Log rows that were brought in so far.
