@@ -141,7 +141,10 @@ pub(crate) fn build(order: &Order<'_>, settings: &Settings) -> Result<Member> {
     let pairs = order.with_sides(made.shadow, mapping::pairs)?;
     let mappings = reasons.part(|| order.with_sides(made.shadow, mapping::decide))?;
     let _us = Identity::extension()?;
-    dependent::array_type::same_name(made.shadow.into(), table.oid.into())?;
+    if request.arguments.target.is_none() {
+        // A table made by hand gets it in the swap: it may have to go back to where it was.
+        dependent::array_type::same_names(&[(made.shadow.into(), table.oid.into())])?;
+    }
     dependent::require_supported(made.shadow, reasons)?;
     let sequences = sequences::decide(table.oid, made.shadow, &made.name, &pairs)?;
     statistics_names::require_free(table, made.shadow, (blue, id), reasons)?;

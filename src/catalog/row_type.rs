@@ -32,15 +32,15 @@ pub(crate) struct ArrayName {
     pub name: Ident,
 }
 
-/// What to call the array type of a relation's row type, where it is not called as that of its original: the server
-/// names it `_users`, or otherwise where another type has that name.
-pub(crate) fn other_array_name(
-    relation: ObjectId,
-    original: ObjectId,
-) -> Result<Option<ArrayName>> {
-    let found = spi::rows(
-        include_str!("queries/array_name.sql"),
-        &[Arg::oid(relation), Arg::oid(original)],
-    )?;
-    Ok(found.into_iter().next())
+/// What to call the array types of some relations' row types that are not called as those of their originals: the
+/// server names one `_users`, or otherwise where another type has that name. Pairs of a relation and its original.
+pub(crate) fn other_array_names(pairs: &[(ObjectId, ObjectId)]) -> Result<Vec<ArrayName>> {
+    let (relations, originals): (Vec<i64>, Vec<i64>) = pairs
+        .iter()
+        .map(|(relation, original)| (i64::from(*relation), i64::from(*original)))
+        .unzip();
+    spi::rows(
+        include_str!("queries/array_names.sql"),
+        &[Arg::Ints(&relations), Arg::Ints(&originals)],
+    )
 }

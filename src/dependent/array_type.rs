@@ -6,8 +6,11 @@ use crate::error::Result;
 use crate::oid::ObjectId;
 use crate::pg::relation;
 
-/// Gives the array type of a copy's row type the name of its original's. The copy is a table or a view, and ours.
-pub(crate) fn same_name(copy: ObjectId, original: ObjectId) -> Result<()> {
-    let Some(found) = row_type::other_array_name(copy, original)? else { return Ok(()) };
-    relation::rename_type(found.array, found.schema, found.name.as_str())
+/// Gives the array types of some relations' row types the names of those of others: pairs of a copy, which is ours, and
+/// its original.
+pub(crate) fn same_names(pairs: &[(ObjectId, ObjectId)]) -> Result<()> {
+    for found in row_type::other_array_names(pairs)? {
+        relation::rename_type(found.array, found.schema, found.name.as_str())?;
+    }
+    Ok(())
 }

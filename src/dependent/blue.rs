@@ -59,7 +59,7 @@ pub(crate) fn take_along(
             let shadow = made.get(&copy.origin).copied();
             if let Some(oid) = shadow {
                 if copy.kind != DependentKind::Function {
-                    array_type::same_name(oid, copy.origin)?;
+                    array_type::same_names(&[(oid, copy.origin)])?;
                 }
                 set_schema(copy.kind, oid, paths.build_schema(live), &blue)?;
             }

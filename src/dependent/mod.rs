@@ -54,7 +54,7 @@ pub(crate) use blue::{
 pub(crate) use row_type::carry_row_type;
 pub(crate) use swap::{
     bring_back, drop_offline, lock_functions, locks, moving_names, partitions, put_on, rehearse,
-    swap_twins, switch, take_off,
+    same_array_names, swap_twins, switch, take_off,
 };
 pub(crate) use swap::{not_valid, offline, validate};
 pub(crate) use unsupported::require_supported;

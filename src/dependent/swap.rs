@@ -6,6 +6,7 @@ use crate::catalog::{self, dependent as reader, tree};
 use crate::ddl::constraint;
 use crate::ddl::dependent as ddl;
 use crate::ddl::shadow;
+use crate::dependent::array_type;
 use crate::dependent::blue::set_schema;
 use crate::dependent::kinds;
 use crate::dependent::pg_depend;
@@ -152,6 +153,17 @@ pub(crate) fn rehearse(member: &Member) -> Result<()> {
 fn family(member: &Member, side: Side) -> HashMap<ObjectId, ObjectId> {
     let twins = member.progress.twins.iter().filter_map(|t| Some((t.origin, of_side(t, side)?)));
     twins.chain([(member.origin.root.into(), member.oid(side).into())]).collect()
+}
+
+/// Sees to it that the table that goes live and its views can take the places of the others: somebody may have made a
+/// type since that has a name which the server has given before.
+pub(crate) fn same_array_names(member: &Member) -> Result<()> {
+    let (from, to) = (member.green_side(), member.blue_side());
+    let twins = member.progress.twins.iter().filter(|twin| twin.kind != DependentKind::Function);
+    let mut pairs: Vec<(ObjectId, ObjectId)> =
+        twins.filter_map(|twin| Some((of_side(twin, to)?, of_side(twin, from)?))).collect();
+    pairs.push((member.blue().into(), member.green().into()));
+    array_type::same_names(&pairs)
 }
 
 /// Views and functions change places with their copies.

@@ -33,7 +33,8 @@ fn vacuum(job: Job) -> Result<()> {
     let Some((sql, settings)) = process::transaction(|| worker::vacuum(job))? else {
         return Ok(());
     };
-    if settings.nice > 0.0 {
+    // A swap waits for that of the log.
+    if settings.nice > 0.0 && !matches!(job, Job::VacuumLog(_)) {
         // The server's own way to rest in proportion: 2 ms for each 200 units of work take about as
         // long as the work itself.
         let delay = (2.0 * settings.nice).min(100.0);

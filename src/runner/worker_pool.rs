@@ -135,7 +135,7 @@ impl WorkerPool {
         let long: Vec<i64> = session.transaction(Durability::Async, |d, _| {
             let mut long = Vec::new();
             for member in d.members() {
-                if sync::is_log_long(member)? {
+                if member.phase.is_open() && sync::is_log_long(member)? {
                     long.push(member.id);
                 }
             }

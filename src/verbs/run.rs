@@ -39,6 +39,8 @@ const MAX_IDLE: Duration = Duration::from_millis(100);
 const LONG_CHASE: Duration = Duration::from_secs(10);
 /// How often a verification stops for a sync.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
+/// Rest before another try where the log is too long.
+const LONG_LOG_REST: Duration = Duration::from_secs(1);
 
 /// Where bg_run is to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +137,10 @@ impl Runner<'_> {
             let table = self.session.look(|| store::load(id))?.source.plain();
             return Err(Error::state(format!("the deployment of {table} was aborted"))
                 .hint("Begin a new one with SELECT bg_prepare(table, changes)."));
+        }
+        if matches!(phase, Phase::Ready | Phase::Swapped) {
+            // What writers left no moment to cut.
+            self.crew.vacuum_logs(&mut self.session)?;
         }
         if phase == Phase::Ready && matches!(until, Until::Swapped | Until::Finished) {
             if self.session.settings().verify_before_swap {
@@ -403,6 +409,7 @@ impl Runner<'_> {
                         continue;
                     }
                     if why.kind == ErrorKind::LongLog {
+                        self.session.sleep(LONG_LOG_REST)?;
                         self.crew.vacuum_logs(&mut self.session)?;
                     }
                 }

@@ -45,6 +45,8 @@ pub(crate) enum Misfits {
 const MIN_RATE: f64 = 30.0;
 /// Misfits that are tried once more under the locks: each costs a subtransaction.
 const MAX_RETRIED: i64 = 20;
+/// Time in which a log may always be read under the lock.
+const QUICK_READ: Duration = Duration::from_millis(2);
 /// A backlog that is always drained under the lock.
 const MIN_BACKLOG: i64 = 50;
 
@@ -303,6 +305,7 @@ fn exchange(d: &LockedDeployment, call: &Call<'_>) -> Result<()> {
     failpoint::reach(call.point("swap_taken_off", "revert_taken_off"));
     for member in d.members() {
         let (from, to) = (member.green_side(), member.blue_side());
+        dependent::same_array_names(member)?;
         let live = dependent::switch(member, to, true);
         swap::apply(member, &live, &dependent::switch(member, from, false))?;
         dependent::swap_twins(member)?;
@@ -355,11 +358,11 @@ fn refuse_long_log(member: &Member, call: &Call<'_>) -> Result<()> {
     let began = Instant::now();
     sync::backlog(member, i64::MAX)?;
     let took = began.elapsed();
-    if took * 2 <= call.settings.max_final_drain {
+    if took <= (call.settings.max_final_drain / 2).max(QUICK_READ) {
         return Ok(());
     }
     Err(Error::state(format!(
-        "the change log of {} has too many dead rows to be read while everybody waits",
+        "the change log of {} is too long to be read while everybody waits",
         member.source.plain()
     ))
     .kind(ErrorKind::LongLog)
@@ -367,7 +370,7 @@ fn refuse_long_log(member: &Member, call: &Call<'_>) -> Result<()> {
         "Reading it took {:.0} ms, and the swap reads it twice within bluegreen.max_final_drain.",
         took.as_secs_f64() * 1000.0
     ))
-    .hint("CALL bg_run(table, 'swapped'), or 'reverted', which has the log vacuumed before it tries again. Transactions that are older than the last changes keep a vacuum from removing them."))
+    .hint("CALL bg_run(table), which has it vacuumed, and call again. If that does not help: end transactions that are older than the last changes, which keep dead rows in it, or give the swap longer with SET bluegreen.max_final_drain."))
 }
 
 /// Another committed sync, or a vacuum of the log, and a new try may do.

@@ -98,3 +98,23 @@ fn a_type_that_has_the_usual_name_of_an_array_type_is_in_nobodys_way() {
     assert_eq!(scene.admin().text(arrays), before);
     assert_eq!(owner.int("SELECT count(*) FROM names"), 20);
 }
+
+/// A type that is made later gets the name, and the live table's array type another one.
+#[test]
+fn a_type_that_takes_the_name_of_an_array_type_during_a_deployment_is_in_nobodys_way() {
+    let scene = STAGE.users(20);
+    scene
+        .admin()
+        .run("CREATE VIEW names AS SELECT id, name FROM users; ALTER VIEW names OWNER TO owner");
+    let mut owner = scene.owner();
+    owner.make_ready("ADD COLUMN phone text");
+    scene.admin().run("CREATE TYPE _users AS ENUM ('x'); CREATE TYPE _names AS ENUM ('y')");
+    owner.run("CALL bg_run('users', 'swapped')");
+    let mut admin = scene.admin();
+    admin.run("DROP TYPE _users");
+    admin.run("CREATE TABLE _users (id int)");
+    owner.run("CALL bg_run('users', 'reverted')");
+    owner.run("CALL bg_run('users', 'swapped')");
+    owner.run("CALL bg_run('users', 'finished')");
+    assert_eq!(owner.int("SELECT count(*) FROM names"), 20);
+}

@@ -293,10 +293,10 @@ fn a_log_that_is_full_of_dead_rows_is_vacuumed_before_a_swap_reads_it() {
     let found = scene.admin().int(&blocks);
     assert!(found > 1100, "{found} blocks");
     let refusal = owner.refused("SELECT bg_swap('users')");
-    refusal.assert_is("55000", &["public.users", "too many dead rows"]);
+    refusal.assert_is("55000", &["public.users", "too long to be read"]);
     assert!(refusal.hint.contains("bg_run"), "{refusal:?}");
     // In vain as long as somebody may see the rows.
-    owner.refused("CALL bg_run('users', 'swapped')").assert_is("55000", &["too many dead rows"]);
+    owner.refused("CALL bg_run('users', 'swapped')").assert_is("55000", &["too long to be read"]);
     let vacuums = format!("SELECT pg_stat_get_vacuum_count('{log}'::regclass)");
     assert!(scene.admin().int(&vacuums) > 0);
     old.run("COMMIT");
