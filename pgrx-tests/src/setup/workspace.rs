@@ -20,7 +20,7 @@ pub const SERVERS: &str = "BLUEGREEN_SERVERS";
 pub enum Tree {
     /// The release build: client tests, demo, comparison.
     Release,
-    /// A release build with the feature `failpoints`.
+    /// A build with the feature `failpoints`.
     Failpoints,
     /// The release build of another commit, which is measured beside the clone's.
     Beside,

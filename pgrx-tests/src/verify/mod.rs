@@ -41,7 +41,7 @@ enum Stage {
     Lints,
     /// The extension's tests, without a server and inside one (cargo pgrx test)
     Unit,
-    /// A release build and one with failpoints, each installed into a private server of its own
+    /// A release build and a quick one with failpoints, each installed into a private server of its own
     Install,
     /// The tests from outside, against throwaway clusters
     Client,
