@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::pg::{security, time_limits, worker as process, xact};
 use crate::runner::failure;
-use crate::runner::worker::{self, CopyWorker, Job, Next};
+use crate::runner::worker::{self, CopyWorker, Job, Next, OwnTable};
 
 /// What a worker does, from its beginning to its end.
 pub(crate) fn main(job: &str) -> Result<()> {
@@ -14,7 +14,7 @@ pub(crate) fn main(job: &str) -> Result<()> {
     time_limits::none_for_session()?;
     match job {
         Job::Help(id) => help(id),
-        Job::Vacuum(_) | Job::VacuumLog(_) => vacuum(job),
+        Job::Vacuum(id, table) => vacuum(id, table),
         Job::Note(id, letter) => process::transaction(|| failure::write(id, letter)),
     }
 }
@@ -29,15 +29,14 @@ fn help(id: i64) -> Result<()> {
     Ok(())
 }
 
-fn vacuum(job: Job) -> Result<()> {
-    let Some((sql, settings)) = process::transaction(|| worker::vacuum(job))? else {
+fn vacuum(id: i64, table: OwnTable) -> Result<()> {
+    let Some((sql, nice)) = process::transaction(|| worker::vacuum(id, table))? else {
         return Ok(());
     };
-    // A swap waits for that of the log.
-    if settings.nice > 0.0 && !matches!(job, Job::VacuumLog(_)) {
+    if nice > 0.0 {
         // The server's own way to rest in proportion: 2 ms for each 200 units of work take about as
         // long as the work itself.
-        let delay = (2.0 * settings.nice).min(100.0);
+        let delay = (2.0 * nice).min(100.0);
         security::set_for_session("vacuum_cost_delay", &format!("{delay}ms"))?;
     }
     process::utility(&sql)

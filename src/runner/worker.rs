@@ -34,12 +34,19 @@ const SHORT_REST: Duration = Duration::from_millis(10);
 pub(crate) enum Job {
     /// Copies and builds indexes with its runner.
     Help(i64),
-    /// Vacuums blue.
-    Vacuum(i64),
-    /// Vacuums the change log.
-    VacuumLog(i64),
+    /// Vacuums one of the deployment's own tables.
+    Vacuum(i64, OwnTable),
     /// Writes down the failure that the letter with the second number tells.
     Note(i64, i64),
+}
+
+/// A table that only the extension writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum OwnTable {
+    /// Blue, before its indexes are built.
+    Blue,
+    /// The change log of the live table.
+    Log,
 }
 
 impl Job {
@@ -53,7 +60,7 @@ impl Job {
     pub(crate) fn application(self) -> &'static str {
         match self {
             Job::Help(_) => "pg_bluegreen worker",
-            Job::Vacuum(_) | Job::VacuumLog(_) => "pg_bluegreen vacuum",
+            Job::Vacuum(..) => "pg_bluegreen vacuum",
             Job::Note(..) => "pg_bluegreen note",
         }
     }
@@ -137,19 +144,18 @@ impl CopyWorker {
     }
 }
 
-/// The statement of a vacuum, and the settings of who asked for it; None when the deployment is over.
-pub(crate) fn vacuum(job: Job) -> Result<Option<(String, Settings)>> {
-    let (Job::Help(id) | Job::Vacuum(id) | Job::VacuumLog(id) | Job::Note(id, _)) = job;
+/// The statement of a vacuum, and how many times as long as its work it rests; None when the deployment is over.
+pub(crate) fn vacuum(id: i64, table: OwnTable) -> Result<Option<(String, f64)>> {
     let member = store::load(id)?;
     if !member.phase.is_open() {
         return Ok(None);
     }
     let settings = member.progress.settings.clone().unwrap_or_default();
-    let sql = match job {
-        Job::VacuumLog(_) => log::vacuum(&member.log()),
-        _ => shadow::vacuum(&member.blue_name()),
-    };
-    Ok(Some((sql, settings)))
+    Ok(Some(match table {
+        OwnTable::Blue => (shadow::vacuum(&member.blue_name()), settings.nice),
+        // A swap waits for it.
+        OwnTable::Log => (log::vacuum(&member.log()), 0.0),
+    }))
 }
 
 /// What a vacuum has achieved, in words.

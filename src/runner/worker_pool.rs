@@ -13,7 +13,7 @@ use crate::pg::worker::Handle;
 use crate::runner::session::Durability;
 use crate::runner::session::Session;
 use crate::runner::worker;
-use crate::runner::worker::Job;
+use crate::runner::worker::{Job, OwnTable};
 use crate::state::store;
 use crate::sync;
 
@@ -105,7 +105,11 @@ impl WorkerPool {
             session.transaction(Durability::FlushAll, |d, _| {
                 d.members_mut().try_for_each(|member| store::save(member))
             })?;
-            if !self.wait_for(session, Job::Vacuum(id), "vacuuming the new table")? {
+            if !self.wait_for(
+                session,
+                Job::Vacuum(id, OwnTable::Blue),
+                "vacuuming the new table",
+            )? {
                 let why = "max_worker_processes leaves no worker: the new table is not vacuumed";
                 self.say_no_slots(session, why);
                 detail = Some(why.to_owned());
@@ -142,7 +146,8 @@ impl WorkerPool {
             Ok(long)
         })?;
         for id in long {
-            if !self.wait_for(session, Job::VacuumLog(id), "vacuuming the change log")? {
+            let job = Job::Vacuum(id, OwnTable::Log);
+            if !self.wait_for(session, job, "vacuuming the change log")? {
                 self.say_no_slots(
                     session,
                     "max_worker_processes leaves no worker: the change log is not vacuumed",

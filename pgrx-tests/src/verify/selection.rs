@@ -27,6 +27,7 @@ const ALWAYS: &[&str] = &[
     "dependents::foreign_keys::",
     "dependents::kinds::",
     "dependents::properties::",
+    "dependents::row_types::",
     "dependents::same_tree::",
     "dependents::sequences::",
     "dependents::views::",

@@ -61,6 +61,7 @@ mod dependents {
     mod kinds;
     mod objects;
     mod properties;
+    mod row_types;
     mod same_tree;
     mod sequences;
     mod views;
@@ -121,6 +122,7 @@ mod versions {
     mod of_17;
     mod of_18;
     mod round_trip;
+    mod virtual_columns;
 }
 
 mod fuzz;
