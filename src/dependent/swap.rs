@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::catalog::{self, dependent as reader, tree};
+use crate::catalog::{self, dependent as reader, row_type, tree};
 use crate::ddl::constraint;
 use crate::ddl::dependent as ddl;
 use crate::ddl::shadow;
@@ -141,8 +141,9 @@ pub(crate) fn put_on(member: &Member) -> Result<()> {
     Ok(())
 }
 
-/// Asks once what [`put_on`] will ask, so that plans are there before anybody waits.
+/// Asks once what [`same_array_names`] and [`put_on`] will ask, so that plans are there before anybody waits.
 pub(crate) fn rehearse(member: &Member) -> Result<()> {
+    row_type::other_array_names(&taking_places(member))?;
     let mut parts = member.plan.dependents.moves.iter().filter_map(|moved| moved.part.as_ref());
     let Some((kind, _)) = parts.next() else { return Ok(()) };
     tree::counterparts(&family(member, member.blue_side()), [])?;
@@ -158,12 +159,17 @@ fn family(member: &Member, side: Side) -> HashMap<ObjectId, ObjectId> {
 /// Sees to it that the table that goes live and its views can take the places of the others: somebody may have made a
 /// type since that has a name which the server has given before.
 pub(crate) fn same_array_names(member: &Member) -> Result<()> {
+    array_type::same_names(&taking_places(member))
+}
+
+/// The relations that go live, each with the one whose place it takes.
+fn taking_places(member: &Member) -> Vec<(ObjectId, ObjectId)> {
     let (from, to) = (member.green_side(), member.blue_side());
     let twins = member.progress.twins.iter().filter(|twin| twin.kind != DependentKind::Function);
     let mut pairs: Vec<(ObjectId, ObjectId)> =
         twins.filter_map(|twin| Some((of_side(twin, to)?, of_side(twin, from)?))).collect();
     pairs.push((member.blue().into(), member.green().into()));
-    array_type::same_names(&pairs)
+    pairs
 }
 
 /// Views and functions change places with their copies.
