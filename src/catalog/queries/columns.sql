@@ -19,7 +19,9 @@ SELECT a.attnum::int4 AS attnum, a.attname::text AS name,
        CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS "default",
        coalesce(a.attstattarget, -1)::int4 AS statistics,
        coalesce(a.attoptions::text[], '{}') AS options, a.attndims::int4 AS dimensions,
-       pg_catalog.col_description(a.attrelid, a.attnum) AS comment
+       (SELECT about.description FROM pg_catalog.pg_description about
+          WHERE about.classoid = 'pg_catalog.pg_class'::regclass
+            AND about.objoid = a.attrelid AND about.objsubid = a.attnum) AS comment
   FROM pg_catalog.pg_attribute a
   JOIN base b ON b.attnum = a.attnum
   JOIN pg_catalog.pg_type t ON t.oid = b.type AND t.typtype <> 'd'

@@ -1,4 +1,5 @@
--- $1 relation. Its definition, part by part, so that a difference can be named.
+-- $1 relation. Its definition, part by part, so that a difference can be named. Comments come from pg_description
+-- itself: obj_description() is an SQL function, which is planned anew in each run, also under the locks of a swap.
 SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
   FROM (
     SELECT 'table' AS part, pg_catalog.concat_ws(' ', n.nspname, c.relname, c.relkind,
@@ -54,7 +55,9 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
            CASE k.contype
                WHEN 'f' THEN pg_catalog.replace(pg_catalog.pg_get_constraintdef(k.oid), ' NOT VALID', '')
                ELSE pg_catalog.pg_get_constraintdef(k.oid) || ' ' || k.convalidated END
-           || coalesce(pg_catalog.obj_description(k.oid, 'pg_constraint'), '')
+           || coalesce((SELECT about.description FROM pg_catalog.pg_description about
+                 WHERE about.classoid = 'pg_catalog.pg_constraint'::regclass
+                   AND about.objoid = k.oid AND about.objsubid = 0), '')
            || coalesce((SELECT ' ' || pg_catalog.string_agg(DISTINCT g.tgenabled::text, ' ')
                           FROM pg_catalog.pg_trigger g
                          WHERE g.tgconstraint = k.oid AND k.contype = 'f'), '')
@@ -63,7 +66,9 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
     UNION ALL
     SELECT 'foreign key ' || k.conname || ' of ' || k.conrelid::regclass::text,
            pg_catalog.replace(pg_catalog.pg_get_constraintdef(k.oid), ' NOT VALID', '')
-           || coalesce(pg_catalog.obj_description(k.oid, 'pg_constraint'), '')
+           || coalesce((SELECT about.description FROM pg_catalog.pg_description about
+                 WHERE about.classoid = 'pg_catalog.pg_constraint'::regclass
+                   AND about.objoid = k.oid AND about.objsubid = 0), '')
            || coalesce((SELECT ' ' || pg_catalog.string_agg(DISTINCT g.tgenabled::text, ' ')
                           FROM pg_catalog.pg_trigger g WHERE g.tgconstraint = k.oid), '')
       FROM pg_catalog.pg_constraint k
@@ -71,7 +76,9 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
     UNION ALL
     SELECT 'index ' || c.relname, pg_catalog.pg_get_indexdef(i.indexrelid) || ' ' || i.indisvalid
            || ' ' || i.indisclustered || ' ' || i.indisreplident || ' ' || c.reltablespace
-           || coalesce(pg_catalog.obj_description(c.oid, 'pg_class'), '')
+           || coalesce((SELECT about.description FROM pg_catalog.pg_description about
+                 WHERE about.classoid = 'pg_catalog.pg_class'::regclass
+                   AND about.objoid = c.oid AND about.objsubid = 0), '')
       FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
      WHERE i.indrelid = $1
     UNION ALL
@@ -80,18 +87,24 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
            CASE WHEN g.tgname IN ('bluegreen_capture', 'bluegreen_truncate', 'bluegreen_guard')
                 THEN pg_catalog.concat_ws(' ', g.oid, g.xmin, g.tgenabled, g.tgtype, g.tgfoid)
                 ELSE pg_catalog.concat_ws(' ', g.tgenabled, pg_catalog.pg_get_triggerdef(g.oid),
-                    pg_catalog.obj_description(g.oid, 'pg_trigger')) END
+                    (SELECT about.description FROM pg_catalog.pg_description about
+                       WHERE about.classoid = 'pg_catalog.pg_trigger'::regclass
+                         AND about.objoid = g.oid AND about.objsubid = 0)) END
       FROM pg_catalog.pg_trigger g WHERE g.tgrelid = $1 AND NOT g.tgisinternal
     UNION ALL
     SELECT 'policy ' || p.polname,
            pg_catalog.concat_ws(' ', p.polcmd, p.polpermissive, p.polroles,
                pg_catalog.pg_get_expr(p.polqual, p.polrelid),
                pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid),
-               pg_catalog.obj_description(p.oid, 'pg_policy'))
+               (SELECT about.description FROM pg_catalog.pg_description about
+                  WHERE about.classoid = 'pg_catalog.pg_policy'::regclass
+                    AND about.objoid = p.oid AND about.objsubid = 0))
       FROM pg_catalog.pg_policy p WHERE p.polrelid = $1
     UNION ALL
     SELECT 'rule ' || r.rulename, pg_catalog.concat_ws(' ', r.ev_enabled, pg_catalog.pg_get_ruledef(r.oid),
-               pg_catalog.obj_description(r.oid, 'pg_rewrite'))
+               (SELECT about.description FROM pg_catalog.pg_description about
+                  WHERE about.classoid = 'pg_catalog.pg_rewrite'::regclass
+                    AND about.objoid = r.oid AND about.objsubid = 0))
       FROM pg_catalog.pg_rewrite r WHERE r.ev_class = $1
     UNION ALL
     SELECT DISTINCT 'use of its row type by '
@@ -108,7 +121,9 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
     UNION ALL
     SELECT 'statistics ' || s.stxname, pg_catalog.pg_get_statisticsobjdef(s.oid) || ' '
            || coalesce(s.stxstattarget, -1) || s.stxowner
-           || coalesce(pg_catalog.obj_description(s.oid, 'pg_statistic_ext'), '')
+           || coalesce((SELECT about.description FROM pg_catalog.pg_description about
+                 WHERE about.classoid = 'pg_catalog.pg_statistic_ext'::regclass
+                   AND about.objoid = s.oid AND about.objsubid = 0), '')
       FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = $1
     UNION ALL
     SELECT 'publication ' || p.pubname, pg_catalog.concat_ws(' ', r.prattrs,

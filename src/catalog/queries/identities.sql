@@ -9,7 +9,9 @@ WITH rights AS NOT MATERIALIZED (
       FROM pg_catalog.pg_class c WHERE c.oid = $1 OR c.oid = ANY ($2::oid[])
 ), row_types AS NOT MATERIALIZED (
     SELECT c.oid, x.granted,
-           nullif(pg_catalog.concat_ws(' ', x.granted, pg_catalog.obj_description(y.oid, 'pg_type'),
+           nullif(pg_catalog.concat_ws(' ', x.granted, (SELECT about.description FROM pg_catalog.pg_description about
+                 WHERE about.classoid = 'pg_catalog.pg_type'::regclass
+                   AND about.objoid = y.oid AND about.objsubid = 0),
                (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', l.provider, l.label), ',' ORDER BY l.provider)
                   FROM pg_catalog.pg_seclabel l
                  WHERE l.classoid = 'pg_catalog.pg_type'::regclass AND l.objoid = y.oid)), '') AS said
@@ -34,17 +36,23 @@ WITH rights AS NOT MATERIALIZED (
                i.indisreplident, i.indexprs, i.indpred, c.reloptions, c.reltablespace, c.relam,
                (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attnum, a.attoptions), ',' ORDER BY a.attnum)
                   FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attoptions IS NOT NULL),
-               pg_catalog.obj_description(c.oid, 'pg_class')) AS value
+               (SELECT about.description FROM pg_catalog.pg_description about
+                  WHERE about.classoid = 'pg_catalog.pg_class'::regclass
+                    AND about.objoid = c.oid AND about.objsubid = 0)) AS value
       FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
      WHERE i.indrelid = $1 OR i.indrelid = ANY ($2::oid[])
 ), triggers AS NOT MATERIALIZED (
     SELECT g.tgrelid, g.tgname, pg_catalog.concat_ws(' ', g::text,
-               pg_catalog.obj_description(g.oid, 'pg_trigger')) AS value
+               (SELECT about.description FROM pg_catalog.pg_description about
+                  WHERE about.classoid = 'pg_catalog.pg_trigger'::regclass
+                    AND about.objoid = g.oid AND about.objsubid = 0)) AS value
       FROM pg_catalog.pg_trigger g
      WHERE (g.tgrelid = $1 OR g.tgrelid = ANY ($2::oid[])) AND NOT g.tgisinternal
 ), rules AS NOT MATERIALIZED (
     SELECT r.ev_class, r.rulename, pg_catalog.concat_ws(' ', r::text,
-               pg_catalog.obj_description(r.oid, 'pg_rewrite')) AS value
+               (SELECT about.description FROM pg_catalog.pg_description about
+                  WHERE about.classoid = 'pg_catalog.pg_rewrite'::regclass
+                    AND about.objoid = r.oid AND about.objsubid = 0)) AS value
       FROM pg_catalog.pg_rewrite r WHERE r.ev_class <> $1 AND r.ev_class = ANY ($2::oid[])
 )
 -- The place in the statement that wrote an expression is no part of what it is.
@@ -62,19 +70,25 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, pg_catalog.encode(pg_catalog
     UNION ALL
     SELECT 'constraint ' || k.conname,
            pg_catalog.concat_ws(' ', k.contype, k.condeferrable, k.condeferred, k.convalidated,
-               k.conkey, k.conexclop, k.connoinherit, k.conbin, pg_catalog.obj_description(k.oid, 'pg_constraint'))
+               k.conkey, k.conexclop, k.connoinherit, k.conbin, (SELECT about.description FROM pg_catalog.pg_description about
+                     WHERE about.classoid = 'pg_catalog.pg_constraint'::regclass
+                       AND about.objoid = k.oid AND about.objsubid = 0))
       FROM pg_catalog.pg_constraint k WHERE k.conrelid = $1 AND k.contype <> 'f'
     UNION ALL
     SELECT 'index ' || i.relname, i.value FROM indexes i WHERE i.indrelid = $1
     UNION ALL
     SELECT 'trigger ' || g.tgname, g.value FROM triggers g WHERE g.tgrelid = $1
     UNION ALL
-    SELECT 'policy ' || y.polname, pg_catalog.concat_ws(' ', y::text, pg_catalog.obj_description(y.oid, 'pg_policy'))
+    SELECT 'policy ' || y.polname, pg_catalog.concat_ws(' ', y::text, (SELECT about.description FROM pg_catalog.pg_description about
+          WHERE about.classoid = 'pg_catalog.pg_policy'::regclass
+            AND about.objoid = y.oid AND about.objsubid = 0))
       FROM pg_catalog.pg_policy y WHERE y.polrelid = $1
     UNION ALL
     SELECT 'statistics ' || s.stxname,
            pg_catalog.concat_ws(' ', s.stxowner, s.stxstattarget, s.stxkeys, s.stxkind, s.stxexprs,
-               pg_catalog.obj_description(s.oid, 'pg_statistic_ext'))
+               (SELECT about.description FROM pg_catalog.pg_description about
+                  WHERE about.classoid = 'pg_catalog.pg_statistic_ext'::regclass
+                    AND about.objoid = s.oid AND about.objsubid = 0))
       FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = $1
     UNION ALL
     SELECT CASE c.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END

@@ -16,18 +16,26 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
                  WHERE x.classoid = 'pg_catalog.pg_class'::regclass AND x.objoid = c.oid),
                (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ',
                            pg_catalog.pg_get_indexdef(i.indexrelid), i.indisclustered, x.reltablespace,
-                           pg_catalog.obj_description(i.indexrelid, 'pg_class')), ','
+                           (SELECT about.description FROM pg_catalog.pg_description about
+                              WHERE about.classoid = 'pg_catalog.pg_class'::regclass
+                                AND about.objoid = i.indexrelid AND about.objsubid = 0)), ','
                            ORDER BY i.indexrelid)
                   FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
                  WHERE i.indrelid = c.oid),
                (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', g.tgenabled,
                            pg_catalog.pg_get_triggerdef(g.oid),
-                           pg_catalog.obj_description(g.oid, 'pg_trigger')), ',' ORDER BY g.tgname)
+                           (SELECT about.description FROM pg_catalog.pg_description about
+                              WHERE about.classoid = 'pg_catalog.pg_trigger'::regclass
+                                AND about.objoid = g.oid AND about.objsubid = 0)), ',' ORDER BY g.tgname)
                   FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal),
                (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', pg_catalog.pg_get_ruledef(r.oid),
-                           pg_catalog.obj_description(r.oid, 'pg_rewrite')), ',' ORDER BY r.rulename)
+                           (SELECT about.description FROM pg_catalog.pg_description about
+                              WHERE about.classoid = 'pg_catalog.pg_rewrite'::regclass
+                                AND about.objoid = r.oid AND about.objsubid = 0)), ',' ORDER BY r.rulename)
                   FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'),
-               (SELECT nullif(pg_catalog.concat_ws(' ', y.typacl, pg_catalog.obj_description(y.oid, 'pg_type'),
+               (SELECT nullif(pg_catalog.concat_ws(' ', y.typacl, (SELECT about.description FROM pg_catalog.pg_description about
+                     WHERE about.classoid = 'pg_catalog.pg_type'::regclass
+                       AND about.objoid = y.oid AND about.objsubid = 0),
                            (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', l.provider, l.label), ','
                                        ORDER BY l.provider)
                               FROM pg_catalog.pg_seclabel l
@@ -40,7 +48,9 @@ SELECT coalesce(pg_catalog.jsonb_object_agg(p.part, p.value), '{}')::text
     SELECT 'function ' || f.oid::regprocedure::text,
            pg_catalog.concat_ws(' ', pg_catalog.pg_get_userbyid(f.proowner), f.proacl,
                CASE WHEN f.prokind <> 'a' THEN pg_catalog.pg_get_functiondef(f.oid) END,
-               pg_catalog.obj_description(f.oid, 'pg_proc'))
+               (SELECT about.description FROM pg_catalog.pg_description about
+                  WHERE about.classoid = 'pg_catalog.pg_proc'::regclass
+                    AND about.objoid = f.oid AND about.objsubid = 0))
       FROM pg_catalog.pg_proc f WHERE f.oid = ANY ($2::oid[])
     UNION ALL
     SELECT DISTINCT pg_catalog.format('policy %I of %s', p.polname, p.polrelid::regclass),
